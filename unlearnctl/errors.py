@@ -1,0 +1,22 @@
+"""Errors that a user can act on: one line, the key at fault, its value, what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in config, data or checkpoint. Shown as one line, exit code 2, no traceback."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """`" (did you mean 'rmu'?)"` for the closest of `allowed`, or an empty string."""
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def unknown(key: str, value: object, allowed: Iterable[str]) -> UserError:
+    """The standard sentence for a name that does not exist."""
+    options = sorted(allowed)
+    return UserError(f"{key}={value}: unknown{nearest(str(value), options)}. Allowed: {', '.join(options)}")
