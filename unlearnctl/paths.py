@@ -19,3 +19,16 @@ def cache_dir() -> Path:
     if root := os.environ.get("UNLEARNCTL_CACHE"):
         return Path(root)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unlearnctl"
+
+
+def resolve(path: str) -> str:
+    """Turn `tinyworld:weights` and `tinyworld:corpora/…` into real paths of the embedded world; others pass.
+
+    The dataset files of the tiny world are written to the cache on first use.
+    """
+    scheme, _, rest = path.partition(":")
+    if scheme != "tinyworld":
+        return path
+    from unlearnctl.data import tinyworld
+
+    return str(tinyworld.model_dir() if rest == "weights" else tinyworld.materialise() / rest)

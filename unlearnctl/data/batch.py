@@ -1,0 +1,37 @@
+"""The unit of data that training sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+IGNORE = -100  # label of a position that no loss counts; Hugging Face's convention
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token ids of one micro-batch, and what they are a part of.
+
+    `tokens`, `predictions` and `sequences` count the whole *global* batch (all micro-batches, all
+    processes): a loss that divides its local sum by them is the same however the batch was split.
+
+    Axes: B sequences, T positions. Padding may be on either side.
+    """
+
+    input_ids: Int[Tensor, "B T"]
+    attention_mask: Int[Tensor, "B T"]
+    labels: Int[Tensor, "B T"]  # input_ids where the token is to be predicted, IGNORE on padding and prompt
+    mask: Bool[Tensor, "B T"]  # positions whose representation counts: not padding, not prompt
+    index: Int[Tensor, " B"]  # row in the corpus
+    tokens: int  # sum of mask over the global batch
+    predictions: int  # number of labels that have a predecessor to predict them, over the global batch
+    sequences: int
+    topic: int = 0
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on `device`."""
+        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)
