@@ -1,0 +1,82 @@
+"""Reading weights: the whole model, or the trunk that a representation objective needs."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unlearnctl.errors import UserError
+from unlearnctl.models.spec import ModelSpec, brief
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+def load_model(spec: ModelSpec, device: str = "cpu") -> PreTrainedModel:
+    """The whole causal language model, frozen, in eval mode. Safetensors only.
+
+    Raises:
+        UserError: the weights are missing, not safetensors or do not fit the config.
+    """
+    from transformers import AutoModelForCausalLM
+
+    return _load(AutoModelForCausalLM, spec, spec.config, device)
+
+
+def load_trunk(spec: ModelSpec, num_blocks: int, device: str = "cpu") -> PreTrainedModel:
+    """The embedding, the first `num_blocks` blocks and the final norm; no other tensor is read."""
+    from transformers import AutoModel
+
+    return _load(AutoModel, spec, truncated(spec.config, num_blocks), device)
+
+
+def truncated(config: PretrainedConfig, num_blocks: int) -> PretrainedConfig:
+    """A copy of `config` for the first `num_blocks` blocks, per-layer lists shortened to match."""
+    short = copy.deepcopy(config)
+    depth = short.num_hidden_layers
+    for key, value in vars(short).items():
+        if isinstance(value, list) and len(value) == depth and "layer" in key:
+            setattr(short, key, value[:num_blocks])
+    short.num_hidden_layers = num_blocks
+    return short
+
+
+def _load(kind: type, spec: ModelSpec, config: PretrainedConfig, device: str) -> PreTrainedModel:
+    try:
+        model = kind.from_pretrained(  # type: ignore[attr-defined]
+            spec.path,
+            config=config,
+            dtype=spec.torch_dtype,
+            attn_implementation=spec.attn_implementation,
+            use_safetensors=True,
+            **spec.load_kwargs(),
+        )
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        raise UserError(f"model.path={spec.path}: cannot load its weights: {brief(error)}") from error
+    return model.to(device).requires_grad_(False).eval()
+
+
+def identity(spec: ModelSpec) -> str:
+    """A string that changes whenever the weights do: hub id and revision, or the shards' size and digest.
+
+    Files over 64 MiB are told apart by size, first and last MiB and modification time instead of every byte.
+    """
+    if not spec.is_local:
+        return f"{spec.path}@{spec.revision or 'main'}:{spec.dtype}"
+    digest = hashlib.sha256()
+    folder = Path(spec.path)
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]):
+        digest.update(file.name.encode() + _digest(file))
+    return f"{folder.name}@{digest.hexdigest()[:16]}:{spec.dtype}"
+
+
+def _digest(file: Path, whole_below: int = 64 << 20, edge: int = 1 << 20) -> bytes:
+    stat = file.stat()
+    if stat.st_size <= whole_below:
+        return hashlib.sha256(file.read_bytes()).digest()
+    with file.open("rb") as f:
+        head = f.read(edge)
+        f.seek(-edge, 2)
+        return hashlib.sha256(head + f.read(edge) + f"{stat.st_size}:{stat.st_mtime_ns}".encode()).digest()

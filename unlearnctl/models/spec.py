@@ -1,0 +1,245 @@
+"""What can be known of a model before any weight is read: config, parameter names and shapes, tokenizer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlearnctl.errors import UserError, nearest, unknown
+from unlearnctl.paths import resolve
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = ("float32", "bfloat16", "float16")
+MLP_OUT = ("mlp.down_proj", "mlp.dense_4h_to_h", "mlp.c_proj", "mlp.fc2", "mlp.fc_out", "fc2", "ffn.w2")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One entry of `conf/model/`, checked as far as that goes without weights."""
+
+    name: str
+    path: str  # hub id or local folder, `tinyworld:` already resolved
+    revision: str | None = None
+    dtype: str = "float32"
+    attn_implementation: str = "sdpa"
+    blocks: str | None = None
+    trust_remote_code: bool = False
+    shape: Mapping[str, Any] | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_config(cls, cfg: Mapping[str, Any]) -> ModelSpec:
+        """Take `cfg.model`.
+
+        Raises:
+            UserError: an unknown key or dtype.
+        """
+        known = set(cls.__dataclass_fields__)
+        for key in cfg:
+            if key not in known:
+                raise unknown("model", key, known)
+        if cfg.get("dtype", "float32") not in DTYPES:
+            raise unknown("model.dtype", cfg["dtype"], DTYPES)
+        return cls(**{**cfg, "path": resolve(str(cfg["path"]))})
+
+    @property
+    def is_local(self) -> bool:
+        """True if `path` is a folder on this machine."""
+        return Path(self.path).is_dir()
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """`dtype` as torch names it."""
+        import torch
+
+        return getattr(torch, self.dtype)
+
+    def load_kwargs(self) -> dict[str, Any]:
+        """What every `from_pretrained` of this model gets."""
+        revision = None if self.is_local else self.revision
+        return {"trust_remote_code": self.trust_remote_code, **({"revision": revision} if revision else {})}
+
+    @cached_property
+    def config(self) -> PretrainedConfig:
+        """The model's Hugging Face config, from its folder or the hub.
+
+        Raises:
+            UserError: no such folder, no config.json, hub repository gated, absent or out of reach.
+        """
+        from transformers import AutoConfig
+
+        check_folder(self.path)
+        try:
+            return AutoConfig.from_pretrained(self.path, **self.load_kwargs())
+        except (OSError, ValueError) as error:
+            raise UserError(f"model.path={self.path}: {explain(error)}") from error
+
+    def planned_config(self) -> PretrainedConfig:
+        """`config`, or without access the one that `shape` describes (for plans only)."""
+        if self.shape and not self.is_local:
+            from transformers import AutoConfig
+
+            shape = dict(self.shape)
+            return AutoConfig.for_model(shape.pop("model_type"), **shape)
+        return self.config
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer, with a padding token.
+
+        Raises:
+            UserError: none found, or its vocabulary is larger than the model's.
+        """
+        from transformers import AutoTokenizer
+
+        config = self.config
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.path, **self.load_kwargs())
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"model.path={self.path}: no usable tokenizer there ({brief(error)})") from error
+        size, vocabulary = len(tokenizer), config.get_text_config().vocab_size
+        if size > vocabulary:
+            raise UserError(
+                f"model.path={self.path}: tokenizer and model disagree: "
+                f"{size} tokens, but the model's vocabulary has {vocabulary}"
+            )
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        if tokenizer.pad_token is None:
+            raise UserError(f"model.path={self.path}: the tokenizer has no pad, eos or unk token to pad with")
+        return tokenizer
+
+
+def check_folder(path: str) -> None:
+    """Refuse a local folder that is absent or cannot be a safetensors model.
+
+    Raises:
+        UserError: in one line, with the nearest sibling's name if the folder does not exist.
+    """
+    folder = Path(path)
+    looks_local = path.startswith(("/", "./", "../", "~")) or path.count("/") != 1
+    if not folder.exists() and looks_local:
+        siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        raise UserError(f"model.path={path}: no such folder{nearest(folder.name, siblings)}")
+    if folder.is_file():
+        raise UserError(f"model.path={path}: a file; give the Hugging Face folder that holds it")
+    if not folder.is_dir():
+        return
+    if not (folder / "config.json").is_file():
+        raise UserError(f"model.path={path}: no config.json there, so it is not a Hugging Face model folder")
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
+        found = f"only pickle weights ({pickles[0]}), which may run code when read" if pickles else "no weights"
+        raise UserError(f"model.path={path}: {found}; safetensors are required")
+
+
+def explain(error: Exception) -> str:
+    """Why a hub repository could not be read, and what to do, from the library's long message."""
+    text = str(error)
+    if re.search(r"gated|401|403|authenticated", text, re.IGNORECASE):
+        return "gated or private repository: run `hf auth login` with access, or give a local folder"
+    if re.search(r"offline|connect|resolve|reach|internet|cached|timed out", text, re.IGNORECASE):
+        return "no local folder of that name, and the hub is out of reach: give a local folder, or go online"
+    if re.search(r"404|not a valid model identifier|not found", text, re.IGNORECASE):
+        return "no such repository on the hub and no such local folder"
+    return brief(error)
+
+
+def brief(error: Exception) -> str:
+    """The first line of a library's message, at most 200 characters."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The parameters of a model, by Hugging Face name, and where its parts are; no storage behind it."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    blocks: str  # path of the block list, e.g. "model.layers"
+    num_blocks: int
+    hidden_size: int
+    mlp_out: str
+    tied: frozenset[str]  # names that share another's storage
+
+    def block_of(self, name: str) -> int | None:
+        """Index of the block that a parameter is in; None outside the blocks."""
+        match = re.match(re.escape(self.blocks) + r"\.(\d+)\.", name)
+        return int(match[1]) if match else None
+
+    def count(self, names: set[str] | None = None) -> int:
+        """Number of parameters, tied ones once."""
+        total = 0
+        for name, shape in self.shapes.items():
+            if name not in self.tied and (names is None or name in names):
+                size = 1
+                for n in shape:
+                    size *= n
+                total += size
+        return total
+
+
+def skeleton(config: PretrainedConfig, blocks: str | None = None, trust_remote_code: bool = False) -> Skeleton:
+    """Build the model on the meta device and read off names and shapes (about a second for 8B).
+
+    Raises:
+        UserError: `model.blocks` names no block list, or none can be detected.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    path = blocks or find_blocks(model)
+    try:
+        block_list = model.get_submodule(path)
+        count = len(block_list)  # type: ignore[arg-type]
+    except (AttributeError, TypeError) as error:
+        raise UserError(f"model.blocks={path}: not a block list of {type(model).__name__}") from error
+    names = {name for name, _ in block_list[0].named_modules()}  # type: ignore[index]
+    return Skeleton(
+        shapes={n: tuple(p.shape) for n, p in model.named_parameters(remove_duplicate=False)},
+        blocks=path,
+        num_blocks=count,
+        hidden_size=config.get_text_config().hidden_size,
+        mlp_out=next((name for name in MLP_OUT if name in names), MLP_OUT[0]),
+        tied=frozenset(tied_names(model)),
+    )
+
+
+def tied_names(model: PreTrainedModel) -> set[str]:
+    """Parameters that repeat another one under a second name (tied embeddings)."""
+    first = {name for name, _ in model.named_parameters()}
+    return {name for name, _ in model.named_parameters(remove_duplicate=False)} - first
+
+
+def find_blocks(model: PreTrainedModel) -> str:
+    """Path of the decoder's block list: the longest ModuleList directly under the base model."""
+    import torch
+
+    base = model.base_model
+    prefix = f"{model.base_model_prefix}." if base is not model else ""
+    lists = {name: len(m) for name, m in base.named_children() if isinstance(m, torch.nn.ModuleList)}
+    if not lists:
+        raise UserError(f"model.blocks=null: no block list found in {type(model).__name__}; name its path")
+    return prefix + max(lists, key=lambda name: lists[name])
+
+
+def weight_index(folder: Path) -> dict[str, str]:
+    """Tensor name → shard file name of a local safetensors folder."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    from safetensors import safe_open
+
+    found: dict[str, str] = {}
+    for shard in sorted(folder.glob("*.safetensors")):
+        with safe_open(shard, framework="numpy") as file:
+            found.update(dict.fromkeys(file.keys(), shard.name))
+    return found

@@ -1,0 +1,172 @@
+"""The one abstraction: an objective declares what it needs, is given it, and never calls a model.
+
+Legend of axes: B sequences, T positions, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from unlearnctl.errors import UserError
+from unlearnctl.ops.logprobs import prediction_mask
+from unlearnctl.ops.masked import masked_mean
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a term reads of one side (forget or retain) of the batch."""
+
+    layers: tuple[int, ...] = ()  # blocks whose output (the residual stream after them) is read
+    logits: bool = False  # [B, T, V]; prefer logprobs, which never materialises it
+    logprobs: bool = False  # of the labels, [B, T]
+    reference: bool = False  # the same of the frozen original model
+
+    @property
+    def head(self) -> bool:
+        """True if the whole depth and the LM head must run."""
+        return self.logits or self.logprobs
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one model computed for one side; only what was asked for is there."""
+
+    hidden: dict[int, Float[Tensor, "B T D"]] = field(default_factory=dict)
+    logits: Float[Tensor, "B T V"] | None = None
+    logprobs: Float[Tensor, "B T"] | None = None
+
+
+class BatchLike(Protocol):
+    """The fields of `unlearnctl.data.batch.Batch` that an objective may read."""
+
+    labels: Tensor
+    attention_mask: Tensor
+    mask: Tensor
+    tokens: int
+    predictions: int
+    sequences: int
+    topic: int
+
+
+@dataclass(frozen=True)
+class View:
+    """One side of a micro-batch: the batch, the policy's outputs and, if asked for, the reference's.
+
+    The three means divide by the *global* batch's counts: partial means of micro-batches and processes add
+    up to the global mean.
+    """
+
+    batch: BatchLike
+    policy: Outputs
+    frozen: Outputs | None = None
+
+    @property
+    def reference(self) -> Outputs:
+        """The frozen model's outputs; asking for them without `Needs(reference=True)` is a bug."""
+        if self.frozen is None:
+            raise AttributeError("no reference outputs: declare Needs(reference=True)")
+        return self.frozen
+
+    @property
+    def hidden(self) -> dict[int, Float[Tensor, "B T D"]]:
+        """The policy's residual stream after each block asked for."""
+        return self.policy.hidden
+
+    @property
+    def logprobs(self) -> Float[Tensor, "B T"]:
+        """The policy's token log-probabilities, 0 where no prediction counts."""
+        assert self.policy.logprobs is not None, "no log-probabilities: declare Needs(logprobs=True)"
+        return self.policy.logprobs
+
+    @property
+    def predicted(self) -> Bool[Tensor, "B T"]:
+        """Positions whose token is predicted and counts."""
+        return prediction_mask(self.batch.labels, self.batch.attention_mask)
+
+    def token_mean(self, values: Float[Tensor, "B T"]) -> Float[Tensor, ""]:
+        """Mean over the tokens whose representation counts."""
+        return masked_mean(values, self.batch.mask, self.batch.tokens)
+
+    def prediction_mean(self, values: Float[Tensor, "B T"]) -> Float[Tensor, ""]:
+        """Mean over predicted tokens; `values[:, t]` belongs to the prediction *of* token t."""
+        return masked_mean(values, self.predicted, self.batch.predictions)
+
+    def sequence_mean(self, values: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+        """Mean over sequences."""
+        return values.sum() / self.batch.sequences
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The scalar to minimise and its unweighted parts, for the log."""
+
+    total: Float[Tensor, ""]
+    terms: dict[str, Float[Tensor, ""]]
+
+
+class Architecture(Protocol):
+    """The names that an objective may use to say what it trains."""
+
+    blocks: str  # path of the block list, e.g. "model.layers"
+    mlp_out: str  # the MLP's output matrix inside a block, e.g. "mlp.down_proj"
+
+
+class Objective(nn.Module):
+    """Base of every objective. Subclasses are ~40 lines that state an equation."""
+
+    def needs(self) -> dict[str, Needs]:
+        """What is read of `forget` and `retain`; a side that is absent is not run."""
+        raise NotImplementedError
+
+    def trainable(self, arch: Architecture) -> list[str]:
+        """Regexes of the parameters that this method trains by default: everything."""
+        return [".*"]
+
+    def setup(self, hidden_size: int, topics: int, generator: torch.Generator) -> None:
+        """Draw whatever is random (control vectors and the like) as buffers, from a seeded generator."""
+
+    @property
+    def calibrates(self) -> bool:
+        """True if `calibrate` wants each topic's first global batch before the first step."""
+        return False
+
+    def calibrate(self, forget: View) -> None:
+        """Take in one micro-batch of a topic's first global batch (see `calibrates`)."""
+
+    def forward(self, forget: View, retain: View | None) -> Loss:
+        """The loss of one micro-batch, as its share of the global batch's."""
+        raise NotImplementedError
+
+
+class RetainTerm(nn.Module):
+    """A loss on the retain side alone, pluggable into any loss-level objective."""
+
+    def needs(self) -> Needs:
+        """What is read of the retain side."""
+        raise NotImplementedError
+
+    def forward(self, retain: View) -> Float[Tensor, ""]:
+        """The term, as this micro-batch's share of the global mean."""
+        raise NotImplementedError
+
+
+def mlp_outputs(arch: Architecture, layers: tuple[int, ...]) -> list[str]:
+    """RMU's choice of what to train: the MLP output matrices of blocks l−2, l−1, l of each layer l."""
+    blocks = sorted({block for layer in layers for block in range(max(0, layer - 2), layer + 1)})
+    choice = "|".join(map(str, blocks))
+    return [rf"^{arch.blocks.replace('.', chr(92) + '.')}\.({choice})\.{arch.mlp_out}\.weight$"]
+
+
+def require(condition: bool, key: str, value: object, allowed: str) -> None:
+    """Refuse a parameter at construction.
+
+    Raises:
+        UserError: `objective.KEY=VALUE: must be ALLOWED`.
+    """
+    if not condition:
+        raise UserError(f"objective.{key}={value}: must be {allowed}")

@@ -1,0 +1,62 @@
+"""Retain terms: what holds the rest of the model in place. Each plugs into any loss-level objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from unlearnctl.objectives.base import Needs, RetainTerm, View, require
+from unlearnctl.ops.logprobs import kl_divergence
+from unlearnctl.ops.vectors import mean_square
+
+
+class NLL(RetainTerm):
+    """`−⟨log π_θ(x_r)⟩` per token: keep modelling the retain text (the "GD" of TOFU, arXiv 2401.06121)."""
+
+    def needs(self) -> Needs:
+        """Token log-probabilities."""
+        return Needs(logprobs=True)
+
+    def forward(self, retain: View) -> Tensor:
+        """Nats per token."""
+        return -retain.prediction_mean(retain.logprobs)
+
+
+class KL(RetainTerm):
+    """`⟨KL(π_θ0 ‖ π_θ)⟩` per token: keep the original model's predictions (TOFU, arXiv 2401.06121)."""
+
+    def needs(self) -> Needs:
+        """Full logits of both models."""
+        return Needs(logits=True, reference=True)
+
+    def forward(self, retain: View) -> Tensor:
+        """Nats per token; the logits at t − 1 predict token t."""
+        assert retain.policy.logits is not None
+        assert retain.reference.logits is not None
+        kl = kl_divergence(retain.policy.logits[:, :-1], retain.reference.logits[:, :-1])
+        return retain.prediction_mean(torch.nn.functional.pad(kl, (1, 0)))
+
+
+class EmbedDiff(RetainTerm):
+    """`⟨‖h_l(x_r;θ) − h_l(x_r;θ0)‖²⟩/D`, mean over layers: RMU's retain term for any objective."""
+
+    def __init__(self, layers: Sequence[int]) -> None:
+        super().__init__()
+        require(
+            len(layers) > 0 and min(layers) >= 0, "retain.layers", list(layers), "block indices, 0 or more"
+        )
+        self.layers = tuple(layers)
+
+    def needs(self) -> Needs:
+        """The residual stream of both models."""
+        return Needs(layers=self.layers, reference=True)
+
+    def forward(self, retain: View) -> Tensor:
+        """Mean squared activation change."""
+        per_layer = [
+            retain.token_mean(mean_square(retain.hidden[layer], retain.reference.hidden[layer]))
+            for layer in self.layers
+        ]
+        return torch.stack(per_layer).mean()

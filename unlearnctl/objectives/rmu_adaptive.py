@@ -1,0 +1,41 @@
+"""Adaptive RMU (Dang et al., AAAI 2025, arXiv 2408.06223): the coefficient follows the residual norm."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from unlearnctl.objectives.base import Needs, View, require
+from unlearnctl.objectives.rmu import RMU
+
+
+class RMUAdaptive(RMU):
+    """RMU with `c = s·‖h_l(x_f;θ0)‖`: per token, or a mean fixed at each topic's first batch.
+
+    Args:
+        scale_factor: s; the authors' code has 5.
+        granularity: `per_topic` fixes one coefficient on the topic's first global batch, as the authors' code
+            does; `per_token` takes each token's own norm.
+        layer, alpha, reduction: as in RMU.
+    """
+
+    def __init__(
+        self, layer: int, scale_factor: float, alpha: float, granularity: str, reduction: str = "masked"
+    ) -> None:
+        require(scale_factor > 0, "scale_factor", scale_factor, "positive")
+        require(
+            granularity in ("per_topic", "per_token"), "granularity", granularity, "per_topic or per_token"
+        )
+        super().__init__(layer, scale_factor, alpha, reduction, relative=granularity == "per_topic")
+        self.granularity = granularity
+
+    def needs(self) -> dict[str, Needs]:
+        """As RMU, and the reference's forget activations, whose norm sets the coefficient."""
+        both = Needs(layers=(self.layer,), reference=True)
+        return {"forget": both, "retain": both}
+
+    def target(self, forget: View) -> Tensor:
+        """`s·‖h_l(x_f;θ0)‖·u`."""
+        if self.granularity == "per_topic":
+            return super().target(forget)
+        norm = forget.reference.hidden[self.layer].float().norm(dim=-1, keepdim=True)
+        return self.steering_coeff * norm * self.control_vector[forget.batch.topic]

@@ -1,0 +1,77 @@
+"""Cosine RMU: steer directions, not lengths (arXiv 2605.26454; our reading, only the abstract is known).
+
+The abstract says "a cosine-based ... variant of RMU"; the choice of targets, several layers and the norm
+anchor are ours. Being scale-free, it has no steering coefficient to tune to the residual norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, mlp_outputs, require
+from unlearnctl.ops.vectors import cosine, norm_ratio, unit_uniform
+
+TARGETS = ("random", "away", "opposite", "orthogonal")
+
+
+class RMUCosine(Objective):
+    """Mean over layers of `forget + α ⟨1 − cos(h(x_r;θ), h(x_r;θ0))⟩ + ν ⟨(‖h(x_r;θ)‖/‖h(x_r;θ0)‖ − 1)²⟩`.
+
+    The forget term, with h = h_l(x_f;θ), h0 = h_l(x_f;θ0) and u a random unit vector per topic:
+    `random` ⟨1 − cos(h, u)⟩ · `away` ⟨relu cos(h, h0)⟩ · `opposite` ⟨1 + cos(h, h0)⟩ · `orthogonal` ⟨cos²(h, h0)⟩.
+
+    Args:
+        layer: one block index or several.
+        target: one of the four above.
+        alpha: weight of the retain cosine.
+        norm_anchor: ν; cosine alone leaves the residual norm free to drift.
+    """
+
+    control_vector: Tensor
+
+    def __init__(self, layer: int | Sequence[int], target: str, alpha: float, norm_anchor: float) -> None:
+        super().__init__()
+        layers = (layer,) if isinstance(layer, int) else tuple(layer)
+        require(bool(layers) and min(layers) >= 0, "layer", layer, "block indices, 0 or more")
+        require(target in TARGETS, "target", target, " or ".join(TARGETS))
+        require(alpha >= 0, "alpha", alpha, "0 or more")
+        require(norm_anchor >= 0, "norm_anchor", norm_anchor, "0 or more")
+        self.layers, self.target, self.alpha, self.norm_anchor = layers, target, alpha, norm_anchor
+
+    def needs(self) -> dict[str, Needs]:
+        """The residual stream after the layers; a random target needs no reference on the forget side."""
+        return {
+            "forget": Needs(layers=self.layers, reference=self.target != "random"),
+            "retain": Needs(layers=self.layers, reference=True),
+        }
+
+    def trainable(self, arch: Architecture) -> list[str]:
+        """MLP output matrices of each steered block and the two before it, as in RMU."""
+        return mlp_outputs(arch, self.layers)
+
+    def setup(self, hidden_size: int, topics: int, generator: Generator) -> None:
+        """One control vector per topic."""
+        self.register_buffer("control_vector", unit_uniform(topics, hidden_size, generator))
+
+    def forget_term(self, forget: View, layer: int) -> Tensor:
+        """The chosen target's per-token loss, averaged."""
+        h = forget.hidden[layer]
+        if self.target == "random":
+            return forget.token_mean(1 - cosine(h, self.control_vector[forget.batch.topic]))
+        cos = cosine(h, forget.reference.hidden[layer])
+        return forget.token_mean({"away": cos.relu(), "opposite": 1 + cos, "orthogonal": cos**2}[self.target])
+
+    def forward(self, forget: View, retain: View | None) -> Loss:
+        """The equation above."""
+        assert retain is not None
+        steer = keep = anchor = torch.zeros((), device=self.control_vector.device)
+        for layer in self.layers:
+            h, h0 = retain.hidden[layer], retain.reference.hidden[layer]
+            steer = steer + self.forget_term(forget, layer) / len(self.layers)
+            keep = keep + retain.token_mean(1 - cosine(h, h0)) / len(self.layers)
+            anchor = anchor + retain.token_mean((norm_ratio(h, h0) - 1) ** 2) / len(self.layers)
+        total = steer + self.alpha * keep + self.norm_anchor * anchor
+        return Loss(total, {"forget": steer, "retain": keep, "norm": anchor})

@@ -1,0 +1,33 @@
+"""SimNPO: NPO without a reference model (Fan et al. 2024, arXiv 2410.07163, equation 4)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from unlearnctl.objectives.base import RetainTerm, View, require
+from unlearnctl.objectives.loss_level import LossLevel
+
+
+class SimNPO(LossLevel):
+    """`−(2/β) ⟨log σ(−(β/|y|) log π_θ(x_f) − γ)⟩` over sequences of |y| predicted tokens, plus α · retain.
+
+    Args:
+        beta: β, on the length-normalised log-probability.
+        gamma: γ, the margin; larger stops later.
+        forget_coeff, alpha, retain: see `LossLevel`.
+    """
+
+    def __init__(
+        self, beta: float, gamma: float, forget_coeff: float, alpha: float, retain: RetainTerm
+    ) -> None:
+        super().__init__(forget_coeff, alpha, retain)
+        require(beta > 0, "beta", beta, "positive")
+        require(gamma >= 0, "gamma", gamma, "0 or more")
+        self.beta, self.gamma = beta, gamma
+
+    def forget_term(self, forget: View) -> Tensor:
+        """Mean over sequences."""
+        length = forget.predicted.sum(-1).clamp_min(1)
+        mean_logprob = forget.logprobs.sum(-1) / length
+        return forget.sequence_mean(-2 / self.beta * F.logsigmoid(-self.beta * mean_logprob - self.gamma))

@@ -1,0 +1,63 @@
+"""Log-probabilities of the tokens that count. Axes: B sequences, T positions, V vocabulary, D hidden size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+IGNORE = -100
+
+
+def prediction_mask(labels: Int[Tensor, "B T"], attention_mask: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """Positions t whose token is predicted: a label that counts, after a real token at t − 1."""
+    mask = labels != IGNORE
+    mask[:, 0] = False
+    mask[:, 1:] &= attention_mask[:, :-1].bool()
+    return mask
+
+
+def token_logprobs(
+    head: Callable[[Tensor], Tensor],
+    hidden: Float[Tensor, "B T D"],
+    labels: Int[Tensor, "B T"],
+    attention_mask: Int[Tensor, "B T"],
+    chunk: int = 4096,
+) -> Float[Tensor, "B T"]:
+    """log p(token t | tokens before t) in float32 at position t; 0 where no prediction counts.
+
+    `head` maps hidden states [1, N, D] to logits [1, N, V]. Only the positions that count go through it, at
+    most `chunk` of them at once and recomputed in the backward pass, so that [B, T, V] never exists.
+    """
+    counted = prediction_mask(labels, attention_mask)
+    rows = hidden[:, :-1][counted[:, 1:]]
+    targets = labels[counted]
+    parts = [
+        _run(_chunk_logprobs, head, h, y, recompute=rows.shape[0] > chunk)
+        for h, y in zip(rows.split(chunk), targets.split(chunk), strict=True)
+    ]
+    out = torch.zeros(labels.shape, dtype=torch.float32, device=hidden.device)
+    return out.masked_scatter(counted, torch.cat(parts)) if parts else out
+
+
+def _chunk_logprobs(head: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor) -> Tensor:
+    return -F.cross_entropy(head(hidden[None])[0].float(), targets, reduction="none")
+
+
+def _run(function: Callable[..., Tensor], *args: object, recompute: bool) -> Tensor:
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(function, *args, use_reentrant=False)
+    return function(*args)
+
+
+def kl_divergence(
+    policy_logits: Float[Tensor, "B T V"], reference_logits: Float[Tensor, "B T V"]
+) -> Float[Tensor, "B T"]:
+    """KL(reference ‖ policy) in nats per position, in float32."""
+    log_policy = policy_logits.float().log_softmax(-1)
+    log_reference = reference_logits.float().log_softmax(-1)
+    return (log_reference.exp() * (log_reference - log_policy)).sum(-1)

@@ -1,0 +1,32 @@
+"""Distances and directions in the residual stream. Axes: B sequences, T positions, D hidden size."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+
+def unit_uniform(rows: int, size: int, generator: Generator) -> Float[Tensor, "rows size"]:
+    """`rows` unit vectors r/‖r‖ with r ~ U[0,1)^size: RMU's control vectors (arXiv 2403.03218, section 4).
+
+    All entries are positive, as in the paper's code, so the vectors lie in one orthant and are not uniform
+    on the sphere.
+    """
+    return F.normalize(torch.rand(rows, size, generator=generator), dim=-1)
+
+
+def mean_square(x: Float[Tensor, "B T D"], y: Float[Tensor, "*#B #T D"]) -> Float[Tensor, "B T"]:
+    """‖x − y‖²/D per token, in float32 whatever the inputs are."""
+    return (x.float() - y.float()).square().mean(-1)
+
+
+def cosine(x: Float[Tensor, "B T D"], y: Float[Tensor, "*#B #T D"]) -> Float[Tensor, "B T"]:
+    """cos(x, y) per token, in float32."""
+    return F.cosine_similarity(x.float(), y.float(), dim=-1)
+
+
+def norm_ratio(x: Float[Tensor, "B T D"], y: Float[Tensor, "B T D"]) -> Float[Tensor, "B T"]:
+    """‖x‖/‖y‖ per token, in float32."""
+    return x.float().norm(dim=-1) / y.float().norm(dim=-1).clamp_min(1e-12)
