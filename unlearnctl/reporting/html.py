@@ -1,0 +1,128 @@
+"""report.html: one file, no request to anywhere, opened by a double click.
+
+Everything shown comes from files that others may have written, so the template escapes all of it. The policy
+in the page's head allows the one script and the one style sheet by their hashes, and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from unlearnctl.reporting import numbers, svg, terminal
+from unlearnctl.reporting.runs import ROLES, Row, Run
+
+TEMPLATES = Path(__file__).parent / "templates"
+WORDS = {"good": "better", "bad": "worse", "same": "no clear change", "": ""}
+CARDS_PER_ROLE = 3
+
+
+def environment() -> Environment:
+    """jinja2 with autoescape on, whatever the file is called, and the number formats as filters."""
+    env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    env.trim_blocks = env.lstrip_blocks = True
+    env.filters |= {"value": numbers.value, "change": typographic_change, "setting": numbers.setting}
+    env.filters |= {"half": numbers.half_width, "count": count}
+    env.filters["leaf"] = lambda entry: not isinstance(entry, dict)
+    return env
+
+
+def typographic_change(number: float | None, metric: str = "") -> str:
+    """A change with a real minus sign."""
+    return numbers.change(number, metric).replace("-", "−")
+
+
+def count(number: object) -> str:
+    """`1,234,567`, with narrow spaces so that no country reads a decimal point."""
+    whole = numbers.finite(number)
+    return numbers.MISSING if whole is None else f"{whole:,.0f}".replace(",", "\u202f")
+
+
+def write_html(run: Run) -> Path:
+    """Write `report.html` into the run directory."""
+    path = run.path / "report.html"
+    path.write_text(render(run), encoding="utf-8")
+    return path
+
+
+def render(run: Run) -> str:
+    """The page as text."""
+    figures = svg.charts(run)
+    style, script = _own("report.css"), _own("report.js")
+    hover = {chart.key: chart.hover() for chart in figures}
+    rows, config = run.rows, run.results.get("config") or {}
+    return environment().get_template("report.html.j2").render(
+        run=run, results=run.results, status=str(run.results.get("status") or "unknown status"), config=config,
+        rows=rows, cards=headline(rows), yaml=run.yaml or json.dumps(config, indent=2), commands=commands(run),
+        legend=terminal.legend(rows), arrow=terminal.ARROW, mark=terminal.MARK, words=WORDS,
+        compared=any(row.before.value is not None for row in rows), charts=figures, frame=svg, hover=hover,
+        facts=facts(run), provenance=numbers.flatten(run.results.get("provenance") or {}),
+        style=style, script=script, style_hash=_hash(style), script_hash=_hash(script),
+    )  # fmt: skip
+
+
+def headline(rows: list[Row]) -> list[Row]:
+    """The metrics shown large: the first few of each role, or of none when no roles are known."""
+    cards = [row for role in ROLES for row in [r for r in rows if r.role == role][:CARDS_PER_ROLE]]
+    return cards or rows[:CARDS_PER_ROLE]
+
+
+def facts(run: Run) -> list[str]:
+    """One short line about the training, from what was recorded."""
+    train: dict[str, Any] = run.results.get("train") or {}
+    seconds, tokens = numbers.finite(train.get("seconds")), numbers.finite(train.get("tokens"))
+    trained = train.get("trained") if isinstance(train.get("trained"), dict) else {}
+    said = [f"{count(train['steps'])} steps"] if train.get("steps") is not None else []
+    if seconds is not None:
+        said.append(f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min")
+    if seconds and tokens:
+        said.append(f"{count(tokens / seconds)} tokens/s")
+    if trained:
+        size, tensors = (count(trained.get(key)) for key in ("parameters", "tensors"))
+        said.append(f"{size} parameters trained in {tensors} tensors")
+    if train.get("best_step") is not None:
+        said.append(f"weights of step {numbers.setting(train['best_step'])}")
+    return said + [f"stopped: {numbers.plain(train[key])}" for key in ("stop_reason",) if train.get(key)]
+
+
+def commands(run: Run) -> list[tuple[str, str]]:
+    """What one does next, ready to paste."""
+    place = _short(run.path)
+    said = [("Look again in the terminal", f"unlearnctl report {shlex.quote(place)}")]
+    if run.results.get("train"):
+        run_dir, folder = _override(place), _override(f"{place}-hf")
+        said.append(("Write a full Hugging Face folder", f"unlearnctl export run={run_dir} to={folder}"))
+        said.append(("Evaluate these weights again", f"unlearnctl eval run={run_dir}"))
+    command = (run.results.get("provenance") or {}).get("command")
+    if command:
+        words = command if isinstance(command, str) else shlex.join(map(str, command))
+        said.append(("Run it again", numbers.plain(words)))
+    return said
+
+
+def _short(path: Path) -> str:
+    """Relative to where the command was given when below it, so that the page can be passed on."""
+    full, here = path.absolute(), Path.cwd()
+    return os.fspath(full.relative_to(here)) if full.is_relative_to(here) else os.fspath(full)
+
+
+def _override(value: str) -> str:
+    """A path as the value of a Hydra override; `=` and `,` (as in sweep folders) need quotes in quotes."""
+    return shlex.quote(f"'{value}'") if any(char in value for char in "=, '{}[]()") else shlex.quote(value)
+
+
+def _own(name: str) -> Markup:
+    """A file of ours, the only text that goes in unescaped."""
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,191 @@
+"""PNG plots of a run. matplotlib is imported when one is drawn, on its Agg canvas (no display)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlearnctl.reporting import numbers, series
+from unlearnctl.reporting.runs import Row, Run, Score
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {"total": series.GREY, "forget": series.FORGET, "retain": series.RETAIN}
+SPARE = (series.GREEN, series.PURPLE, series.AMBER, series.SKY)
+STYLE: Any = {
+    "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": "#9CA3AF", "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlepad": 12,
+    "axes.titlelocation": "left", "grid.color": "#E5E7EB", "grid.linewidth": 0.8, "font.size": 10,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a `$` in a name is a `$`
+}  # fmt: skip
+
+
+@contextmanager
+def canvas(path: Path, width: float = 7.0, height: float = 4.2, panels: int = 1) -> Iterator[list[Axes]]:
+    """Axes of a new figure, saved to `path` when the block ends. No pyplot, so no state to clean up."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure: Figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+        FigureCanvasAgg(figure)
+        yield list(figure.subplots(1, panels, squeeze=False)[0])
+        figure.savefig(path)
+
+
+def colour(name: str, position: int) -> str:
+    """The fixed colour of a loss term or role, else the next spare one."""
+    return COLOURS.get(name, SPARE[position % len(SPARE)])
+
+
+def write_plots(run: Run) -> list[Path]:
+    """All plots for which the run has data."""
+    made = (losses_png(run), plane_png(run), scores_png(run))
+    return [path for path in made if path is not None]
+
+
+def losses_png(run: Run) -> Path | None:
+    """Loss terms over steps."""
+    lines = series.losses(run)
+    if not lines:
+        return None
+    path = run.path / "losses.png"
+    with canvas(path) as (axes,):
+        for i, line in enumerate(lines):
+            total = line.name == "total"
+            axes.plot(
+                *zip(*line.points, strict=True),
+                label=numbers.plain(line.name),
+                color=colour(line.name, i),
+                linewidth=1.2 if total else 1.8,
+                linestyle=(0, (4, 2)) if total else "-",
+                marker="o" if len(line.points) < 3 else None,
+            )
+        axes.set_yscale("log" if series.wants_log(lines) else "linear")
+        axes.set(xlabel="optimiser step", ylabel="loss (weighted)")
+        axes.set_title(f"Loss terms: {numbers.plain(run.title)}", loc="left")
+        axes.legend(ncols=min(len(lines), 4))
+    return path
+
+
+def plane_png(run: Run) -> Path | None:
+    """Forget against retain: before → after, and the path between them."""
+    plane = series.plane(run)
+    if plane is None:
+        return None
+    path = run.path / "forget_retain.png"
+    with canvas(path, 5.6, 5.0) as (axes,):
+        if plane.trail:
+            axes.plot([x for _, x, _ in plane.trail], [y for _, _, y in plane.trail], color=series.GREY,
+                      linewidth=1, marker=".", markersize=6, label="during training", zorder=2)  # fmt: skip
+        for name, x, y in plane.ends:
+            _end_point(axes, name, x, y, getattr(plane.retain, name), getattr(plane.forget, name))
+        chance_lines(axes, plane.forget, plane.retain)
+        label_plane(axes, plane.forget, plane.retain)
+        axes.set_title(f"Forgotten against kept: {numbers.plain(run.title)}", loc="left")
+        axes.legend(loc="best")
+    return path
+
+
+def _end_point(axes: Axes, name: str, x: float, y: float, retain: Score, forget: Score) -> None:
+    first = name == "before"
+    bars: dict[str, Any] = {
+        "xerr": numbers.half_width(retain.stderr),
+        "yerr": numbers.half_width(forget.stderr),
+    }
+    axes.errorbar(x, y, **bars, fmt="o", markersize=9, capsize=3, label=name, zorder=4, color=series.RETAIN,
+                  markerfacecolor="white" if first else series.RETAIN, markeredgewidth=1.8)  # fmt: skip
+
+
+def chance_lines(axes: Axes, forget: Row, retain: Row) -> None:
+    """Where guessing would score, on either axis."""
+    style: dict[str, Any] = {"color": series.AMBER, "linestyle": ":", "linewidth": 1.4, "zorder": 1}
+    if forget.chance is not None:
+        axes.axhline(forget.chance, label="chance", **style)
+    if retain.chance is not None and retain.chance != forget.chance:
+        axes.axvline(retain.chance, **style)
+
+
+def label_plane(axes: Axes, forget: Row, retain: Row) -> None:
+    """Axis labels that say which way is wanted, and limits that show shares whole."""
+    axes.set_xlabel(f"kept: {axis_label(retain)}")
+    axes.set_ylabel(f"forgotten: {axis_label(forget)}")
+    if not numbers.is_perplexity(forget.metric):
+        axes.set_ylim(-0.03, 1.03)
+    if not numbers.is_perplexity(retain.metric):
+        axes.set_xlim(-0.03, 1.03)
+
+
+def axis_label(row: Row) -> str:
+    """`hazard_acc (share of items, lower is better)`."""
+    unit = (
+        "perplexity"
+        if numbers.is_perplexity(row.metric)
+        else "0 to 1"
+        if row.chance is None
+        else "share of items"
+    )
+    wanted = f", {row.goal} is better" if row.goal else ""
+    return f"{numbers.plain(row.metric)} ({unit}{wanted})"
+
+
+def scores_png(run: Run) -> Path | None:
+    """Before and after side by side, error bars and chance marked; perplexities on an axis of their own."""
+    panels = [[r for r in run.rows if numbers.is_perplexity(r.metric) == ratio] for ratio in (False, True)]
+    panels = [rows for rows in panels if any(_finite(row) for row in rows)]
+    if not panels:
+        return None
+    path = run.path / "before_after.png"
+    tallest = max(len(rows) for rows in panels)
+    with canvas(path, 4.6 + 3.2 * len(panels), 1.8 + 0.55 * tallest, len(panels)) as axes:
+        for axis, rows in zip(axes, panels, strict=True):
+            _bars(axis, rows)
+        axes[0].set_title(f"Before and after: {numbers.plain(run.title)}", loc="left")
+        _figure_legend(axes[0])
+    return path
+
+
+def _finite(row: Row) -> bool:
+    return any(numbers.finite(score.value) is not None for score in (row.before, row.after))
+
+
+def _bars(axes: Axes, rows: list[Row]) -> None:
+    for place, row in enumerate(rows):
+        for name, offset, shade in (("before", -0.19, "#B8C2CC"), ("after", 0.19, series.RETAIN)):
+            score: Score = getattr(row, name)
+            number = numbers.finite(score.value)
+            if number is not None:
+                bar = {
+                    "xerr": numbers.half_width(score.stderr),
+                    "error_kw": {"capsize": 2.5, "elinewidth": 1},
+                }
+                axes.barh(place + offset, number, 0.36, color=shade, label=name, **bar)
+        if row.chance is not None:
+            axes.plot(
+                [row.chance] * 2,
+                [place - 0.42, place + 0.42],
+                color=series.ORANGE,
+                linewidth=2,
+                label="chance",
+            )
+    axes.set_yticks(range(len(rows)), [f"{numbers.plain(r.metric)}\n{r.role}, want {r.goal}" for r in rows])
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    ratio = numbers.is_perplexity(rows[0].metric)
+    axes.set_xlabel("perplexity" if ratio else "score (0 to 1), bars: 95 % interval")
+    if not ratio:
+        axes.set_xlim(0, 1.04)
+
+
+def _figure_legend(axes: Axes) -> None:
+    handles = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure: Any = axes.figure
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)

@@ -1,0 +1,201 @@
+"""A run directory as its reports see it: results.json, metrics.jsonl and config.yaml, read and checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unlearnctl.errors import UserError
+from unlearnctl.reporting import numbers
+
+SCHEMA = "unlearnctl/results/1"
+ROLES = {"forget": 0, "retain": 1}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measured number with what is needed to judge it."""
+
+    value: float | None = None
+    stderr: float | None = None
+    n: int | None = None
+    chance: float | None = None
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any] | None) -> Score:
+        """From a results.json entry. NaN stays NaN (a diverged run must show), an odd type becomes None."""
+        entry = entry or {}
+        raw = entry.get("value")
+        number = float(raw) if isinstance(raw, int | float) else None
+        n = numbers.finite(entry.get("n"))
+        stderr, chance = numbers.finite(entry.get("stderr")), numbers.finite(entry.get("chance"))
+        return cls(number, stderr, None if n is None else int(n), chance)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric before and after."""
+
+    suite: str
+    metric: str
+    role: str = ""
+    goal: str = ""
+    before: Score = field(default_factory=Score)
+    after: Score = field(default_factory=Score)
+
+    @property
+    def change(self) -> float | None:
+        """After minus before, when both were measured."""
+        old, new = self.before.value, self.after.value
+        return None if old is None or new is None else new - old
+
+    @property
+    def chance(self) -> float | None:
+        """What guessing scores."""
+        return self.before.chance if self.after.chance is None else self.after.chance
+
+    @property
+    def n(self) -> int | None:
+        """Number of items scored."""
+        return self.before.n if self.after.n is None else self.after.n
+
+    @property
+    def verdict(self) -> str:
+        """`good`, `bad`, or `same` when the change is within the 95 % interval of a difference; else empty.
+
+        The two measurements are treated as independent. They share their items, so this errs towards `same`.
+        """
+        delta = self.change
+        if delta is None or self.goal not in ("lower", "higher"):
+            return ""
+        if not math.isfinite(delta):
+            return "bad"
+        noise = numbers.Z95 * math.hypot(self.before.stderr or 0.0, self.after.stderr or 0.0)
+        if abs(delta) <= max(noise, 0.5 * 10.0 ** -numbers.decimals(self.metric)):
+            return "same"
+        return "good" if (delta < 0) == (self.goal == "lower") else "bad"
+
+
+def compare(results: Mapping[str, Any]) -> list[Row]:
+    """The rows of a before/after table: what is to be forgotten first, otherwise in recorded order."""
+    before, after = results.get("before") or {}, results.get("after") or {}
+    rows = []
+    for suite in dict.fromkeys([*before, *after]):
+        old, new = before.get(suite) or {}, after.get(suite) or {}
+        for metric in dict.fromkeys([*old, *new]):
+            known = {**(old.get(metric) or {}), **(new.get(metric) or {})}
+            role, goal = str(known.get("role") or ""), str(known.get("goal") or "")
+            scores = Score.read(old.get(metric)), Score.read(new.get(metric))
+            rows.append(Row(suite, metric, role, goal, *scores))
+    return sorted(rows, key=lambda row: ROLES.get(row.role, len(ROLES)))
+
+
+def main_pair(rows: list[Row]) -> tuple[Row, Row] | None:
+    """The forget and the retain metric that stand for a run: the first of each, no perplexity if possible."""
+    picked = []
+    for role in ROLES:
+        candidates = sorted(
+            (r for r in rows if r.role == role), key=lambda r: numbers.is_perplexity(r.metric)
+        )
+        picked.extend(candidates[:1])
+    return (picked[0], picked[1]) if len(picked) == len(ROLES) else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a report reads of one run directory."""
+
+    path: Path
+    results: dict[str, Any]
+    train: list[dict[str, Any]] = field(default_factory=list)
+    evals: list[dict[str, Any]] = field(default_factory=list)
+    yaml: str = ""
+    unreadable: int = 0
+
+    @property
+    def rows(self) -> list[Row]:
+        """The before/after table."""
+        return compare(self.results)
+
+    @property
+    def title(self) -> str:
+        """`rmu_cosine on tinyworld, tinyworld_hazard`, as far as the config names them."""
+        objective, model, data = (self._name(group) for group in ("objective", "model", "data"))
+        return f"{objective or 'evaluation'} on {', '.join(filter(None, (model, data))) or self.path.name}"
+
+    def _name(self, group: str) -> str:
+        entry = (self.results.get("config") or {}).get(group)
+        return str(entry.get("name") or "") if isinstance(entry, Mapping) else str(entry or "")
+
+    def trace(self, suite: str, metric: str) -> list[tuple[float, float]]:
+        """(step, value) of a metric over the in-training evaluations."""
+        points = []
+        for row in self.evals:
+            entry = ((row.get("suites") or {}).get(suite) or {}).get(metric)
+            number = numbers.finite(entry.get("value") if isinstance(entry, Mapping) else entry)
+            if number is not None:
+                points.append((row["step"], number))
+        return points
+
+
+def load_run(path: Path) -> Run:
+    """Read a run directory. `UserError` when results.json is missing or is none of ours."""
+    results = _read_results(path / "results.json")
+    history, unreadable = _read_history(path / "metrics.jsonl")
+    by_kind: dict[str, dict[float, dict[str, Any]]] = {"train": {}, "eval": {}}
+    for row in history:  # a resumed run repeats steps: the later row is the one that counted
+        by_kind.setdefault(str(row.get("kind")), {})[row["step"]] = row
+    train, evals = ([rows[step] for step in sorted(rows)] for rows in (by_kind["train"], by_kind["eval"]))
+    config = path / "config.yaml"
+    text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
+    return Run(path, results, train, evals, text, unreadable)
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(
+            f"{path.parent}: no results.json, so nothing to report. Give the directory of a finished run"
+        )
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not readable as JSON ({' '.join(str(error).split())})") from None
+    schema = results.get("schema") if isinstance(results, dict) else None
+    if schema != SCHEMA:
+        raise UserError(f"{path}: schema={schema!r}. Allowed: {SCHEMA}")
+    if problem := _shape_problem(results):
+        raise UserError(f"{path}: {problem}")
+    return results
+
+
+def _shape_problem(results: dict[str, Any]) -> str:
+    for section in ("config", "provenance", "train"):
+        if not isinstance(results.get(section) or {}, dict):
+            return f"{section} is not a mapping"
+    for section in ("before", "after"):
+        suites = results.get(section) or {}
+        tables = list(suites.values()) if isinstance(suites, dict) else [suites]
+        if not all(isinstance(t, dict) and all(isinstance(e, dict) for e in t.values()) for t in tables):
+            return f"{section} is not {{suite: {{metric: {{value, stderr, n, chance}}}}}}"
+    return ""
+
+
+def _read_history(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Rows with a step, and how many lines were not that: a killed run may end in half a line."""
+    if not path.is_file():
+        return [], 0
+    rows, bad = [], 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict) and numbers.finite(row.get("step")) is not None:
+            rows.append(row)
+        else:
+            bad += bool(line.strip())
+    return rows, bad

@@ -1,0 +1,107 @@
+"""What the curves show, shared by the PNG plots and the page: points, thinned and named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from unlearnctl.reporting import numbers
+from unlearnctl.reporting.runs import Row, Run, main_pair
+
+Points = list[tuple[float, float]]
+LIMIT = 300  # points per curve: more than a screen can show, few enough for a page that opens at once
+
+# Okabe and Ito's colours, distinguishable with any colour vision. Each name has one role everywhere.
+ORANGE, BLUE, GREEN, PURPLE, AMBER, SKY, GREY = (
+    "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B7280",
+)  # fmt: skip
+FORGET, RETAIN = ORANGE, BLUE
+
+
+@dataclass(frozen=True)
+class Line:
+    """One named curve."""
+
+    name: str
+    points: Points
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The trade-off of one run: retain (x) against forget (y), by step where that was recorded."""
+
+    forget: Row
+    retain: Row
+    trail: list[tuple[float, float, float]]
+
+    @property
+    def ends(self) -> list[tuple[str, float, float]]:
+        """`before` and `after`, as far as both metrics are finite numbers."""
+        found = []
+        for name in ("before", "after"):
+            x, y = (numbers.finite(getattr(row, name).value) for row in (self.retain, self.forget))
+            if x is not None and y is not None:
+                found.append((name, x, y))
+        return found
+
+
+def losses(run: Run) -> list[Line]:
+    """Total loss and its terms over steps."""
+    rows = run.train
+    lines = [Line("total", _column(rows, "loss"))]
+    terms = dict.fromkeys(name for row in rows for name in _terms(row))
+    lines += [Line(name, _column([{**_terms(r), "step": r["step"]} for r in rows], name)) for name in terms]
+    return [line for line in lines if line.points]
+
+
+def column(run: Run, key: str) -> list[Line]:
+    """One number of the train rows (`lr`, `grad_norm`) over steps, or nothing."""
+    points = _column(run.train, key)
+    return [Line(key, points)] if points else []
+
+
+def scores(run: Run) -> list[Line]:
+    """The bounded metrics over the in-training evaluations; perplexities would flatten the others."""
+    lines = [
+        Line(r.metric, run.trace(r.suite, r.metric)) for r in run.rows if not numbers.is_perplexity(r.metric)
+    ]
+    return [line for line in lines if len(line.points) > 1]
+
+
+def plane(run: Run) -> Plane | None:
+    """The forget/retain plane, when the run has a metric of each role."""
+    pair = main_pair(run.rows)
+    if pair is None:
+        return None
+    forget, retain = pair
+    heights = dict(run.trace(forget.suite, forget.metric))
+    trail = [(s, x, heights[s]) for s, x in run.trace(retain.suite, retain.metric) if s in heights]
+    found = Plane(forget, retain, trail)
+    return found if found.ends or trail else None
+
+
+def thin(points: Points, limit: int = LIMIT) -> Points:
+    """At most `limit` points: neighbours are averaged, the very last point is kept."""
+    if len(points) <= limit:
+        return points
+    size = -(-len(points) // (limit - 1))
+    groups = [points[i : i + size] for i in range(0, len(points), size)]
+    means = [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
+    return [*means[:-1], points[-1]]
+
+
+def wants_log(lines: list[Line]) -> bool:
+    """A log axis, when all values are positive and span more than two decades."""
+    values = [y for line in lines for _, y in line.points]
+    return bool(values) and min(values) > 0 and max(values) > 100 * min(values)
+
+
+def _terms(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    terms = row.get("terms")
+    return terms if isinstance(terms, Mapping) else {}
+
+
+def _column(rows: list[dict[str, Any]], key: str) -> Points:
+    pairs = ((float(row["step"]), numbers.finite(row.get(key))) for row in rows)
+    return thin([(step, number) for step, number in pairs if number is not None])

@@ -1,0 +1,84 @@
+"""The before/after table in a terminal: 80 columns, with or without colour, UTF-8 or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unlearnctl.reporting import numbers
+from unlearnctl.reporting.runs import Row, compare
+
+ARROW = {"lower": "↓", "higher": "↑"}
+MARK = {"good": "✓", "bad": "✗", "same": "≈"}
+STYLE = {"good": "green", "bad": "red", "same": "dim"}
+
+
+def speaks_utf8(console: Console) -> bool:
+    """Whether arrows and check marks can be printed."""
+    return console.encoding.lower().replace("-", "").startswith("utf")
+
+
+def results_table(rows: list[Row], *, utf8: bool = True) -> Table:
+    """One line per metric. An evaluation without a 'before' leaves those columns out."""
+    compared = any(row.before.value is not None for row in rows)
+    table = Table(box=box.SIMPLE_HEAD if utf8 else box.ASCII2, padding=(0, 1), pad_edge=False)
+    table.add_column("metric", overflow="fold", min_width=12)
+    for name in ["before", "after", "chance", "n", "change"] if compared else ["value", "chance", "n"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    several = len({row.suite for row in rows}) > 1
+    previous = None
+    for row in rows:
+        if previous is not None and row.role != previous:
+            table.add_section()
+        table.add_row(*_cells(row, compared, several, utf8))
+        previous = row.role
+    return table
+
+
+def _cells(row: Row, compared: bool, several: bool, utf8: bool) -> list[Text]:
+    name = f"{row.suite}/{row.metric}" if several else row.metric
+    label = f"{numbers.plain(name)} {ARROW.get(row.goal, '')}".rstrip()
+    before, after = (numbers.with_error(s.value, s.stderr, row.metric) for s in (row.before, row.after))
+    chance, n = numbers.value(row.chance, row.metric), numbers.MISSING if row.n is None else str(row.n)
+    cells = [label, before, after, chance, n] if compared else [label, after, chance, n]
+    texts = [_text(cell, utf8) for cell in cells]
+    if compared:
+        mark = MARK.get(row.verdict, " ")
+        texts.append(
+            _text(f"{numbers.change(row.change, row.metric)} {mark}", utf8, STYLE.get(row.verdict, ""))
+        )
+    return texts
+
+
+def _text(content: str, utf8: bool, style: str = "") -> Text:
+    """`Text`, so that rich never reads markup in a name."""
+    if not utf8:
+        content = content.translate(numbers.ASCII).encode("ascii", "replace").decode()
+    return Text(content, style=style)
+
+
+def legend(rows: list[Row]) -> str:
+    """What ±, the arrows and the marks mean, and what they cannot say."""
+    compared = any(row.change is not None for row in rows)
+    said = ["± 95 % interval (1.96 standard errors)", "↓ ↑ wanted direction"]
+    if compared:
+        said.append("✓ better, ✗ worse, ≈ within the error of the difference")
+    if any(score.stderr == 0 for row in rows for score in (row.before, row.after)):
+        said.append("± 0 only means that all n items agreed")
+    return "; ".join(said) + "."
+
+
+def print_results(results: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the table of a results.json (as a mapping) and its legend."""
+    console = console or Console()
+    rows, utf8 = compare(results), speaks_utf8(console)
+    if not rows:
+        console.print(Text("Nothing was evaluated."))
+        return
+    console.print(results_table(rows, utf8=utf8))
+    console.print(_text(legend(rows), utf8, "dim"))
