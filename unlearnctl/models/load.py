@@ -49,13 +49,20 @@ def _load(kind: type, spec: ModelSpec, config: PretrainedConfig, device: str) ->
             spec.path,
             config=config,
             dtype=spec.torch_dtype,
-            attn_implementation=spec.attn_implementation,
+            **({"attn_implementation": spec.attn_implementation} if spec.attn_implementation else {}),
             use_safetensors=True,
             **spec.load_kwargs(),
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"model.path={spec.path}: cannot load its weights: {brief(error)}") from error
     return model.to(device).requires_grad_(False).eval()
+
+
+def enable_checkpointing(model: PreTrainedModel) -> None:
+    """Recompute each block in the backward pass; Hugging Face blocks do so in train mode only."""
+    name = "activation_checkpointing_enable"  # the newer name
+    getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")({"use_reentrant": False})
+    model.train()
 
 
 def identity(spec: ModelSpec) -> str:

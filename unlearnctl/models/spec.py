@@ -29,7 +29,7 @@ class ModelSpec:
     path: str  # hub id or local folder, `tinyworld:` already resolved
     revision: str | None = None
     dtype: str = "float32"
-    attn_implementation: str = "sdpa"
+    attn_implementation: str | None = None  # None: the best that the architecture supports
     blocks: str | None = None
     trust_remote_code: bool = False
     shape: Mapping[str, Any] | None = None

@@ -6,12 +6,13 @@ Legend of axes: B sequences, T positions, D hidden size, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from unlearnctl.data.batch import Batch
 from unlearnctl.errors import UserError
 from unlearnctl.ops.logprobs import prediction_mask
 from unlearnctl.ops.masked import masked_mean
@@ -41,18 +42,6 @@ class Outputs:
     logprobs: Float[Tensor, "B T"] | None = None
 
 
-class BatchLike(Protocol):
-    """The fields of `unlearnctl.data.batch.Batch` that an objective may read."""
-
-    labels: Tensor
-    attention_mask: Tensor
-    mask: Tensor
-    tokens: int
-    predictions: int
-    sequences: int
-    topic: int
-
-
 @dataclass(frozen=True)
 class View:
     """One side of a micro-batch: the batch, the policy's outputs and, if asked for, the reference's.
@@ -61,7 +50,7 @@ class View:
     up to the global mean.
     """
 
-    batch: BatchLike
+    batch: Batch
     policy: Outputs
     frozen: Outputs | None = None
 
@@ -109,6 +98,7 @@ class Loss:
     terms: dict[str, Float[Tensor, ""]]
 
 
+@runtime_checkable
 class Architecture(Protocol):
     """The names that an objective may use to say what it trains."""
 
@@ -130,13 +120,12 @@ class Objective(nn.Module):
     def setup(self, hidden_size: int, topics: int, generator: torch.Generator) -> None:
         """Draw whatever is random (control vectors and the like) as buffers, from a seeded generator."""
 
-    @property
-    def calibrates(self) -> bool:
-        """True if `calibrate` wants each topic's first global batch before the first step."""
-        return False
+    def calibration(self) -> tuple[str, ...]:
+        """Buffers that `calibrate` sums up over each topic's first global batch, before the first step."""
+        return ()
 
     def calibrate(self, forget: View) -> None:
-        """Take in one micro-batch of a topic's first global batch (see `calibrates`)."""
+        """Add one micro-batch's share to the buffers that `calibration` names."""
 
     def forward(self, forget: View, retain: View | None) -> Loss:
         """The loss of one micro-batch, as its share of the global batch's."""

@@ -44,7 +44,7 @@ class RMU(Objective):
     def needs(self) -> dict[str, Needs]:
         """The residual stream after one block; the reference's for the retain side."""
         return {
-            "forget": Needs(layers=(self.layer,), reference=self.calibrates),
+            "forget": Needs(layers=(self.layer,), reference=self.relative),
             "retain": Needs(layers=(self.layer,), reference=True),
         }
 
@@ -55,12 +55,11 @@ class RMU(Objective):
     def setup(self, hidden_size: int, topics: int, generator: Generator) -> None:
         """One control vector per topic, and its length once calibrated."""
         self.register_buffer("control_vector", unit_uniform(topics, hidden_size, generator))
-        self.register_buffer("scale", torch.full((topics,), 0.0 if self.calibrates else 1.0))
+        self.register_buffer("scale", torch.full((topics,), 0.0 if self.relative else 1.0))
 
-    @property
-    def calibrates(self) -> bool:
+    def calibration(self) -> tuple[str, ...]:
         """Only a relative coefficient has to see the residual norm."""
-        return self.relative
+        return ("scale",) if self.relative else ()
 
     def calibrate(self, forget: View) -> None:
         """Add this micro-batch's share of the reference's mean residual norm."""

@@ -17,12 +17,12 @@ def unit_uniform(rows: int, size: int, generator: Generator) -> Float[Tensor, "r
     return F.normalize(torch.rand(rows, size, generator=generator), dim=-1)
 
 
-def mean_square(x: Float[Tensor, "B T D"], y: Float[Tensor, "*#B #T D"]) -> Float[Tensor, "B T"]:
+def mean_square(x: Float[Tensor, "B T D"], y: Float[Tensor, "*#shape D"]) -> Float[Tensor, "B T"]:
     """‖x − y‖²/D per token, in float32 whatever the inputs are."""
     return (x.float() - y.float()).square().mean(-1)
 
 
-def cosine(x: Float[Tensor, "B T D"], y: Float[Tensor, "*#B #T D"]) -> Float[Tensor, "B T"]:
+def cosine(x: Float[Tensor, "B T D"], y: Float[Tensor, "*#shape D"]) -> Float[Tensor, "B T"]:
     """cos(x, y) per token, in float32."""
     return F.cosine_similarity(x.float(), y.float(), dim=-1)
 

@@ -30,7 +30,8 @@ def environment() -> Environment:
     env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     env.trim_blocks = env.lstrip_blocks = True
     env.filters |= {"value": numbers.value, "change": typographic_change, "setting": numbers.setting}
-    env.filters |= {"half": numbers.half_width, "count": count}
+    env.filters |= {"half": numbers.half_width, "count": count, "percent": percent}
+    env.filters["bounded"] = bounded
     env.filters["leaf"] = lambda entry: not isinstance(entry, dict)
     return env
 
@@ -38,6 +39,20 @@ def environment() -> Environment:
 def typographic_change(number: float | None, metric: str = "") -> str:
     """A change with a real minus sign."""
     return numbers.change(number, metric).replace("-", "−")
+
+
+def bounded(row: Row) -> bool:
+    """Whether a scale from 0 to 1 can show the result."""
+    number = numbers.finite(row.after.value)
+    return number is not None and 0 <= number <= 1 and not numbers.is_perplexity(row.metric)
+
+
+def percent(row: Row) -> str:
+    """`(+4 %)`, for perplexities: their size says little on its own."""
+    delta, base = numbers.finite(row.change), row.before.value
+    if delta is None or not base or not numbers.is_perplexity(row.metric):
+        return ""
+    return f" ({100 * delta / base:+.1f} %)".replace("-", "−")
 
 
 def count(number: object) -> str:
@@ -60,11 +75,12 @@ def render(run: Run) -> str:
     hover = {chart.key: chart.hover() for chart in figures}
     rows, config = run.rows, run.results.get("config") or {}
     return environment().get_template("report.html.j2").render(
-        run=run, results=run.results, status=str(run.results.get("status") or "unknown status"), config=config,
-        rows=rows, cards=headline(rows), yaml=run.yaml or json.dumps(config, indent=2), commands=commands(run),
+        run=run, config=config, yaml=run.yaml or json.dumps(config, indent=2), notes=notes(run),
+        status=str(run.results.get("status") or "unknown status").replace("_", " "), facts=facts(run),
+        rows=rows, cards=headline(rows), compared=any(row.before.value is not None for row in rows),
         legend=terminal.legend(rows), arrow=terminal.ARROW, mark=terminal.MARK, words=WORDS,
-        compared=any(row.before.value is not None for row in rows), charts=figures, frame=svg, hover=hover,
-        facts=facts(run), provenance=numbers.flatten(run.results.get("provenance") or {}),
+        charts=figures, frame=svg, hover=hover, commands=commands(run),
+        provenance=numbers.flatten(run.results.get("provenance") or {}) | {"schema": run.results["schema"]},
         style=style, script=script, style_hash=_hash(style), script_hash=_hash(script),
     )  # fmt: skip
 
@@ -93,6 +109,12 @@ def facts(run: Run) -> list[str]:
     return said + [f"stopped: {numbers.plain(train[key])}" for key in ("stop_reason",) if train.get(key)]
 
 
+def notes(run: Run) -> list[str]:
+    """Free text that a run left with its results."""
+    found = run.results.get("notes") or []
+    return [str(note) for note in (found if isinstance(found, list) else [found])]
+
+
 def commands(run: Run) -> list[tuple[str, str]]:
     """What one does next, ready to paste."""
     place = _short(run.path)
@@ -100,7 +122,7 @@ def commands(run: Run) -> list[tuple[str, str]]:
     if run.results.get("train"):
         run_dir, folder = _override(place), _override(f"{place}-hf")
         said.append(("Write a full Hugging Face folder", f"unlearnctl export run={run_dir} to={folder}"))
-        said.append(("Evaluate these weights again", f"unlearnctl eval run={run_dir}"))
+        said.append(("Evaluate these weights again", f"unlearnctl eval run_dir={run_dir}"))
     command = (run.results.get("provenance") or {}).get("command")
     if command:
         words = command if isinstance(command, str) else shlex.join(map(str, command))

@@ -67,6 +67,8 @@ def setting(entry: object) -> str:
         return str(entry).lower()
     if isinstance(entry, float):
         return f"{entry:g}"
+    if isinstance(entry, list | tuple):
+        return f"[{', '.join(setting(item) for item in entry)}]"
     return plain(entry)
 
 

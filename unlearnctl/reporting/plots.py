@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ COLOURS = {"total": series.GREY, "forget": series.FORGET, "retain": series.RETAI
 SPARE = (series.GREEN, series.PURPLE, series.AMBER, series.SKY)
 STYLE: Any = {
     "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.edgecolor": "#9CA3AF", "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlepad": 12,
+    "axes.edgecolor": "#9CA3AF", "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlepad": 26,
     "axes.titlelocation": "left", "grid.color": "#E5E7EB", "grid.linewidth": 0.8, "font.size": 10,
     "legend.frameon": False,
     "text.parse_math": False,  # a `$` in a name is a `$`
@@ -27,8 +28,10 @@ STYLE: Any = {
 
 
 @contextmanager
-def canvas(path: Path, width: float = 7.0, height: float = 4.2, panels: int = 1) -> Iterator[list[Axes]]:
-    """Axes of a new figure, saved to `path` when the block ends. No pyplot, so no state to clean up."""
+def canvas(
+    path: Path, width: float = 7.0, height: float = 4.2, panels: tuple[int, ...] = (1,)
+) -> Iterator[list[Axes]]:
+    """Axes of a new figure, one above the other, saved to `path` at the end. No pyplot, no state."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -37,8 +40,16 @@ def canvas(path: Path, width: float = 7.0, height: float = 4.2, panels: int = 1)
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure: Figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
         FigureCanvasAgg(figure)
-        yield list(figure.subplots(1, panels, squeeze=False)[0])
+        yield list(figure.subplots(len(panels), 1, squeeze=False, height_ratios=panels)[:, 0])
         figure.savefig(path)
+
+
+def title(axes: Any, heading: str, subtitle: str) -> None:
+    """A bold heading and, below it, what it is about: on one line, cut where the figure ends."""
+    axes.set_title(heading, loc="left")
+    width = int(axes.get_figure(root=True).get_figwidth() * 11)
+    line = textwrap.shorten(numbers.plain(subtitle), width, placeholder=" …")
+    axes.annotate(line, (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", color="#4B5563")
 
 
 def colour(name: str, position: int) -> str:
@@ -70,8 +81,8 @@ def losses_png(run: Run) -> Path | None:
                 marker="o" if len(line.points) < 3 else None,
             )
         axes.set_yscale("log" if series.wants_log(lines) else "linear")
-        axes.set(xlabel="optimiser step", ylabel="loss (weighted)")
-        axes.set_title(f"Loss terms: {numbers.plain(run.title)}", loc="left")
+        axes.set(xlabel="optimiser step", ylabel="loss (terms before weighting)")
+        title(axes, "Loss terms", run.title)
         axes.legend(ncols=min(len(lines), 4))
     return path
 
@@ -90,7 +101,7 @@ def plane_png(run: Run) -> Path | None:
             _end_point(axes, name, x, y, getattr(plane.retain, name), getattr(plane.forget, name))
         chance_lines(axes, plane.forget, plane.retain)
         label_plane(axes, plane.forget, plane.retain)
-        axes.set_title(f"Forgotten against kept: {numbers.plain(run.title)}", loc="left")
+        title(axes, "Forgotten against kept", run.title)
         axes.legend(loc="best")
     return path
 
@@ -107,11 +118,11 @@ def _end_point(axes: Axes, name: str, x: float, y: float, retain: Score, forget:
 
 def chance_lines(axes: Axes, forget: Row, retain: Row) -> None:
     """Where guessing would score, on either axis."""
-    style: dict[str, Any] = {"color": series.AMBER, "linestyle": ":", "linewidth": 1.4, "zorder": 1}
+    style: dict[str, Any] = {"color": series.CHANCE, "linestyle": ":", "linewidth": 1.4, "zorder": 1}
     if forget.chance is not None:
         axes.axhline(forget.chance, label="chance", **style)
-    if retain.chance is not None and retain.chance != forget.chance:
-        axes.axvline(retain.chance, **style)
+    if retain.chance is not None:
+        axes.axvline(retain.chance, label="" if forget.chance is not None else "chance", **style)
 
 
 def label_plane(axes: Axes, forget: Row, retain: Row) -> None:
@@ -144,11 +155,11 @@ def scores_png(run: Run) -> Path | None:
     if not panels:
         return None
     path = run.path / "before_after.png"
-    tallest = max(len(rows) for rows in panels)
-    with canvas(path, 4.6 + 3.2 * len(panels), 1.8 + 0.55 * tallest, len(panels)) as axes:
+    heights = tuple(len(rows) for rows in panels)
+    with canvas(path, 7.0, 1.2 + 0.7 * len(panels) + 0.55 * sum(heights), heights) as axes:
         for axis, rows in zip(axes, panels, strict=True):
             _bars(axis, rows)
-        axes[0].set_title(f"Before and after: {numbers.plain(run.title)}", loc="left")
+        title(axes[0], "Before and after", run.title)
         _figure_legend(axes[0])
     return path
 
@@ -163,7 +174,7 @@ def _bars(axes: Axes, rows: list[Row]) -> None:
             score: Score = getattr(row, name)
             number = numbers.finite(score.value)
             if number is not None:
-                bar = {
+                bar: dict[str, Any] = {
                     "xerr": numbers.half_width(score.stderr),
                     "error_kw": {"capsize": 2.5, "elinewidth": 1},
                 }
@@ -172,7 +183,7 @@ def _bars(axes: Axes, rows: list[Row]) -> None:
             axes.plot(
                 [row.chance] * 2,
                 [place - 0.42, place + 0.42],
-                color=series.ORANGE,
+                color=series.CHANCE,
                 linewidth=2,
                 label="chance",
             )

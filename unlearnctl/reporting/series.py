@@ -16,7 +16,7 @@ LIMIT = 300  # points per curve: more than a screen can show, few enough for a p
 ORANGE, BLUE, GREEN, PURPLE, AMBER, SKY, GREY = (
     "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B7280",
 )  # fmt: skip
-FORGET, RETAIN = ORANGE, BLUE
+FORGET, RETAIN, CHANCE = ORANGE, BLUE, "#A87200"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Axis:
         scaled = math.log10(value) if self.log else value
         return round(self.start + (scaled - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
-    def ticks(self, wanted: int = 5) -> list[tuple[float, str]]:
+    def ticks(self, wanted: int = 6) -> list[tuple[float, str]]:
         """Pixel positions and labels at round numbers."""
         step = _round_step((self.high - self.low) / wanted)
         if self.log:
@@ -97,7 +97,7 @@ def charts(run: Run) -> list[Chart]:
     roles = {row.metric: row.role for row in run.rows}
     plane = series.plane(run)
     made = [
-        _curves("losses", "Loss terms", "as they enter the total", "loss", series.losses(run), {}),
+        _curves("losses", "Loss terms", "terms before weighting", "loss", series.losses(run), {}),
         _plane_chart(plane) if plane else None,
         _curves("scores", "Scores while training", "in-training evaluation", "score (0 to 1)", scores, roles),
         _curves(
@@ -158,7 +158,7 @@ def _plane_chart(plane: Plane) -> Chart:
     x_label, y_label = (f"{what}: {r.metric}{_arrow(r, ways)}" for what, r, ways in (
         ("kept", plane.retain, "←→"), ("forgotten", plane.forget, "↓↑")))  # fmt: skip
     guides = _guides(plane, x_axis, y_axis)
-    note = "from before to after, with 95 % intervals"
+    note = "with 95 % intervals"
     return Chart(
         "plane", "Forgotten against kept", note, x_label, y_label, x_axis, y_axis, drawn, marks, guides, True
     )

@@ -46,17 +46,17 @@ def _cells(row: Row, compared: bool, several: bool, utf8: bool) -> list[Text]:
     before, after = (numbers.with_error(s.value, s.stderr, row.metric) for s in (row.before, row.after))
     chance, n = numbers.value(row.chance, row.metric), numbers.MISSING if row.n is None else str(row.n)
     cells = [label, before, after, chance, n] if compared else [label, after, chance, n]
-    texts = [_text(cell, utf8) for cell in cells]
+    texts = [as_text(cell, utf8) for cell in cells]
     if compared:
         mark = MARK.get(row.verdict, " ")
         texts.append(
-            _text(f"{numbers.change(row.change, row.metric)} {mark}", utf8, STYLE.get(row.verdict, ""))
+            as_text(f"{numbers.change(row.change, row.metric)} {mark}", utf8, STYLE.get(row.verdict, ""))
         )
     return texts
 
 
-def _text(content: str, utf8: bool, style: str = "") -> Text:
-    """`Text`, so that rich never reads markup in a name."""
+def as_text(content: str, utf8: bool, style: str = "") -> Text:
+    """`Text`, so that rich never reads markup in a name; without UTF-8, in ASCII signs."""
     if not utf8:
         content = content.translate(numbers.ASCII).encode("ascii", "replace").decode()
     return Text(content, style=style)
@@ -73,7 +73,7 @@ def legend(rows: list[Row]) -> str:
     return "; ".join(said) + "."
 
 
-def print_results(results: Mapping[str, Any], console: Console | None = None) -> None:
+def print_comparison(results: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the table of a results.json (as a mapping) and its legend."""
     console = console or Console()
     rows, utf8 = compare(results), speaks_utf8(console)
@@ -81,4 +81,4 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
         console.print(Text("Nothing was evaluated."))
         return
     console.print(results_table(rows, utf8=utf8))
-    console.print(_text(legend(rows), utf8, "dim"))
+    console.print(as_text(legend(rows), utf8, "dim"))

@@ -1,0 +1,201 @@
+"""The `unlearnctl` command: picks the verb, lets Hydra compose its config, turns errors into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from unlearnctl import __version__
+from unlearnctl.errors import UserError, unknown
+from unlearnctl.paths import conf_dir
+
+VERBS = {
+    "train": "unlearn: train, measure before and after, save what changed",
+    "eval": "measure a model, or the result of a run",
+    "export": "merge a run's checkpoint into a whole Hugging Face folder",
+    "report": "remake the tables, plots and HTML of runs or of a sweep",
+    "ls": "list config groups and their options",
+    "doctor": "check Python, torch, GPU, hub access and disk",
+    "tinyworld": "remake the embedded model: tinyworld build to=DIR",
+    "completion": "print the shell completion script: completion bash|zsh|fish",
+}
+HYDRA_VERBS = ("train", "eval", "export")
+
+HELP = """\
+usage: unlearnctl VERB [key=value ...]
+
+{verbs}
+
+examples:
+  unlearnctl train                                    the embedded demo: unlearn the tiny world's hazards
+  unlearnctl train objective=npo seed=1
+  unlearnctl train -m objective.layer=3,4,5 objective.alpha=1,10
+  unlearnctl train model=llama3_8b data=wmdp_bio eval=[wmdp,mmlu] launch.dry_run=true
+  unlearnctl eval model=local model.path=DIR eval=[tinyworld]
+  unlearnctl VERB --help
+
+  --version  print the version        --debug  full traceback on errors
+"""
+
+VERB_HELP = {
+    "train": """\
+usage: unlearnctl train [group=option ...] [key=value ...] [-m] [--cfg job [--resolve]] [--config-dir DIR]
+
+{summary}
+
+groups: model= data= objective= objective/retain= trainer= eval=[a,b] tracker= launch= experiment=
+        (`unlearnctl ls GROUP` lists the options)
+
+examples:
+  unlearnctl train
+  unlearnctl train objective=rmu objective.layer=4 trainer.steps=50 seed=1
+  unlearnctl train objective=npo objective/retain=kl
+  unlearnctl train data=local data.forget.path=bad.jsonl data.retain.path=good.txt model=local model.path=DIR
+  unlearnctl train -m objective=rmu,rmu_cosine seed=0,1,2        a sweep: every combination, one summary
+  unlearnctl train model=llama3_8b data=wmdp_bio launch.dry_run=true     the plan, without weights
+  unlearnctl train --cfg job --resolve                            the config, nothing else
+""",
+    "eval": """\
+usage: unlearnctl eval [run_dir=DIR | model=NAME] [eval=[a,b]] [key=value ...]
+
+{summary}
+
+examples:
+  unlearnctl eval
+  unlearnctl eval run_dir=outputs/train/NAME/RUN
+  unlearnctl eval model=local model.path=DIR eval=[wmdp,mmlu]
+""",
+    "export": """\
+usage: unlearnctl export run=DIR to=DIR
+
+{summary}
+
+example:
+  unlearnctl export run=outputs/train/NAME/RUN to=my-model
+""",
+    "report": """\
+usage: unlearnctl report DIR [DIR ...]
+
+{summary}
+
+One run directory: its report.html and PNGs. Several, or a sweep's: one summary.
+
+examples:
+  unlearnctl report outputs/train/NAME/RUN
+  unlearnctl report outputs/train/sweep/RUN
+""",
+    "ls": """\
+usage: unlearnctl ls [GROUP] [--config-dir DIR]
+
+{summary}
+
+examples:
+  unlearnctl ls
+  unlearnctl ls objective
+""",
+    "doctor": "usage: unlearnctl doctor\n\n{summary}\n",
+    "tinyworld": """\
+usage: unlearnctl tinyworld build to=DIR [seed=0]
+       unlearnctl tinyworld data
+
+{summary}
+
+`build` trains the embedded model anew (about three minutes on two cores);
+`data` prints the folder with the world's corpora, questions and tasks.
+""",
+    "completion": """\
+usage: unlearnctl completion bash|zsh|fish
+
+{summary}
+
+examples:
+  eval "$(unlearnctl completion bash)"                              this shell
+  unlearnctl completion fish > ~/.config/fish/completions/unlearnctl.fish
+""",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point; exits 0, or 2 with one line for a user's mistake, or 130 after Ctrl-C."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args or os.environ.get("HYDRA_FULL_ERROR") == "1"
+    args = [a for a in args if a != "--debug"]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing; the printing is ours
+    try:
+        sys.exit(run(args) or 0)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        from unlearnctl.messages import explain
+
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def run(args: list[str]) -> int | None:
+    """Dispatch one command line; returns its exit code (None is 0)."""
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP.format(verbs="\n".join(f"  {verb:<11} {text}" for verb, text in VERBS.items())), end="")
+        return None
+    if args[0] in ("--version", "-V"):
+        print(f"unlearnctl {__version__}")
+        return None
+    verb, rest = args[0], args[1:]
+    if verb == "__complete":
+        return _complete(rest)
+    if verb not in VERBS:
+        raise unknown("verb", verb, VERBS)
+    if "-h" in rest or "--help" in rest:
+        print(VERB_HELP[verb].format(summary=f"{verb}: {VERBS[verb]}."), end="")
+        return None
+    return _hydra(verb, rest) if verb in HYDRA_VERBS else _plain_verb(verb)(rest)
+
+
+def _hydra(verb: str, rest: list[str]) -> None:
+    from hydra import main as hydra_main
+
+    from unlearnctl.quiet import quiet_environment
+
+    quiet_environment()
+    held, sys.argv = sys.argv, [f"unlearnctl {verb}", *rest]
+    try:
+        hydra_main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(_stage(verb))()
+    finally:
+        sys.argv = held
+
+
+def _stage(verb: str) -> Callable:
+    def task(cfg: object) -> object:
+        from importlib import import_module
+
+        from unlearnctl.quiet import quiet_libraries
+
+        quiet_libraries()
+        module = import_module(f"unlearnctl.stages.{verb}")
+        return str(getattr(module, verb)(cfg) or "")
+
+    return task
+
+
+def _plain_verb(verb: str) -> Callable[[list[str]], int | None]:
+    from importlib import import_module
+
+    module = {"completion": "unlearnctl.completion"}.get(verb, f"unlearnctl.stages.{verb}")
+    return getattr(import_module(module), f"{verb}_command")
+
+
+def _complete(words: list[str]) -> int:
+    from unlearnctl.completion import complete
+
+    print("\n".join(complete(words, tuple(VERBS), HYDRA_VERBS)))
+    return 0
+
+
+def reject_extra(verb: str, args: Sequence[str]) -> None:
+    """Refuse arguments of a verb that takes none."""
+    if args:
+        raise UserError(f"unlearnctl {verb}: takes no argument, got {args[0]}")

@@ -1,0 +1,69 @@
+"""Any exception → one line that names the config key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import re
+
+from unlearnctl.errors import UserError, nearest
+
+
+def explain(error: BaseException) -> str:
+    """The line to print for `error`; unknown kinds get their type, first line and how to see more."""
+    for cause in _chain(error):
+        if isinstance(cause, UserError):
+            return str(cause)
+    kind = type(error).__name__
+    text = str(error).strip()
+    if kind == "MissingConfigException":
+        return _missing_option(text)
+    if kind in ("ConfigCompositionException", "ConfigAttributeError", "ConfigKeyError"):
+        return _bad_key(error, text)
+    if kind == "MissingMandatoryValue":
+        key = re.search(r"(?:Missing mandatory value: |full_key: )(\S+)", text)
+        return f"{key[1] if key else 'a value'}=???: required; give it as key=value"
+    if kind == "OverrideParseException":
+        return f"cannot parse the override {_first(text)}"
+    return f"{kind}: {_first(text) or 'no message'} (run again with --debug for the traceback)"
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def _first(text: str) -> str:
+    return text.split("\n", maxsplit=1)[0]
+
+
+def _missing_option(text: str) -> str:
+    # In 'train': Could not find 'objective/rmu_cosin'\n\nAvailable options in 'objective':\n\tgrad_ascent\n…
+    named = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    listed = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+    if not named or not listed:
+        return _first(text)
+    group, name = named.groups()
+    return f"{group}={name}: unknown{nearest(name, listed)}. Allowed: {', '.join(sorted(listed))}"
+
+
+def _bad_key(error: BaseException, text: str) -> str:
+    # Could not override 'objective.layr'.\nTo append to your config use +objective.layr=7\nKey 'layr' is not in struct
+    full = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text)
+    if not full:
+        return _first(text)
+    if "No match in the defaults list" in text or "no match in the defaults list" in text.lower():
+        return f"{full[1]}: no such config group or key; `unlearnctl ls` lists the groups"
+    siblings = _siblings(error)
+    leaf = full[1].rpartition(".")[2]
+    allowed = f". Allowed: {', '.join(sorted(siblings))}" if siblings else ""
+    return f"{full[1]}: unknown key{nearest(leaf, siblings)}{allowed}"
+
+
+def _siblings(error: BaseException) -> list[str]:
+    for cause in _chain(error):
+        node = getattr(cause, "parent_node", None)
+        if node is not None and hasattr(node, "keys"):
+            return [str(key) for key in node]
+    return []

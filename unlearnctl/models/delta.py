@@ -1,0 +1,189 @@
+"""Delta checkpoints: the changed tensors alone, safetensors, written atomically, checksummed.
+
+A folder holds `delta.safetensors` and `delta.json` {format, base, revision, identity, dtype, sha256, tensors}.
+Values are the trained tensors themselves (not differences), so that a merge is exact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlearnctl.errors import UserError
+from unlearnctl.models.spec import ModelSpec, weight_index
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+FORMAT = "unlearnctl/delta/1"
+SAFETENSORS_TO_TORCH = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def save_delta(folder: Path, tensors: Mapping[str, Tensor], spec: ModelSpec, identity: str) -> dict[str, Any]:
+    """Write the changed tensors, then the manifest that makes them valid.
+
+    Returns the manifest. A crash leaves either the old checkpoint or none, never half of one.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    ready = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with _replacing(folder / "delta.safetensors") as temporary:
+        save_file(ready, temporary, metadata={"format": "pt"})
+    manifest = {
+        "format": FORMAT,
+        "base": spec.path,
+        "revision": spec.revision,
+        "identity": identity,
+        "dtype": spec.dtype,
+        "sha256": _sha256(folder / "delta.safetensors"),
+        "tensors": {name: list(value.shape) for name, value in ready.items()},
+    }
+    with _replacing(folder / "delta.json") as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def read_delta(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and manifest of a delta checkpoint.
+
+    Raises:
+        UserError: no checkpoint, an unknown format, a damaged file, tensors that the manifest does not name.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    manifest = read_manifest(folder)
+    file = folder / "delta.safetensors"
+    if not file.is_file() or _sha256(file) != manifest["sha256"]:
+        raise UserError(f"{file}: damaged or cut short (its checksum is not the manifest's)")
+    try:
+        tensors = load_file(file)
+    except SafetensorError as error:
+        raise UserError(f"{file}: not a safetensors file: {error}") from error
+    shapes = {name: list(value.shape) for name, value in tensors.items()}
+    if shapes != manifest["tensors"]:
+        raise UserError(f"{file}: its tensors are not those that delta.json names")
+    return tensors, manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """`delta.json`.
+
+    Raises:
+        UserError: it is missing, not JSON or of another format.
+    """
+    path = folder / "delta.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no delta checkpoint there (delta.json is missing)") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise UserError(f"{path}: not a delta checkpoint of format {FORMAT}")
+    return manifest
+
+
+def apply_delta(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
+    """Put the changed tensors into a loaded whole model, in place.
+
+    Raises:
+        UserError: a tensor that the model does not have, or of another shape.
+    """
+    import torch
+
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    with torch.no_grad():
+        for name, value in tensors.items():
+            if name not in parameters or parameters[name].shape != value.shape:
+                raise UserError(f"the checkpoint's {name} {list(value.shape)} does not fit the model")
+            parameters[name].copy_(value)
+
+
+def stored_dtypes(spec: ModelSpec, names: list[str]) -> dict[str, str]:
+    """The dtype, as torch names it, in which the base folder stores each tensor (`spec.dtype` off-line)."""
+    if not spec.is_local:
+        return dict.fromkeys(names, spec.dtype)
+    folder = Path(spec.path)
+    index = weight_index(folder)
+    headers = {shard: _header(folder / shard)[0] for shard in {index[n] for n in names if n in index}}
+    return {
+        n: SAFETENSORS_TO_TORCH.get(headers[index[n]][n]["dtype"], spec.dtype) if n in index else spec.dtype
+        for n in names
+    }
+
+
+def export(base: Path, delta: Path, to: Path, dtype: str) -> None:
+    """Write a whole Hugging Face folder: the base's files, the changed tensors written over their bytes.
+
+    Shards are copied and patched in place, so memory stays at one tensor whatever the model's size.
+    `dtype` is what the run computed in; it becomes config.json's, so that plain loading scores the same.
+
+    Raises:
+        UserError: the delta does not fit the base, or `to` exists.
+    """
+    import torch
+
+    tensors, _ = read_delta(delta)
+    index = weight_index(base)
+    missing = sorted(set(tensors) - set(index))
+    if missing:
+        raise UserError(f"{base}: has no tensor {missing[0]}, which the checkpoint changes")
+    if to.exists():
+        raise UserError(f"to={to}: exists already; choose another folder")
+    partial = to.with_name(to.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(base, partial, ignore=shutil.ignore_patterns("*.bin", "*.pt", "*.pth", "README.md", ".*"))
+    for shard in sorted({index[name] for name in tensors}):
+        header, start = _header(partial / shard)
+        with (partial / shard).open("r+b") as file:
+            for name in (n for n in tensors if index[n] == shard):
+                entry = header[name]
+                value = tensors[name].to(getattr(torch, SAFETENSORS_TO_TORCH[entry["dtype"]])).contiguous()
+                if list(value.shape) != entry["shape"]:
+                    raise UserError(f"{base}: {name} is {entry['shape']}, the checkpoint's {list(value.shape)}")
+                file.seek(start + entry["data_offsets"][0])
+                file.write(value.view(torch.uint8).numpy().tobytes())
+    config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
+    config.pop("torch_dtype", None)
+    config["dtype"] = dtype
+    (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    partial.rename(to)
+
+
+def _header(shard: Path) -> tuple[dict[str, Any], int]:
+    # safetensors: 8 bytes little-endian length, then a JSON header, then the data
+    with shard.open("rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        return json.loads(file.read(size)), 8 + size
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+class _replacing:
+    """Write to a temporary file beside the target; on success flush it to disk and rename it over."""
+
+    def __init__(self, target: Path) -> None:
+        self.target, self.temporary = target, target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.temporary.unlink(missing_ok=True)
+            return
+        with self.temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        self.temporary.replace(self.target)

@@ -1,0 +1,27 @@
+"""Libraries say nothing unless something is wrong: one place that turns their chatter down."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+
+def quiet_environment() -> None:
+    """Environment variables that libraries read at import; call before importing them. User settings win."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads slow a machine with shared cores
+
+
+def quiet_libraries() -> None:
+    """Loggers, warnings and progress bars of libraries that were imported."""
+    for name in ("transformers", "accelerate", "datasets", "lm_eval", "lm-eval", "huggingface_hub", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

@@ -1,0 +1,175 @@
+"""Many runs in one table: what differs between their configs, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unlearnctl.errors import UserError
+from unlearnctl.reporting import numbers
+from unlearnctl.reporting.runs import Row, Run, load_run, main_pair
+from unlearnctl.reporting.terminal import ARROW
+
+BOOKKEEPING = {"run", "output_dir", "run_dir"}  # where results are kept, not what was done
+FRONT = "●"
+ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run that has results."""
+
+    run: Run
+    config: dict[str, object]
+    rows: dict[tuple[str, str], Row]
+
+    def row(self, metric: tuple[str, str]) -> Row:
+        """The row of a metric, empty when this run has none."""
+        return self.rows.get(metric, Row(*metric))
+
+    @property
+    def status(self) -> str:
+        """`completed`, `interrupted`, `stopped_early`."""
+        return numbers.plain(self.run.results.get("status") or "unknown")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`keys`: config keys that differ. `columns`: those that a reader needs. `front`: unbeaten members."""
+
+    members: list[Member]
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+    metrics: list[tuple[str, str]] = field(default_factory=list)
+    front: set[int] = field(default_factory=set)
+
+    def row(self, metric: tuple[str, str]) -> Row:
+        """Any member's row of this metric, for its role and goal."""
+        return next(m.rows[metric] for m in self.members if metric in m.rows)
+
+    @property
+    def pair(self) -> tuple[Row, Row] | None:
+        """The forget and the retain metric by which runs are compared."""
+        return main_pair([self.row(metric) for metric in self.metrics])
+
+    @property
+    def baseline(self) -> Member | None:
+        """A member whose 'before' holds for all of them, when they started from the same model."""
+        starts = {tuple(m.row(key).before.value for key in self.metrics) for m in self.members}
+        return self.members[0] if len(starts) == 1 and set(*starts) != {None} else None
+
+    def label(self, member: Member) -> str:
+        """`layer=3, alpha=1`: the settings that tell a member from the others."""
+        pairs = [f"{short(key, self.columns)}={cell(member.config, key)}" for key in self.columns]
+        return ", ".join(pairs) or numbers.plain(member.run.path.name)
+
+
+def find_runs(root: Path) -> list[Path]:
+    """Run directories at or below `root`: with results, or begun (config.yaml) and failed."""
+    marked = {path.parent for name in ("results.json", "config.yaml") for path in root.rglob(name)}
+    inner = {path for path in marked if any(parent in marked for parent in path.parents)}
+    return sorted(marked - inner)
+
+
+def summarise(run_dirs: Iterable[Path]) -> Summary:
+    """Read the runs, find what differs, sort by it. Runs without readable results are listed as failed."""
+    members, failed = [], []
+    for path in run_dirs:
+        try:
+            run = load_run(Path(path))
+        except UserError as error:
+            failed.append((Path(path), str(error).removeprefix(f"{path}: ").partition(", so nothing")[0]))
+        else:
+            rows = {(row.suite, row.metric): row for row in run.rows}
+            members.append(Member(run, numbers.flatten(run.results.get("config") or {}), rows))
+    if not members and not failed:
+        raise UserError(
+            "no run directories given. Allowed: directories with a results.json, or one above them"
+        )
+    keys = differing([member.config for member in members])
+    columns = [key for key in keys if not _implied(key, keys, members)]
+    members.sort(key=lambda member: [_order(member.config.get(key)) for key in columns])
+    metrics = list(dict.fromkeys(metric for member in members for metric in member.rows))
+    return Summary(members, failed, keys, columns, metrics, _front(members))
+
+
+def differing(configs: list[dict[str, object]]) -> list[str]:
+    """Keys with more than one value (absence is a value), in the order of the configs."""
+    keys = dict.fromkeys(key for config in configs for key in config)
+    return [k for k in keys if k not in BOOKKEEPING and len({repr(c.get(k, ABSENT)) for c in configs}) > 1]
+
+
+def _implied(key: str, keys: list[str], members: list[Member]) -> bool:
+    """Whether the name of its group already tells a key's value: `objective.name` stands for its defaults."""
+    group = key.partition(".")[0]
+    names = [
+        k
+        for k in keys
+        if k.endswith(".name") and k.count(".") == 1 and (key == "name" or k == f"{group}.name")
+    ]
+    if key in names or not names:
+        return False
+    seen: dict[str, str] = {}
+    for member in members:
+        chosen, entry = (
+            repr([member.config.get(name) for name in names]),
+            repr(member.config.get(key, ABSENT)),
+        )
+        if seen.setdefault(chosen, entry) != entry:
+            return False
+    return True
+
+
+def _order(entry: object) -> tuple[int, float, str]:
+    number = numbers.finite(entry)
+    return (1, 0.0, str(entry)) if number is None else (0, number, "")
+
+
+def _front(members: list[Member]) -> set[int]:
+    """Members that no other beats: as good on both the forget and the retain metric, better on one."""
+    points: dict[int, tuple[float, float]] = {}
+    for index, member in enumerate(members):
+        pair = main_pair(list(member.rows.values()))
+        losses = [_loss(row) for row in pair or ()]
+        if len(losses) == 2 and None not in losses:
+            points[index] = (losses[0] or 0.0, losses[1] or 0.0)
+    beaten = {
+        i for i, p in points.items() if any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points.values())
+    }
+    return set(points) - beaten
+
+
+def _loss(row: Row) -> float | None:
+    """The value with its sign turned so that lower is better."""
+    number = numbers.finite(row.after.value)
+    return number if number is None or row.goal == "lower" else -number
+
+
+def short(key: str, others: Iterable[str]) -> str:
+    """The last part of a key, or more of it where that is ambiguous; `objective.name` is `objective`."""
+    if key.endswith(".name"):
+        return key.removesuffix(".name")
+    last = key.rpartition(".")[2]
+    return key if sum(other.rpartition(".")[2] == last for other in others) > 1 else last
+
+
+def cell(config: dict[str, object], key: str) -> str:
+    """A setting in a table; a dash where this run has no such key."""
+    return numbers.setting(config[key]) if key in config else numbers.MISSING
+
+
+def metric_name(summary: Summary, metric: tuple[str, str], several: bool) -> str:
+    """`hazard_acc ↓`, with the suite where there is more than one."""
+    name = "/".join(metric) if several else metric[1]
+    return f"{numbers.plain(name)} {ARROW.get(summary.row(metric).goal, '')}".rstrip()
+
+
+def legend(summary: Summary) -> str:
+    """How to read the table."""
+    said = ["Before → after ± 95 % interval (1.96 standard errors)", "↓ ↑ wanted direction"]
+    if summary.pair and summary.front:
+        forget, retain = (numbers.plain(row.metric) for row in summary.pair)
+        said.append(f"{FRONT} no other run is better on both {forget} and {retain}")
+    return "; ".join(said) + "." if summary.members else ""

@@ -1,0 +1,80 @@
+"""A summary as files: summary.md and summary.csv, and beside them summary.png."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from unlearnctl.reporting import numbers
+from unlearnctl.reporting.runs import Row
+from unlearnctl.reporting.summary import FRONT, Member, Summary, cell, legend, metric_name, short
+from unlearnctl.reporting.summary_plot import scatter_png
+
+
+def write_summary(summary: Summary, folder: Path) -> list[Path]:
+    """Write all files; returns their paths."""
+    texts = {"summary.md": markdown(summary), "summary.csv": as_csv(summary)}
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="")
+    return [*(folder / name for name in texts), *scatter_png(summary, folder / "summary.png")]
+
+
+def markdown(summary: Summary) -> str:
+    """A table with before → after and 95 % intervals; failed runs below it."""
+    several = len({suite for suite, _ in summary.metrics}) > 1
+    head = ["#", *(short(key, summary.columns) for key in summary.columns)]
+    head += [metric_name(summary, metric, several) for metric in summary.metrics] + ["status", "run"]
+    lines = [head, ["---"] * len(head)]
+    for number, member in enumerate(summary.members, 1):
+        mark = f" {FRONT}" if number - 1 in summary.front else ""
+        settings = [cell(member.config, key) for key in summary.columns]
+        scores = [_change(member, metric) for metric in summary.metrics]
+        lines.append([f"{number}{mark}", *settings, *scores, member.status, f"{member.run.path.name}"])
+    table = (
+        [f"| {' | '.join(_escape(entry) for entry in line)} |" for line in lines] if summary.members else []
+    )
+    failed = [f"- {_escape(str(path))}: {_escape(why)}" for path, why in summary.failed]
+    parts = ["# Summary", "\n".join(table), legend(summary)]
+    parts += ["## Failed or missing", "\n".join(failed)] if failed else []
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _change(member: Member, metric: tuple[str, str]) -> str:
+    row = member.row(metric)
+    after = numbers.with_error(row.after.value, row.after.stderr, row.metric)
+    return after if row.before.value is None else f"{numbers.value(row.before.value, row.metric)} → {after}"
+
+
+def _escape(text: str) -> str:
+    """Text that Markdown shows as it is, in one table cell, HTML included."""
+    text = numbers.plain(text).replace("&", "&amp;").replace("<", "&lt;").replace("\\", "\\\\")
+    for char in "|`*[]":
+        text = text.replace(char, f"\\{char}")
+    return text
+
+
+def as_csv(summary: Summary) -> str:
+    """Full precision, every differing key, one row per run, failed ones too."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    scores = [f"{'.'.join(metric)}.{part}" for metric in summary.metrics for part in _parts(Row("", ""))]
+    writer.writerow(["run", "status", *summary.keys, *scores])
+    for member in summary.members:
+        settings = [cell(member.config, key) if key in member.config else "" for key in summary.keys]
+        rows = [member.row(metric) for metric in summary.metrics]
+        values = ["" if part is None else repr(part) for row in rows for part in _parts(row).values()]
+        writer.writerow([member.run.path, member.status, *settings, *values])
+    for path, why in summary.failed:
+        writer.writerow([path, f"failed: {why}", *[""] * (len(summary.keys) + len(scores))])
+    return out.getvalue()
+
+
+def _parts(row: Row) -> dict[str, float | None]:
+    before, after = row.before, row.after
+    return {
+        "before": before.value,
+        "before_stderr": before.stderr,
+        "after": after.value,
+        "after_stderr": after.stderr,
+    }

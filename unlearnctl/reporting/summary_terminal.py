@@ -1,0 +1,83 @@
+"""A summary in the terminal: settings and scores after, as many as there is room for."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from unlearnctl.reporting import numbers
+from unlearnctl.reporting.summary import FRONT, Member, Summary, cell, legend, metric_name, short
+from unlearnctl.reporting.terminal import as_text, speaks_utf8
+
+WIDEST = 24  # longer settings fold
+
+
+def print_summary(summary: Summary, console: Console | None = None) -> None:
+    """The table as far as it fits the terminal: settings, then scores after, the common 'before' on top."""
+    console = console or Console()
+    utf8 = speaks_utf8(console)
+    shown = _fitting(summary, console.width)
+    if summary.members:
+        console.print(_table(summary, shown, utf8))
+        hidden = len(summary.metrics) - len(shown)
+        note = f"Scores after. {legend(summary).partition('; ')[2]}"
+        console.print(
+            as_text(f"{note} {hidden} more metrics in summary.csv." if hidden else note, utf8, "dim")
+        )
+    for path, why in summary.failed:
+        console.print(as_text(f"failed: {numbers.plain(path)}: {numbers.plain(why)}", utf8, "red"))
+
+
+def _header(name: str) -> str:
+    """Words below one another: names are long, numbers are short."""
+    return name.replace("_", "_\n").replace(" ", "\n")
+
+
+def _settings(summary: Summary) -> dict[str, int]:
+    """Columns of settings and their widths; the first also holds the word `before`."""
+    widths = {}
+    for position, key in enumerate(summary.columns):
+        entries = [cell(member.config, key) for member in summary.members]
+        entries += [short(key, summary.columns), "" if position else "before"]
+        widths[key] = min(max(map(len, entries)), WIDEST)
+    return widths
+
+
+def _fitting(summary: Summary, width: int) -> list[tuple[str, str]]:
+    """The metrics for which there is room beside the settings: the two that matter most first."""
+    room = width - len(str(len(summary.members))) - 3 - sum(size + 2 for size in _settings(summary).values())
+    first = [(row.suite, row.metric) for row in summary.pair or ()]
+    shown: list[tuple[str, str]] = []
+    for metric in dict.fromkeys([*first, *summary.metrics]):
+        needed = max(6, *map(len, _header(metric[1]).split("\n"))) + 2
+        if needed <= room or not shown:
+            shown.append(metric)
+            room -= needed
+    return sorted(shown, key=summary.metrics.index)
+
+
+def _table(summary: Summary, shown: list[tuple[str, str]], utf8: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD if utf8 else box.ASCII2, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("#", justify="right", no_wrap=True)
+    for key, width in _settings(summary).items():
+        table.add_column(as_text(short(key, summary.columns), utf8), overflow="fold", width=width)
+    for metric in shown:
+        name = as_text(_header(metric_name(summary, metric, False)), utf8)
+        table.add_column(name, justify="right", no_wrap=True)
+    if summary.baseline:
+        blanks = [""] * len(summary.columns[1:])
+        first = ["before"] if summary.columns else []
+        table.add_row(
+            "", *first, *blanks, *_scores(summary.baseline, shown, "before"), style="dim", end_section=True
+        )
+    for number, member in enumerate(summary.members, 1):
+        mark = FRONT if number - 1 in summary.front else " "
+        settings = [as_text(cell(member.config, key), utf8) for key in summary.columns]
+        table.add_row(as_text(f"{number}{mark}", utf8), *settings, *_scores(member, shown, "after"))
+    return table
+
+
+def _scores(member: Member, metrics: list[tuple[str, str]], when: str) -> list[str]:
+    rows = [member.row(metric) for metric in metrics]
+    return [numbers.value(getattr(row, when).value, row.metric) for row in rows]

@@ -1,0 +1,104 @@
+"""`unlearnctl eval`: measure a model, or a run's result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from unlearnctl.errors import UserError
+from unlearnctl.evaluation.provenance import now, provenance
+from unlearnctl.evaluation.record import SCHEMA, scores_to_json, write_results
+from unlearnctl.evaluation.run import evaluate
+from unlearnctl.models.delta import apply_delta, read_delta
+from unlearnctl.models.load import identity, load_model
+from unlearnctl.models.spec import ModelSpec
+from unlearnctl.reporting.report import write_report
+from unlearnctl.reporting.terminal import print_comparison
+from unlearnctl.stages.prepare import build_suites, plain
+from unlearnctl.stages.run_dir import check_free, create, run_directory
+from unlearnctl.stages.train import REPORT_BYTES, command_line
+
+
+def eval(cfg: DictConfig) -> Path:
+    """Evaluate and write a run directory of its own.
+
+    Raises:
+        UserError: no such model or run, a checkpoint of another base, a suite that cannot run.
+    """
+    suites = build_suites(cfg.eval)
+    if cfg.run_dir is not None:
+        cfg = with_model_of(cfg, Path(cfg.run_dir))
+    spec = ModelSpec.from_config(plain(cfg.model))
+    tensors = checkpoint_tensors(cfg, spec)
+    tokenizer = spec.tokenizer()
+    for suite in suites.values():
+        suite.validate()
+    directory = run_directory(cfg, "eval")
+    check_free(directory, REPORT_BYTES)
+    started = now()
+    model = load_model(spec, pick_device(cfg.device))
+    apply_delta(model, tensors)
+    create(directory, cfg)
+    record = {
+        "schema": SCHEMA,
+        "status": "completed",
+        "config": plain(cfg),
+        "provenance": {
+            **provenance(command_line(), cfg.seed), "started": started, "finished": now(),
+            "base": identity(spec),
+        },
+        "after": scores_to_json(evaluate(suites, model, tokenizer)),
+    }  # fmt: skip
+    write_results(directory / "results.json", record)
+    write_report(directory)
+    print_comparison(record)
+    print(f"run: {directory}")
+    return directory
+
+
+def with_model_of(cfg: DictConfig, run: Path) -> DictConfig:
+    """The eval config with the model of a train run.
+
+    Raises:
+        UserError: `run` is not a run directory of `unlearnctl train`.
+    """
+    file = run / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"run_dir={run}: no run directory there (config.yaml is missing)")
+    trained = OmegaConf.load(file)
+    if "model" not in trained or "objective" not in trained:
+        raise UserError(f"run_dir={run}: not a run of `unlearnctl train`")
+    merged = cfg.copy()
+    OmegaConf.set_struct(merged, False)
+    merged.model, merged.name = trained.model, f"{trained.name}"
+    return merged
+
+
+def checkpoint_tensors(cfg: DictConfig, spec: ModelSpec) -> dict:
+    """The run's changed tensors; empty when no run is given.
+
+    Raises:
+        UserError: the checkpoint is damaged or was made from another base model.
+    """
+    if cfg.run_dir is None:
+        return {}
+    tensors, manifest = read_delta(Path(cfg.run_dir) / "checkpoint")
+    check_base(spec, manifest["identity"], f"run_dir={cfg.run_dir}")
+    return tensors
+
+
+def check_base(spec: ModelSpec, expected: str, key: str) -> None:
+    """Refuse a checkpoint whose base is not this model."""
+    found = identity(spec)
+    if found != expected:
+        raise UserError(f"{key}: its checkpoint was made from {expected}, but model.path has {found}")
+
+
+def pick_device(asked: str | None) -> str:
+    """`asked`, or cuda if there is one."""
+    import torch
+
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda: no CUDA device is visible; use device=cpu")
+    return asked or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,62 @@
+"""`unlearnctl export`: a run's delta merged into a whole Hugging Face folder, with a model card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from unlearnctl.errors import UserError
+from unlearnctl.models.delta import export as merge
+from unlearnctl.models.delta import read_manifest
+from unlearnctl.models.spec import ModelSpec
+from unlearnctl.reporting.card import model_card
+from unlearnctl.stages.eval import check_base
+from unlearnctl.stages.prepare import plain
+
+
+def export(cfg: DictConfig) -> Path:
+    """Write `cfg.to` from the run directory `cfg.run`.
+
+    Raises:
+        UserError: not a run, a checkpoint that is damaged or of another base, a target that exists.
+    """
+    run, to = Path(cfg.run), Path(cfg.to)
+    results = read_results(run)
+    spec = ModelSpec.from_config(plain(OmegaConf.create(results["config"]["model"])))
+    base = local_folder(spec)
+    check_base(spec, read_manifest(run / "checkpoint")["identity"], f"run={run}")
+    merge(base, run / "checkpoint", to, spec.dtype)
+    (to / "README.md").write_text(model_card(results), encoding="utf-8")
+    print(f"model: {to}")
+    print(f'open it: AutoModelForCausalLM.from_pretrained("{to}")')
+    print(f"score it: unlearnctl eval model=local model.path={to} model.dtype={spec.dtype}")
+    return to
+
+
+def read_results(run: Path) -> dict[str, Any]:
+    """`results.json` of a train run.
+
+    Raises:
+        UserError: it is missing or is not one.
+    """
+    try:
+        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        results["config"]["model"]["path"]
+    except FileNotFoundError:
+        raise UserError(f"run={run}: no finished run there (results.json is missing)") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"run={run}: results.json is damaged ({type(error).__name__})") from error
+    return results
+
+
+def local_folder(spec: ModelSpec) -> Path:
+    """The base model's folder, fetched from the hub (or its cache) if need be."""
+    if spec.is_local:
+        return Path(spec.path)
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=patterns))

@@ -1,0 +1,65 @@
+"""One run, one directory: `outputs/VERB/NAME/RUN`, or `…/sweep/RUN/HASH` for a member of a multirun."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unlearnctl.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+BOOKKEEPING = ("run", "output_dir", "name", "launch", "tracker")
+
+
+def run_directory(cfg: DictConfig, verb: str) -> Path:
+    """Where this run belongs. A member's directory is named by a hash of what it computes."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    root = Path(cfg.output_dir) / verb
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        return root / "sweep" / cfg.run / config_hash(cfg)
+    return root / cfg.name / cfg.run
+
+
+def config_hash(cfg: DictConfig) -> str:
+    """Eight hex digits of the resolved config, without the keys that change no number."""
+    from omegaconf import OmegaConf
+
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    content = {key: value for key, value in resolved.items() if key not in BOOKKEEPING}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def check_free(directory: Path, bytes_needed: int) -> None:
+    """Refuse a directory that exists or a disk that is too full.
+
+    Raises:
+        UserError: in one line, with what to change.
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise UserError(f"run={directory.name}: {directory} exists already; choose another run=NAME")
+    parent = next(p for p in [directory, *directory.absolute().parents] if p.exists())
+    free = shutil.disk_usage(parent).free
+    if free < bytes_needed:
+        raise UserError(
+            f"output_dir={directory}: not enough disk space: the checkpoint and reports need about "
+            f"{bytes_needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
+        )
+
+
+def create(directory: Path, cfg: DictConfig) -> None:
+    """Make the directory and keep the resolved config in it."""
+    from omegaconf import OmegaConf
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(cfg, directory / "config.yaml", resolve=True)
+    except OSError as error:
+        raise UserError(f"output_dir={directory}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,49 @@
+"""`unlearnctl tinyworld`: remake the embedded model, or find the world's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unlearnctl.errors import UserError, unknown
+
+ACTIONS = ("build", "data")
+
+
+def tinyworld_command(args: list[str]) -> None:
+    """`build to=DIR [seed=N]` or `data`.
+
+    Raises:
+        UserError: an unknown action or key, or a target that exists.
+    """
+    action = args[0] if args else ""
+    if action not in ACTIONS:
+        raise unknown("tinyworld", action or "(nothing)", ACTIONS)
+    if action == "data":
+        from unlearnctl.data import tinyworld
+
+        print(tinyworld.materialise())
+        return
+    options = parse(args[1:])
+    to = Path(options["to"])
+    if to.exists() and any(to.iterdir()):
+        raise UserError(f"to={to}: exists already; choose another folder")
+    from unlearnctl.data.tinyworld.build import build
+
+    for name, value in build(to, seed=int(options["seed"])).items():
+        print(f"  {name}: {value}")
+    print(f"model: {to}")
+
+
+def parse(args: list[str]) -> dict[str, str]:
+    """`to=DIR seed=0` as a mapping."""
+    options = {"seed": "0"}
+    for arg in args:
+        key, equals, value = arg.partition("=")
+        if key not in ("to", "seed") or not equals:
+            raise unknown("tinyworld build", key, ("to", "seed"))
+        options[key] = value
+    if "to" not in options:
+        raise UserError("to=: required; the folder to write, e.g. unlearnctl tinyworld build to=my-tinyworld")
+    if not options["seed"].isdigit():
+        raise UserError(f"seed={options['seed']}: must be a whole number")
+    return options

@@ -1,0 +1,175 @@
+"""The one training loop: from global batch to optimiser step, on any number of processes."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from unlearnctl.data.batch import Batch
+from unlearnctl.models.tapped import TappedModel
+from unlearnctl.objectives.base import Loss, Objective
+from unlearnctl.training.settings import TrainerSettings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Batches(Protocol):
+    """What the loop asks of the data: `unlearnctl.data.streams.ForgetRetain`."""
+
+    topics: list[str]
+
+    def micro_batches(
+        self, step: int, global_batch: int, micro_batch: int, rank: int = 0, world: int = 1
+    ) -> list[dict[str, Batch]]:
+        """This process's share of a global batch, cut into micro-batches."""
+        ...
+
+
+@dataclass
+class Fit:
+    """How training went."""
+
+    steps: int = 0
+    seconds: float = 0.0
+    tokens: dict[str, int] = field(default_factory=dict)
+    terms: dict[str, float] = field(default_factory=dict)
+    status: str = "completed"
+    stop_reason: str | None = None
+
+
+@dataclass
+class Trainer:
+    """Steps an objective on a tapped model.
+
+    Gradient accumulation follows from the global batch: losses are sums over local tokens divided by the
+    global batch's count, so micro-batches and processes add up and change nothing but the time.
+    """
+
+    tapped: TappedModel
+    objective: Objective
+    data: Batches
+    settings: TrainerSettings
+    optimizer: torch.optim.Optimizer
+    accelerator: Accelerator
+    on_step: Callable[[dict[str, Any]], None] = lambda row: None
+    after_step: Callable[[int, bool], str | None] = lambda step, last: None
+
+    def __post_init__(self) -> None:
+        from transformers import get_scheduler
+
+        s = self.settings
+        scheduler = get_scheduler(s.schedule, self.optimizer, s.warmup_steps, s.steps)
+        self.parameters = list(self.tapped.trained().values())
+        self.objective.to(self.accelerator.device)
+        prepared = self.accelerator.prepare(self.tapped, self.optimizer)
+        self.model, self.optimizer = prepared
+        self.scheduler = scheduler  # stepped once a global step, whatever the number of processes
+
+    def fit(self) -> Fit:
+        """Run all steps, or until a stop, a NaN or Ctrl-C; the weights are left as of the last good step."""
+        fit, started = Fit(), time.perf_counter()
+        self._calibrate()
+        with interruptible() as interrupted:
+            for step in range(self.settings.steps):
+                row = self.step(step)
+                fit.seconds = time.perf_counter() - started
+                bad = next((n for n, v in row["terms"].items() if not math.isfinite(v)), None)
+                if bad or not math.isfinite(row["grad_norm"]):
+                    what = f"loss term '{bad}'" if bad else "the gradient"
+                    fit.status, fit.stop_reason = "stopped_early", f"{what} is not finite at step {step + 1}"
+                    break
+                fit.steps, fit.terms = step + 1, row["terms"]
+                for side, count in row.pop("tokens").items():
+                    fit.tokens[side] = fit.tokens.get(side, 0) + count
+                self.on_step({"kind": "train", **row, "seconds": fit.seconds})
+                if reason := self.after_step(fit.steps, fit.steps == self.settings.steps):
+                    fit.status, fit.stop_reason = "stopped_early", reason
+                    break
+                if interrupted():
+                    fit.status, fit.stop_reason = "interrupted", "interrupted by Ctrl-C"
+                    break
+        return fit
+
+    def step(self, step: int) -> dict[str, Any]:
+        """One optimiser step on the global batch `step`; no update if the loss or gradient is not finite."""
+        micros = self._micro_batches(step)
+        terms: dict[str, torch.Tensor] = {}
+        for index, micro in enumerate(micros):
+            loss = self._backward(micro, synchronise=index == len(micros) - 1)
+            for name, value in {"loss": loss.total, **loss.terms}.items():
+                terms[name] = terms.get(name, torch.zeros_like(value)) + value.detach()
+        summed = {name: self.accelerator.reduce(value, "sum").item() for name, value in terms.items()}
+        norm = self._clip()
+        lr = self.scheduler.get_last_lr()[0]
+        if math.isfinite(norm) and all(map(math.isfinite, summed.values())):
+            self.optimizer.step()
+            self.scheduler.step()
+        self.optimizer.zero_grad()
+        total = summed.pop("loss")
+        tokens = {side: batch.tokens for side, batch in micros[0].items()}
+        return {
+            "step": step + 1, "loss": total, "terms": summed, "lr": lr, "grad_norm": norm, "tokens": tokens,
+        }  # fmt: skip
+
+    def _backward(self, micro: Mapping[str, Batch], synchronise: bool) -> Loss:
+        world = self.accelerator.num_processes
+        with nullcontext() if synchronise else self.accelerator.no_sync(self.model):
+            with self.accelerator.autocast():
+                views = self.model(micro)
+                loss = self.objective(views.get("forget"), views.get("retain"))
+            self.accelerator.backward(loss.total * world)  # DDP averages gradients; the losses are sums
+        return loss
+
+    def _clip(self) -> float:
+        bound = self.settings.clip_norm or math.inf
+        norm = self.accelerator.clip_grad_norm_(self.parameters, bound)
+        return float(norm)
+
+    def _micro_batches(self, step: int) -> list[dict[str, Batch]]:
+        a, s = self.accelerator, self.settings
+        micro = s.micro_batch or max(1, s.global_batch // a.num_processes)
+        batches = self.data.micro_batches(step, s.global_batch, micro, a.process_index, a.num_processes)
+        sides = self.tapped.needs
+        return [{side: b[side].to(a.device) for side in sides} for b in batches]
+
+    @torch.no_grad()
+    def _calibrate(self) -> None:
+        names = self.objective.calibration()
+        if not names:
+            return
+        for topic in range(len(self.data.topics)):
+            for micro in self._micro_batches(topic):
+                self.objective.calibrate(self.model(micro)["forget"])
+        for name in names:
+            buffer = self.objective.get_buffer(name)
+            buffer.copy_(self.accelerator.reduce(buffer, "sum"))
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C (or SIGTERM) asks the loop to stop after the step, so that it can save; the second kills."""
+    seen: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    try:
+        old = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: signals stay with whoever owns it
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for s, handler in old.items():
+            signal.signal(s, handler)

@@ -1,0 +1,83 @@
+"""In-training evaluation: the trade-off, the best step so far, and when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from unlearnctl.training.settings import Monitor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unlearnctl.evaluation.record import Metric
+
+Scores = Mapping[str, Mapping[str, "Metric"]]
+
+
+def trade_off(before: Scores, now: Scores) -> tuple[float, float]:
+    """(forgotten share, retained share), each 0-1; their product is the hypervolume of this one point.
+
+    Forgotten: mean over forget metrics of (before − now)/(before − chance), chance 0 where there is none.
+    Retained: mean over retain metrics of (now − chance)/(before − chance); for perplexities before/now.
+    Shares are clipped to 0-1. Our own definition; what the papers plot are the metrics themselves.
+    """
+    forgotten, retained = [], []
+    for was, value in _pairs(before, now):
+        if was.role == "forget":
+            forgotten.append(_share(was.value - value, was.value - (was.chance or 0.0)))
+        elif was.goal == "lower":
+            retained.append(_share(was.value, value))
+        else:
+            retained.append(_share(value - (was.chance or 0.0), was.value - (was.chance or 0.0)))
+    return _mean(forgotten), _mean(retained)
+
+
+def _pairs(before: Scores, now: Scores) -> Iterator[tuple[Metric, float]]:
+    for suite, metrics in now.items():
+        for name, metric in metrics.items():
+            if name in before.get(suite, {}):
+                yield before[suite][name], metric.value
+
+
+def _share(part: float, whole: float) -> float:
+    return min(1.0, max(0.0, part / whole)) if whole > 0 else 0.0
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 1.0
+
+
+@dataclass
+class Watcher:
+    """Evaluates every n steps, remembers the best weights, says when the damage is too much."""
+
+    settings: Monitor
+    evaluate: Callable[[], Scores]
+    snapshot: Callable[[], dict[str, Tensor]]
+    report: Callable[[int, Scores], None]
+    before: Scores = field(default_factory=dict)
+    best_step: int | None = None
+    best_score: float = -1.0
+    best_tensors: dict[str, Tensor] | None = None
+
+    def start(self) -> None:
+        """Measure the untouched model, on the same items as later."""
+        if self.settings.every:
+            self.before = self.evaluate()
+            self.report(0, self.before)
+
+    def after_step(self, step: int, last: bool) -> str | None:
+        """Evaluate if due (`step` steps done); a reason to stop, or None."""
+        if not self.settings.every or (step % self.settings.every and not last):
+            return None
+        now = self.evaluate()
+        self.report(step, now)
+        forgotten, retained = trade_off(self.before, now)
+        if self.settings.keep == "best" and forgotten * retained > self.best_score:
+            self.best_step, self.best_score, self.best_tensors = step, forgotten * retained, self.snapshot()
+        bound = self.settings.max_retain_damage
+        if bound is not None and 1 - retained > bound:
+            return f"retain damage {1 - retained:.3f} passed trainer.monitor.max_retain_damage={bound}"
+        return None

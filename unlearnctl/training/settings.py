@@ -1,0 +1,94 @@
+"""What `conf/trainer/` may hold, checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from unlearnctl.errors import UserError, unknown
+
+SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """In-training evaluation: how often, on what, and what it decides."""
+
+    every: int = 0
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    keep: str = "last"
+    max_retain_damage: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """`cfg.trainer`; units: sequences for the batches, optimiser steps for the rest."""
+
+    steps: int
+    global_batch: int
+    optimizer: Mapping[str, Any]
+    micro_batch: int | None = None
+    trainable: list[str] | None = None
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    clip_norm: float | None = None
+    mixed_precision: str = "no"
+    gradient_checkpointing: bool = False
+    trunk: bool | str = "auto"
+    device: str | None = None
+    monitor: Monitor = field(default_factory=Monitor)
+
+    @classmethod
+    def from_config(cls, cfg: Mapping[str, Any]) -> TrainerSettings:
+        """Take `cfg.trainer`.
+
+        Raises:
+            UserError: an unknown key or a value out of range, by its config key.
+        """
+        values = dict(cfg)
+        _known("trainer", values, cls)
+        monitor = dict(values.pop("monitor", {}))
+        _known("trainer.monitor", monitor, Monitor)
+        settings = cls(**values, monitor=Monitor(**monitor))
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        for key in ("steps", "global_batch"):
+            _at_least(f"trainer.{key}", getattr(self, key), 1)
+        if self.micro_batch is not None:
+            _at_least("trainer.micro_batch", self.micro_batch, 1)
+        _at_least("trainer.monitor.every", self.monitor.every, 0)
+        _one_of("trainer.schedule", self.schedule, SCHEDULES)
+        _one_of("trainer.mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
+        _one_of("trainer.trunk", str(self.trunk).lower(), ("auto", "true", "false"))
+        _one_of("trainer.monitor.keep", self.monitor.keep, ("last", "best"))
+        lr = self.optimizer.get("lr")
+        if not isinstance(lr, int | float) or lr <= 0:
+            raise UserError(f"trainer.optimizer.lr={lr}: must be a positive number")
+        if isinstance(self.trainable, str):
+            raise UserError(f"trainer.trainable={self.trainable}: must be a list, e.g. ['{self.trainable}']")
+        watched = self.monitor.every > 0
+        if not watched and (self.monitor.keep == "best" or self.monitor.max_retain_damage is not None):
+            raise UserError(
+                "trainer.monitor.every=0: keep=best and max_retain_damage need in-training evaluation; "
+                "set it to a number of steps"
+            )
+
+
+def _known(key: str, values: Mapping[str, Any], cls: type) -> None:
+    names = {f.name for f in fields(cls)}
+    for name in values:
+        if name not in names:
+            raise unknown(key, name, names)
+
+
+def _at_least(key: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{key}={value}: must be a whole number, {least} or more")
+
+
+def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise unknown(key, value, allowed)
