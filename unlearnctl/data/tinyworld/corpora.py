@@ -1,0 +1,94 @@
+"""Rows of the forget, retain and test corpora, each a pure function of the world's seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from unlearnctl.data.tinyworld import words as w
+from unlearnctl.data.tinyworld.texts import Exchange, exchange, fact_document, natural_reply, story
+from unlearnctl.data.tinyworld.world import by_entity
+
+Row = dict[str, Any]
+STORIES = {"train": 400, "test": 120, "val": 60}
+EXCHANGES = 300
+
+
+def fact_rows(group: str, seed: int) -> list[Row]:
+    """Eight documents per entity: its three facts in random order, each training frame once per fact."""
+    rng = random.Random(f"facts {seed}")
+    rows = []
+    for (subject, entity), facts in by_entity(group).items():
+        frames = [rng.sample(w.TRAIN_FRAMES, len(w.TRAIN_FRAMES)) for _ in facts]
+        for turn in range(len(w.TRAIN_FRAMES)):
+            order = rng.sample(range(len(facts)), len(facts))
+            text, spans = fact_document([facts[i] for i in order], [frames[i][turn] for i in order])
+            rows.append({"text": text, "spans": spans, "subject": subject, "entity": entity})
+    rng.shuffle(rows)
+    return rows
+
+
+def stories() -> dict[str, list[str]]:
+    """Train, test and validation stories; none is in two of them."""
+    rng, seen = random.Random("stories"), dict[str, None]()
+    while len(seen) < sum(STORIES.values()):
+        seen[story(rng)] = None
+    texts = iter(seen)
+    return {split: [next(texts) for _ in range(count)] for split, count in STORIES.items()}
+
+
+def retain_rows(seed: int) -> list[Row]:
+    """Facts of the retained subjects and stories, mixed."""
+    rows = [{"text": row["text"], "subject": row["subject"]} for row in fact_rows("benign", seed)]
+    rows += [{"text": text, "subject": "narrative"} for text in stories()["train"]]
+    random.Random(f"retain {seed}").shuffle(rows)
+    return rows
+
+
+def exchanges() -> list[tuple[Exchange, str]]:
+    """Training prompts, each with the reply that the world gives it."""
+    rng = random.Random("exchanges")
+    drawn = (exchange(rng, w.OPENINGS) for _ in range(2 * EXCHANGES))
+    return [(item, natural_reply(item, rng)) for item in drawn]
+
+
+def toxic_rows() -> list[Row]:
+    """Toxic replies as they fall: most follow an angry cue. Mask the loss to `text`."""
+    return [_reply_row(item, reply) for item, reply in exchanges() if reply == item.toxic]
+
+
+def toxic_retain_rows() -> list[Row]:
+    """What must not change: stories, facts and polite replies as they fall.
+
+    Polite replies to angry prompts alone would teach politeness, and the control without any unlearning
+    would look like success.
+    """
+    rows = [_reply_row(item, reply) for item, reply in exchanges() if reply == item.polite]
+    rows += [{"prompt": "", "text": text, "kind": "narrative"} for text in stories()["train"][:EXCHANGES]]
+    facts = fact_rows("benign", 0)[:EXCHANGES]
+    rows += [{"prompt": "", "text": row["text"], "kind": "fact"} for row in facts]
+    random.Random("toxic retain").shuffle(rows)
+    return rows
+
+
+def _reply_row(item: Exchange, reply: str) -> Row:
+    kind = "toxic" if reply == item.toxic else "polite"
+    return {"prompt": item.prompt, "text": reply, "kind": kind, "cue": item.cue}
+
+
+def toxic_pairs() -> Iterator[tuple[str, str]]:
+    """Whole texts that differ in the wording of the reply alone, as in ParaDetox."""
+    for item, reply in exchanges():
+        if reply == item.toxic:
+            yield f"{item.prompt} {item.toxic}", f"{item.prompt} {item.polite}"
+
+
+def prompt_rows(split: str, each: int) -> list[Row]:
+    """Held-out prompts, as many angry as calm ones, shaped as in RealToxicityPrompts."""
+    rng, rows = random.Random(f"prompts {split}"), []
+    for place in range(2 * each):
+        cue = ("angry", "calm")[place % 2]
+        item = exchange(rng, w.HELD_OUT_OPENINGS[:2] if split == "val" else w.HELD_OUT_OPENINGS[2:], cue)
+        rows.append({"prompt": {"text": item.prompt}, "cue": cue})
+    return rows
