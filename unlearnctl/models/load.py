@@ -44,17 +44,22 @@ def truncated(config: PretrainedConfig, num_blocks: int) -> PretrainedConfig:
 
 
 def _load(kind: type, spec: ModelSpec, config: PretrainedConfig, device: str) -> PreTrainedModel:
+    from safetensors import SafetensorError
+
     try:
-        model = kind.from_pretrained(  # type: ignore[attr-defined]
+        model, info = kind.from_pretrained(  # type: ignore[attr-defined]
             spec.path,
             config=config,
             dtype=spec.torch_dtype,
             **({"attn_implementation": spec.attn_implementation} if spec.attn_implementation else {}),
             use_safetensors=True,
+            output_loading_info=True,
             **spec.load_kwargs(),
         )
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise UserError(f"model.path={spec.path}: cannot load its weights: {brief(error)}") from error
+    if info["missing_keys"]:  # transformers would fill them with random numbers
+        raise UserError(f"model.path={spec.path}: its weights lack {sorted(info['missing_keys'])[0]}")
     return model.to(device).requires_grad_(False).eval()
 
 
