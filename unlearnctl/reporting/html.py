@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,10 @@ def _short(path: Path) -> str:
 
 def _override(value: str) -> str:
     """A path as the value of a Hydra override; `=` and `,` (as in sweep folders) need quotes in quotes."""
-    return shlex.quote(f"'{value}'") if any(char in value for char in "=, '{}[]()") else shlex.quote(value)
+    if re.fullmatch(r"[A-Za-z0-9_./:-]+", value):
+        return value
+    quoted = value.replace("\\'", "\\\\'").replace("'", "\\'")
+    return shlex.quote(f"'{quoted}'")
 
 
 def _own(name: str) -> Markup:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = {"total": series.GREY, "forget": series.FORGET, "retain": series.RETAIN}
+NAME_LENGTH = 32
 SPARE = (series.GREEN, series.PURPLE, series.AMBER, series.SKY)
 STYLE: Any = {
     "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
@@ -52,9 +53,15 @@ def title(axes: Any, heading: str, subtitle: str) -> None:
     axes.annotate(line, (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", color="#4B5563")
 
 
-def colour(name: str, position: int) -> str:
+def name(text: str) -> str:
+    """A name short enough for a label; matplotlib would hide one with a leading underscore."""
+    text = numbers.plain(text).lstrip("_")
+    return text if len(text) <= NAME_LENGTH else f"{text[: NAME_LENGTH - 1]}…"
+
+
+def colour(term: str, position: int) -> str:
     """The fixed colour of a loss term or role, else the next spare one."""
-    return COLOURS.get(name, SPARE[position % len(SPARE)])
+    return COLOURS.get(term, SPARE[position % len(SPARE)])
 
 
 def write_plots(run: Run) -> list[Path]:
@@ -74,7 +81,7 @@ def losses_png(run: Run) -> Path | None:
             total = line.name == "total"
             axes.plot(
                 *zip(*line.points, strict=True),
-                label=numbers.plain(line.name),
+                label=name(line.name),
                 color=colour(line.name, i),
                 linewidth=1.2 if total else 1.8,
                 linestyle=(0, (4, 2)) if total else "-",
@@ -97,8 +104,8 @@ def plane_png(run: Run) -> Path | None:
         if plane.trail:
             axes.plot([x for _, x, _ in plane.trail], [y for _, _, y in plane.trail], color=series.GREY,
                       linewidth=1, marker=".", markersize=6, label="during training", zorder=2)  # fmt: skip
-        for name, x, y in plane.ends:
-            _end_point(axes, name, x, y, getattr(plane.retain, name), getattr(plane.forget, name))
+        for when, x, y in plane.ends:
+            _end_point(axes, when, x, y, getattr(plane.retain, when), getattr(plane.forget, when))
         chance_lines(axes, plane.forget, plane.retain)
         label_plane(axes, plane.forget, plane.retain)
         title(axes, "Forgotten against kept", run.title)
@@ -106,13 +113,13 @@ def plane_png(run: Run) -> Path | None:
     return path
 
 
-def _end_point(axes: Axes, name: str, x: float, y: float, retain: Score, forget: Score) -> None:
-    first = name == "before"
+def _end_point(axes: Axes, when: str, x: float, y: float, retain: Score, forget: Score) -> None:
+    first = when == "before"
     bars: dict[str, Any] = {
         "xerr": numbers.half_width(retain.stderr),
         "yerr": numbers.half_width(forget.stderr),
     }
-    axes.errorbar(x, y, **bars, fmt="o", markersize=9, capsize=3, label=name, zorder=4, color=series.RETAIN,
+    axes.errorbar(x, y, **bars, fmt="o", markersize=9, capsize=3, label=when, zorder=4, color=series.RETAIN,
                   markerfacecolor="white" if first else series.RETAIN, markeredgewidth=1.8)  # fmt: skip
 
 
@@ -144,8 +151,8 @@ def axis_label(row: Row) -> str:
         if row.chance is None
         else "share of items"
     )
-    wanted = f", {row.goal} is better" if row.goal else ""
-    return f"{numbers.plain(row.metric)} ({unit}{wanted})"
+    wanted = f", {row.goal} is better" if row.goal in ("lower", "higher") else ""
+    return f"{name(row.metric)} ({unit}{wanted})"
 
 
 def scores_png(run: Run) -> Path | None:
@@ -170,15 +177,15 @@ def _finite(row: Row) -> bool:
 
 def _bars(axes: Axes, rows: list[Row]) -> None:
     for place, row in enumerate(rows):
-        for name, offset, shade in (("before", -0.19, "#B8C2CC"), ("after", 0.19, series.RETAIN)):
-            score: Score = getattr(row, name)
+        for when, offset, shade in (("before", -0.19, "#B8C2CC"), ("after", 0.19, series.RETAIN)):
+            score: Score = getattr(row, when)
             number = numbers.finite(score.value)
             if number is not None:
                 bar: dict[str, Any] = {
                     "xerr": numbers.half_width(score.stderr),
                     "error_kw": {"capsize": 2.5, "elinewidth": 1},
                 }
-                axes.barh(place + offset, number, 0.36, color=shade, label=name, **bar)
+                axes.barh(place + offset, number, 0.36, color=shade, label=when, **bar)
         if row.chance is not None:
             axes.plot(
                 [row.chance] * 2,
@@ -187,13 +194,17 @@ def _bars(axes: Axes, rows: list[Row]) -> None:
                 linewidth=2,
                 label="chance",
             )
-    axes.set_yticks(range(len(rows)), [f"{numbers.plain(r.metric)}\n{r.role}, want {r.goal}" for r in rows])
+    axes.set_yticks(range(len(rows)), [f"{name(r.metric)}\n{_wish(r)}" for r in rows])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     ratio = numbers.is_perplexity(rows[0].metric)
     axes.set_xlabel("perplexity" if ratio else "score (0 to 1), bars: 95 % interval")
     if not ratio:
         axes.set_xlim(0, 1.04)
+
+
+def _wish(row: Row) -> str:
+    return f"{numbers.plain(row.role)[:12]}, want {row.goal}" if row.goal in ("lower", "higher") else ""
 
 
 def _figure_legend(axes: Axes) -> None:
