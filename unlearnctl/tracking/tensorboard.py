@@ -1,0 +1,38 @@
+"""TensorBoard event files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unlearnctl.errors import UserError
+from unlearnctl.tracking.base import flatten
+
+
+class TensorboardTracker:
+    """Scalars of every row, and the config as text.
+
+    Raises:
+        UserError: the tensorboard package is not installed.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UserError("tracker=tensorboard: not installed; pip install tensorboard") from error
+        self._writer = SummaryWriter(str(folder))
+        text = json.dumps(config, indent=2, default=str)
+        self._writer.add_text("config", f"```json\n{text}\n```")
+
+    def log(self, row: Mapping[str, Any], step: int) -> None:
+        """Write the row's numbers as scalars."""
+        for name, value in flatten(row).items():
+            self._writer.add_scalar(name, value, step)
+
+    def finish(self, status: str) -> None:
+        """Note the status and close."""
+        self._writer.add_text("status", status)
+        self._writer.close()

@@ -1,0 +1,81 @@
+"""Weights & Biases: never a prompt, never a word on the terminal, offline where there is no key."""
+
+from __future__ import annotations
+
+import netrc
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from unlearnctl.errors import UserError, unknown
+from unlearnctl.tracking.base import flatten
+
+MODES = ("online", "offline", "disabled")
+
+
+class WandbTracker:
+    """One wandb run for one of ours, its files in the run directory.
+
+    Raises:
+        UserError: the package is not installed, or an online run cannot be started.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        config: Mapping[str, Any],
+        *,
+        project: str = "unlearnctl",
+        entity: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+        mode: str | None = None,
+    ) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise UserError("tracker=wandb: not installed; pip install wandb") from error
+        mode = choose_mode(mode)
+        try:
+            self._run = wandb.init(
+                project=project, entity=entity, group=group, tags=tuple(tags), name=run_dir.name,
+                dir=str(run_dir), config=dict(config), mode=mode,  # type: ignore[arg-type]
+                reinit="create_new",  # else the members of a serial sweep would merge into one run
+                settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
+            )  # fmt: skip
+        except (wandb.errors.CommError, wandb.errors.UsageError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(f"tracker.mode={mode}: {reason}; tracker.mode=offline needs no server") from error
+        # Our own step: wandb's must never decrease, and a train and an eval row may share one.
+        self._run.define_metric("*", step_metric="step")
+
+    def log(self, row: Mapping[str, Any], step: int) -> None:
+        """Send the row's numbers."""
+        self._run.log({**flatten(row), "step": step})
+
+    def finish(self, status: str) -> None:
+        """Note the status and end this run, so that the next one in this process is its own."""
+        self._run.summary["status"] = status
+        self._run.finish(exit_code=1 if status == "failed" else 0)
+
+
+def choose_mode(mode: str | None) -> str:
+    """`mode`, else `$WANDB_MODE`, else online exactly if a key is there."""
+    mode = mode or os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+    if mode not in MODES:
+        raise unknown("tracker.mode", mode, MODES)
+    return mode
+
+
+def has_key() -> bool:
+    """True if `$WANDB_API_KEY` is set or `wandb login` left a key in the netrc file."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    file = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+    try:
+        return netrc.netrc(file).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
