@@ -121,9 +121,9 @@ def commands(run: Run) -> list[tuple[str, str]]:
     place = _short(run.path)
     said = [("Look again in the terminal", f"unlearnctl report {shlex.quote(place)}")]
     if run.results.get("train"):
-        run_dir, folder = _override(place), _override(f"{place}-hf")
-        said.append(("Write a full Hugging Face folder", f"unlearnctl export run={run_dir} to={folder}"))
-        said.append(("Evaluate these weights again", f"unlearnctl eval run_dir={run_dir}"))
+        export = f"unlearnctl export {_override('run', place)} {_override('to', f'{place}-hf')}"
+        said.append(("Write a full Hugging Face folder", export))
+        said.append(("Evaluate these weights again", f"unlearnctl eval {_override('run_dir', place)}"))
     command = (run.results.get("provenance") or {}).get("command")
     if command:
         words = command if isinstance(command, str) else shlex.join(map(str, command))
@@ -137,12 +137,13 @@ def _short(path: Path) -> str:
     return os.fspath(full.relative_to(here)) if full.is_relative_to(here) else os.fspath(full)
 
 
-def _override(value: str) -> str:
-    """A path as the value of a Hydra override; `=` and `,` (as in sweep folders) need quotes in quotes."""
+def _override(key: str, value: str) -> str:
+    """`key=value` for a shell and then Hydra: paths of sweeps hold `=` and `,`, which Hydra wants quoted."""
     if re.fullmatch(r"[A-Za-z0-9_./:-]+", value):
-        return value
+        return f"{key}={value}"
     quoted = value.replace("\\'", "\\\\'").replace("'", "\\'")
-    return shlex.quote(f"'{quoted}'")
+    word = f"{key}='{quoted}'"
+    return shlex.quote(word) if re.search(r'["$`\\!]', word) else f'"{word}"'
 
 
 def _own(name: str) -> Markup:

@@ -45,10 +45,10 @@ def canvas(
         figure.savefig(path)
 
 
-def title(axes: Any, heading: str, subtitle: str) -> None:
-    """A bold heading and, below it, what it is about: on one line, cut where the figure ends."""
+def title(axes: Any, heading: str, subtitle: str, share: float = 1.0) -> None:
+    """A bold heading and, below it, what it is about: one line, cut to its share of the width."""
     axes.set_title(heading, loc="left")
-    width = int(axes.get_figure(root=True).get_figwidth() * 11)
+    width = int(axes.get_figure(root=True).get_figwidth() * 11 * share)
     line = textwrap.shorten(numbers.plain(subtitle), width, placeholder=" …")
     axes.annotate(line, (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", color="#4B5563")
 
@@ -166,7 +166,8 @@ def scores_png(run: Run) -> Path | None:
     with canvas(path, 7.0, 1.2 + 0.7 * len(panels) + 0.55 * sum(heights), heights) as axes:
         for axis, rows in zip(axes, panels, strict=True):
             _bars(axis, rows)
-        title(axes[0], "Before and after", run.title)
+        compared = any(row.before.value is not None for row in run.rows)
+        title(axes[0], "Before and after" if compared else "Scores", run.title, 0.6)
         _figure_legend(axes[0])
     return path
 

@@ -78,14 +78,19 @@ def plane(run: Run) -> Plane | None:
     heights = dict(run.trace(forget.suite, forget.metric))
     trail = [(s, x, heights[s]) for s, x in run.trace(retain.suite, retain.metric) if s in heights]
     found = Plane(forget, retain, trail)
-    return found if found.ends or trail else None
+    return found if len(found.ends) + len(trail) > 1 else None  # one point alone is a table's business
+
+
+def group(count: int, limit: int = LIMIT) -> int:
+    """How many neighbours become one point."""
+    return 1 if count <= limit else -(-count // (limit - 1))
 
 
 def thin(points: Points, limit: int = LIMIT) -> Points:
     """At most `limit` points: neighbours are averaged, the very last point is kept."""
-    if len(points) <= limit:
+    size = group(len(points), limit)
+    if size == 1:
         return points
-    size = -(-len(points) // (limit - 1))
     groups = [points[i : i + size] for i in range(0, len(points), size)]
     means = [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
     return [*means[:-1], points[-1]]

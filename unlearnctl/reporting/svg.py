@@ -96,18 +96,13 @@ def charts(run: Run) -> list[Chart]:
     scores = series.scores(run)
     roles = {row.metric: row.role for row in run.rows}
     plane = series.plane(run)
+    means = f", means of {size} steps" if (size := series.group(len(run.train))) > 1 else ""
+    losses, norms = series.losses(run), series.column(run, "grad_norm")
     made = [
-        _curves("losses", "Loss terms", "terms before weighting", "loss", series.losses(run), {}),
+        _curves("losses", "Loss terms", f"before weighting{means}", "loss", losses, {}),
         _plane_chart(plane) if plane else None,
         _curves("scores", "Scores while training", "in-training evaluation", "score (0 to 1)", scores, roles),
-        _curves(
-            "grad",
-            "Gradient norm",
-            "trainable tensors, before clipping",
-            "norm",
-            series.column(run, "grad_norm"),
-            {},
-        ),
+        _curves("grad", "Gradient norm", f"before clipping{means}", "norm", norms, {}),
     ]
     return [chart for chart in made if chart]
 
