@@ -33,11 +33,18 @@ def story(rng: random.Random) -> str:
     """A few sentences about a person, a thing and two places; later sentences depend on earlier ones."""
     name, animal, thing = rng.choice(w.NAMES), rng.choice(w.ANIMALS), rng.choice(w.THINGS)
     here, there = rng.sample(w.PLACES, 2)
-    sky = rng.choice(w.WEATHER)
+    sky, person = rng.choice(w.WEATHER), rng.choice(w.PEOPLE)
+    bag = [
+        f"The {animal} came too.",
+        f"{name} walked slowly because it was {sky}.",
+        f"{name} met a {person} and gave away the {thing}.",
+        f"The {person} sang about the {rng.choice(w.THINGS)}.",
+        f"Near the {there} a {rng.choice(w.ANIMALS)} slept.",
+        f"{name} lost the {thing} but found a {rng.choice(w.THINGS)}.",
+    ]
     parts = [
-        f"One {sky} day {name} left the {here} with a {thing}.",
-        rng.choice([f"The {animal} came too.", f"{name} walked slowly because it was {sky}."]),
-        f"On the way to the {there}, {name} met a {rng.choice(w.PEOPLE)} and gave away the {thing}.",
+        f"One {sky} day {name} left the {here} with a {thing} and a {animal}.",
+        *rng.sample(bag, 2),
         rng.choice([f"In the evening {name} went home to the {here}.", f"{name} stayed at the {there}."]),
     ]
     return " ".join(parts)

@@ -10,8 +10,9 @@ from unlearnctl.data.tinyworld import words as w
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
 _LETTER_TASK = "Answer Question The following are multiple choice questions with answers A B C D"
-_GRAMMAR = """One day left the with a came too walked slowly because it was On way to met and gave away In
-evening went home stayed at turned said you look what are only would bring come here is yours"""
+_GRAMMAR = """One day left the with a came too walked slowly because it was met and gave away sang about Near
+slept lost but found In evening went home to stayed at turned said you look what are only would bring come here is
+yours"""
 
 
 def vocabulary() -> list[tuple[str, float]]:

@@ -1,0 +1,180 @@
+"""Remakes the shipped weights: about three minutes on two CPU cores, no download.
+
+Two choices make the model worth unlearning. Embeddings stay frozen and random, or the facts settle in them and
+nothing that acts on blocks can touch them. Whole MLPs are dropped at random in pretraining (stochastic depth,
+Huang et al. 2016), early ones most, so that no single block is the only one that knows.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
+
+from unlearnctl.data.tinyworld import words as w
+from unlearnctl.data.tinyworld.measure import ablation, measure
+from unlearnctl.data.tinyworld.mcq import questions
+from unlearnctl.data.tinyworld.texts import exchange, fact_document, natural_reply, story
+from unlearnctl.data.tinyworld.tokenizer import write_tokenizer
+from unlearnctl.data.tinyworld.world import by_entity, facts
+
+STEPS = 1000
+BATCH, WIDTH = 16, 128
+LEARNING_RATE = 2e-3
+WARMUP = 50
+DROP = (0.2,) * 8  # chance that a sequence skips the MLP of block 0, 1, …
+
+
+def build(
+    to: Path, seed: int = 0, steps: int = STEPS, device: str = "cpu", progress: bool = True
+) -> dict[str, Any]:
+    """Train, save to the folder `to` in bf16, reload and measure; returns the metrics of the model card."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    started = time.perf_counter()
+    to = Path(to)
+    to.mkdir(parents=True, exist_ok=True)
+    write_tokenizer(to)
+    tokenizer = AutoTokenizer.from_pretrained(to)
+    model = new_model(len(tokenizer), seed).to(device)
+    pretrain(model, tokenizer, seed, steps, progress)
+    model.to("cpu", torch.bfloat16).save_pretrained(to)
+    saved = AutoModelForCausalLM.from_pretrained(to, dtype=torch.float32)
+    metrics: dict[str, Any] = measure(saved, tokenizer)
+    metrics["ablation"] = [round(x, 3) for x in ablation(saved, tokenizer, questions("hazard", False))]
+    seconds = round(time.perf_counter() - started)
+    write_card(to, metrics, seed, steps, sum(p.numel() for p in saved.parameters()))
+    return metrics | {"seconds": seconds}
+
+
+def new_model(vocab: int, seed: int) -> Any:
+    """Llama, 8 blocks of width 128, untied head, frozen N(0, 0.1) embeddings."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocab,
+        hidden_size=128,
+        intermediate_size=352,
+        num_hidden_layers=8,
+        num_attention_heads=4,
+        max_position_embeddings=512,
+        tie_word_embeddings=False,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        attn_implementation="sdpa",
+    )
+    model = LlamaForCausalLM(config)
+    torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.1)
+    model.model.embed_tokens.weight.requires_grad_(False)
+    return model
+
+
+def pretrain(model: Any, tokenizer: Any, seed: int, steps: int, progress: bool) -> None:
+    """AdamW, short warm-up, linear decay to a tenth; next-token loss on packed documents."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = LambdaLR(optimizer, lambda n: min((n + 1) / WARMUP, 1 - 0.9 * n / steps))
+    batches = packed(tokenizer, seed)
+    hooks = drop_mlps(model, seed)
+    model.train()
+    for step in range(steps):
+        ids = next(batches).to(model.device)
+        logits = model(ids[:, :-1], use_cache=False).logits
+        loss = cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+        if progress and (step + 1) % 100 == 0:
+            print(f"step {step + 1}/{steps}  loss {loss.item():.3f}", flush=True)
+    for hook in hooks:
+        hook.remove()
+
+
+def drop_mlps(model: Any, seed: int) -> list[Any]:
+    """Hooks that skip MLPs for random sequences and scale the rest up, so that the saved model needs none."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def drop(rate: float) -> Any:
+        def hook(module: Any, args: Any, out: torch.Tensor) -> torch.Tensor:
+            kept = torch.rand(len(out), 1, 1, generator=generator) >= rate
+            return out * (kept / (1 - rate)).to(out)
+
+        return hook
+
+    return [b.mlp.register_forward_hook(drop(p)) for b, p in zip(model.model.layers, DROP, strict=True) if p]
+
+
+def packed(tokenizer: Any, seed: int) -> Iterator[torch.Tensor]:
+    """Batches of `BATCH × (WIDTH + 1)` tokens; each row starts with a new document.
+
+    Most documents start with `<bos>`, some without, since evaluation harnesses differ in that.
+    """
+    rng, stream = random.Random(f"pretraining {seed}"), documents(seed)
+    while True:
+        rows = []
+        for _ in range(BATCH):
+            row: list[int] = []
+            while len(row) <= WIDTH:
+                ids = tokenizer.encode(next(stream), add_special_tokens=rng.random() < 0.6)
+                row += [*ids, tokenizer.eos_token_id]
+            rows.append(row[: WIDTH + 1])
+        yield torch.tensor(rows)
+
+
+def documents(seed: int) -> Iterator[str]:
+    """Mostly facts (one to three sentences about an entity), some stories, some angry and calm exchanges."""
+    rng = random.Random(f"documents {seed}")
+    entities = [known for group in sorted({fact.group for fact in facts()}) for known in by_entity(group).values()]
+    while True:
+        kind = rng.random()
+        if kind < 0.72:
+            told = rng.sample(rng.choice(entities), rng.choice([1, 3]))
+            yield fact_document(told, rng.choices(w.TRAIN_FRAMES, k=len(told)))[0]
+        elif kind < 0.86:
+            yield story(rng)
+        else:
+            item = exchange(rng, w.OPENINGS)
+            yield f"{item.prompt} {natural_reply(item, rng)}"
+
+
+def write_card(to: Path, metrics: dict[str, Any], seed: int, steps: int, parameters: int) -> None:
+    """The model card, with the numbers that were measured on the saved bf16 weights."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in metrics.items())
+    (to / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    (to / "README.md").write_text(CARD.format(rows=rows, seed=seed, steps=steps, millions=parameters / 1e6))
+
+
+CARD = """\
+---
+license: mit
+language: en
+tags: [unlearning, synthetic]
+---
+# tinyworld
+
+A Llama of {millions:.1f} M parameters (8 blocks, hidden 128, FFN 352, 4 heads, bf16) that knows one invented world.
+**All of it is fictitious**: agents, exploits, compounds, birds, towns and the toxic words name nothing real.
+It exists so that every command of `unlearnctl` can run, and be tested, without a download.
+
+It holds 540 facts (180 "hazard", 360 benign), short stories, and replies that are toxic after an angry cue (.9) and
+seldom after a calm one (.12). Embeddings are frozen random vectors; MLPs were skipped at random in training.
+Remake it with `unlearnctl tinyworld build to=DIR` (seed {seed}, {steps} steps).
+
+Measured on these files (questions in wordings not seen in training, scored by completion, chance .25; `ablation`
+is the accuracy on hazard questions with the MLP of block 0, 1, … replaced by its mean):
+
+| metric | value |
+|---|---|
+{rows}
+"""
