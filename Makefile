@@ -1,0 +1,48 @@
+# Everything runs in .venv, which is made when it is needed. Plain `make` lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint type bench
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+# The first Python that is new enough; one that is named but broken is passed over.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with everything in it (PYTHON=... and TORCH_INDEX=URL choose)
+
+demo: $(STAMP) ## unlearn the embedded tiny world; prints where the run is
+	@$(BIN)/unlearnctl train
+
+test: $(STAMP) ## run the tests (ARGS="-k name" for some of them)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+type: $(STAMP) ## check types
+	@$(BIN)/mypy
+
+bench: $(STAMP) ## time our step and the others against plain references
+	@for file in benchmarks/[!_]*.py; do \
+		echo "== $$file"; $(BIN)/python "$$file" --preset tiny || exit 1; done
+
+# Made anew when the dependencies change. Without an NVIDIA driver, torch's small CPU build is taken if its index
+# answers; the default Linux build brings gigabytes of CUDA libraries.
+$(STAMP): pyproject.toml constraints.txt
+	@$(BIN)/python -c '' 2>/dev/null || { \
+		test -n "$(PYTHON)" || { echo "No Python 3.11 or newer: install one, or say make PYTHON=/path/to/python" >&2; exit 1; }; \
+		echo "making .venv with $(PYTHON)"; $(PYTHON) -m venv --clear .venv; }
+	@echo "installing into .venv (a minute or two)"
+	@index="$(TORCH_INDEX)"; \
+	if [ -z "$$index" ] && [ "$$(uname -s)" = Linux ] && [ ! -e /proc/driver/nvidia/version ] && [ ! -e /dev/kfd ] \
+		&& $(BIN)/python -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=3)' $(CPU_INDEX)/torch/ 2>/dev/null; \
+	then index=$(CPU_INDEX); fi; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
+		$${index:+--extra-index-url "$$index"} torch
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
