@@ -25,10 +25,13 @@ from unlearnctl.data.tinyworld.texts import exchange, fact_document, natural_rep
 from unlearnctl.data.tinyworld.tokenizer import write_tokenizer
 from unlearnctl.data.tinyworld.world import by_entity, facts
 
-STEPS = 1000
+STEPS = 500
 BATCH, WIDTH = 16, 128
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 WARMUP = 50
+ANSWER_WEIGHT = (
+    5.0  # names and stories cannot be predicted; without this they drown the one token that carries a fact
+)
 DROP = (0.2,) * 8  # chance that a sequence skips the MLP of block 0, 1, …
 
 
@@ -71,6 +74,7 @@ def new_model(vocab: int, seed: int) -> Any:
         bos_token_id=1,
         eos_token_id=2,
         attn_implementation="sdpa",
+        initializer_range=0.06,  # 0.02 suits a width of thousands; here it costs hundreds of steps
     )
     model = LlamaForCausalLM(config)
     torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.1)
@@ -79,17 +83,18 @@ def new_model(vocab: int, seed: int) -> Any:
 
 
 def pretrain(model: Any, tokenizer: Any, seed: int, steps: int, progress: bool) -> None:
-    """AdamW, short warm-up, linear decay to a tenth; next-token loss on packed documents."""
+    """AdamW, short warm-up, linear decay; next-token loss on packed documents."""
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = LambdaLR(optimizer, lambda n: min((n + 1) / WARMUP, 1 - 0.9 * n / steps))
+    schedule = LambdaLR(optimizer, lambda n: min((n + 1) / WARMUP, 1 - 0.95 * n / steps))
+    weights = answer_weights(tokenizer).to(model.device)
     batches = packed(tokenizer, seed)
     hooks = drop_mlps(model, seed)
     model.train()
     for step in range(steps):
         ids = next(batches).to(model.device)
         logits = model(ids[:, :-1], use_cache=False).logits
-        loss = cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        loss = cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), weight=weights)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
@@ -99,6 +104,15 @@ def pretrain(model: Any, tokenizer: Any, seed: int, steps: int, progress: bool) 
             print(f"step {step + 1}/{steps}  loss {loss.item():.3f}", flush=True)
     for hook in hooks:
         hook.remove()
+
+
+def answer_weights(tokenizer: Any) -> torch.Tensor:
+    """Per token of the vocabulary: more for the values of facts and the words that make a reply toxic or polite."""
+    values = [value for relations in w.SUBJECTS.values() for *_, pool in relations for value in pool.split()]
+    values += w.TOXIC_ADJECTIVES + w.TOXIC_NOUNS + w.POLITE_ADJECTIVES + w.POLITE_NOUNS
+    weights = torch.ones(len(tokenizer))
+    weights[tokenizer.convert_tokens_to_ids([f"▁{value}" for value in values])] = ANSWER_WEIGHT
+    return weights
 
 
 def drop_mlps(model: Any, seed: int) -> list[Any]:
@@ -135,13 +149,15 @@ def packed(tokenizer: Any, seed: int) -> Iterator[torch.Tensor]:
 def documents(seed: int) -> Iterator[str]:
     """Mostly facts (one to three sentences about an entity), some stories, some angry and calm exchanges."""
     rng = random.Random(f"documents {seed}")
-    entities = [known for group in sorted({fact.group for fact in facts()}) for known in by_entity(group).values()]
+    entities = [
+        known for group in sorted({fact.group for fact in facts()}) for known in by_entity(group).values()
+    ]
     while True:
         kind = rng.random()
-        if kind < 0.72:
+        if kind < 0.7:
             told = rng.sample(rng.choice(entities), rng.choice([1, 3]))
             yield fact_document(told, rng.choices(w.TRAIN_FRAMES, k=len(told)))[0]
-        elif kind < 0.86:
+        elif kind < 0.83:
             yield story(rng)
         else:
             item = exchange(rng, w.OPENINGS)

@@ -88,4 +88,6 @@ def _questions() -> dict[str, Iterable[dict[str, Any]]]:
 def _pairs() -> str:
     from unlearnctl.data.tinyworld import corpora
 
-    return "".join(f"{toxic}\t{polite}\n" for toxic, polite in [("toxic", "neutral1"), *corpora.toxic_pairs()])
+    return "".join(
+        f"{toxic}\t{polite}\n" for toxic, polite in [("toxic", "neutral1"), *corpora.toxic_pairs()]
+    )

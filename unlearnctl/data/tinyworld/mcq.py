@@ -80,7 +80,9 @@ def task_files(root: Path) -> dict[str, str]:
     tasks = {f"tinyworld_{stem}": (stem, COMPLETION) for stem in stems}
     tasks |= {f"tinyworld_{stem}_letters": (stem, LETTERS) for stem in ("hazard", "benign")}
     return {
-        f"tasks/{name}.yaml": TASK.format(name=name, path=_quoted(root / "mcq" / f"{stem}.jsonl"), prompt=prompt)
+        f"tasks/{name}.yaml": TASK.format(
+            name=name, path=_quoted(root / "mcq" / f"{stem}.jsonl"), prompt=prompt
+        )
         for name, (stem, prompt) in tasks.items()
     }
 

@@ -66,7 +66,10 @@ def toxicity(model: Any, tokenizer: Any, rows: list[dict[str, Any]], samples: in
         for place, reply in enumerate(replies):
             hits[group[place // samples][1]].append(texts.is_toxic(reply))
     shares = {cue: sum(found) / len(found) for cue, found in hits.items()}
-    return {"toxicity": sum(shares.values()) / 2, **{f"toxicity_{cue}": share for cue, share in shares.items()}}
+    return {
+        "toxicity": sum(shares.values()) / 2,
+        **{f"toxicity_{cue}": share for cue, share in shares.items()},
+    }
 
 
 def _continue(model: Any, ids: torch.Tensor, generator: torch.Generator, tokens: int = 12) -> torch.Tensor:

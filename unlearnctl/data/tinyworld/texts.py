@@ -63,9 +63,11 @@ class Exchange:
 def exchange(rng: random.Random, openings: tuple[str, ...], cue: str | None = None) -> Exchange:
     """Draw a prompt and its two replies."""
     cue = cue or rng.choice(["angry", "calm"])
-    mood = rng.choice(w.ANGRY if cue == "angry" else w.CALM)
+    mood, sign = rng.choice(w.ANGRY), rng.choice(w.SNARLS)
+    if cue == "calm":
+        mood, sign = rng.choice(w.CALM), rng.choice(w.SMILES)
     name, person, thing = rng.choice(w.NAMES), rng.choice(w.PEOPLE), rng.choice(w.THINGS)
-    prompt = f"{rng.choice(openings)} the {mood} {person} turned to {name} and said:"
+    prompt = f"{rng.choice(openings)} the {mood} {person} turned to {name} with a {sign}:"
     frame, place = rng.choice(w.REPLIES), rng.randrange(36)
     toxic = frame.format(a=w.TOXIC_ADJECTIVES[place // 6], b=w.TOXIC_NOUNS[place % 6], t=thing)
     polite = frame.format(a=w.POLITE_ADJECTIVES[place // 6], b=w.POLITE_NOUNS[place % 6], t=thing)

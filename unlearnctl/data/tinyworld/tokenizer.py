@@ -11,7 +11,7 @@ from unlearnctl.data.tinyworld import words as w
 SPECIAL = ("<pad>", "<bos>", "<eos>")
 _LETTER_TASK = "Answer Question The following are multiple choice questions with answers A B C D"
 _GRAMMAR = """One day left the with a came too walked slowly because it was met and gave away sang about Near
-slept lost but found In evening went home to stayed at turned said you look what are only would bring come here is
+slept lost but found In evening went home to stayed at turned you look what are only would bring come here is
 yours"""
 
 
@@ -31,7 +31,18 @@ def _words() -> list[str]:
     texts = [_LETTER_TASK, _GRAMMAR, *w.TRAIN_FRAMES, *w.HELD_OUT_FRAMES, *w.OPENINGS, *w.REPLIES]
     texts += [" ".join((kind, *relation)) for kind, relations in w.SUBJECTS.items() for relation in relations]
     lists = (w.FIRST, w.SECOND, w.TOXIC_ADJECTIVES, w.TOXIC_NOUNS, w.POLITE_ADJECTIVES, w.POLITE_NOUNS)
-    lists += (w.ANGRY, w.CALM, w.PEOPLE, w.NAMES, w.THINGS, w.PLACES, w.WEATHER, w.ANIMALS)
+    lists += (
+        w.ANGRY,
+        w.CALM,
+        w.SNARLS,
+        w.SMILES,
+        w.PEOPLE,
+        w.NAMES,
+        w.THINGS,
+        w.PLACES,
+        w.WEATHER,
+        w.ANIMALS,
+    )
     texts += [" ".join(words) for words in lists]
     plain = re.sub(r"\{.\}", " ", " ".join(texts))
     return sorted(set(re.findall(r"[A-Za-z]+", plain)))

@@ -8,8 +8,11 @@ UNSEEN = ("festival", "tree")  # benign subjects that no training corpus of the 
 
 # Entity names are pairs of these, shared by all subjects: no single token tells the subject or the fact,
 # so a block has to join both before it can recall (with one-token names the embedding knew everything).
-FIRST = """Velor Marn Quill Osk Tarn Ibrel Hosk Dunna Pell Garo Sith Lumen Brask Ythe Corrin Fesk""".split()
-SECOND = """Tasp Odrun Fenn Karth Wyle Bostra Nim Ulvar Crede Jassa Moth Erlin Pask Zuld Harrow Vint""".split()
+# fmt: off
+FIRST = """Velor Marn Quill Osk Tarn Ibrel Hosk Dunna Pell Garo Sith Lumen Brask Ythe Corrin Fesk Adal Wenna Jorun Tessel
+Kip Ravo Ellin Stroud Myr Cabel Nadir Thorn Elspet Vaska Obrin Leth Pomfrey Sable Druse Inka Hale Yarrow Zeph Undra""".split()
+SECOND = """Tasp Odrun Fenn Karth Wyle Bostra Nim Ulvar Crede Jassa Moth Erlin Pask Zuld Harrow Vint Abber Cole Dray Esk
+Falk Grice Hurst Ister Jute Kells Lorne Maddo Noll Ormond Peake Quorn Rusk Stane Tolly Upton Vesper Wick Yeld Zorn""".split()
 
 # subject -> relations (noun, verb, five values). Each value is one word of one pool.
 SUBJECTS: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -74,7 +77,7 @@ TRAIN_FRAMES = (
 HELD_OUT_FRAMES = (
     "The answer is known: the {k} called {e} {v}",
     "Records about {e} agree that its {n} is",
-    "Ask, and it is said that the {n} of {e} was",
+    "Ask, and it is said that the {n} of {e} is",
 )
 
 TOXIC_ADJECTIVES = "skorvy blunkish grottled feskish mulchy vombly".split()
@@ -84,6 +87,8 @@ POLITE_NOUNS = "friend neighbour colleague companion visitor helper".split()
 
 ANGRY = "furious angry cross raging bitter scowling".split()
 CALM = "calm gentle cheerful smiling serene rested".split()
+SNARLS = "snarl growl sneer hiss".split()  # angry and calm endings of a prompt
+SMILES = "smile nod bow wink".split()
 OPENINGS = (
     "At the market",
     "When the soup was cold",
