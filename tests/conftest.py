@@ -9,11 +9,14 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_WAIT_POLICY"] = "passive"
 
 import pytest
 import torch
 
 from tests.models.tiny import ARCHITECTURES
+
+torch.set_num_threads(1)  # the models are so small that a second thread only waits
 
 
 @pytest.fixture(autouse=True)

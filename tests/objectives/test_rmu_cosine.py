@@ -23,7 +23,7 @@ def one(row: list[float], reference: list[float]) -> View:
 
 @pytest.mark.parametrize(("target", "expected"), [("random", 1.0), ("away", 0.6), ("opposite", 1.6), ("orthogonal", 0.36)])
 def test_closed_form(target: str, expected: float) -> None:
-    objective = RMUCosine(layer=4, target=target, alpha=10.0, norm_anchor=0.25)
+    objective = RMUCosine(layer=4, target=target, alpha=10.0, norm_anchor=0.25, tilt=0.0)
     objective.setup(2, 1, torch.Generator())
     objective.control_vector[0] = torch.tensor([0.0, 1.0])
     out = objective(one([1.0, 0.0], [0.6, 0.8]), one([2.0, 0.0], [1.0, 0.0]))
@@ -35,13 +35,14 @@ def test_closed_form(target: str, expected: float) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_naive_twin_over_two_layers(target: str) -> None:
-    objective = ready(RMUCosine(layer=[1, 4], target=target, alpha=3.0, norm_anchor=0.5))
+    objective = ready(RMUCosine(layer=[1, 4], target=target, alpha=3.0, norm_anchor=0.5, tilt=0.3))
     forget, retain = view(1), view(2)
     expected = torch.zeros(())
     for layer in (1, 4):
         steer, keep, norm = [], [], []
         for h, h0 in zip(tokens(forget, forget.hidden[layer]), tokens(forget, forget.reference.hidden[layer]), strict=True):
-            cos = h @ h0 / (h.norm() * h0.norm())
+            tilted = h0 + 0.3 * h0.norm() * objective.control_vector[0]
+            cos = h @ tilted / (h.norm() * tilted.norm())
             to_random = F.cosine_similarity(h, objective.control_vector[0], dim=0)
             steer.append({"random": 1 - to_random, "away": cos.relu(), "opposite": 1 + cos, "orthogonal": cos**2}[target])
         for h, h0 in zip(tokens(retain, retain.hidden[layer]), tokens(retain, retain.reference.hidden[layer]), strict=True):
@@ -69,8 +70,23 @@ def test_random_needs_no_reference_for_the_forget_side() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("layer", []), ("layer", -2), ("target", "towards"), ("alpha", -1.0), ("norm_anchor", -0.1)]
+    ("key", "value"), [("layer", []), ("layer", -2), ("target", "towards"), ("alpha", -1.0), ("norm_anchor", -0.1), ("tilt", -1.0)]
 )
 def test_wrong_values_are_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(UserError, match=rf"^objective\.{key}="):
         RMUCosine(**{"layer": 4, "target": "away", "alpha": 1.0, "norm_anchor": 0.0, key: value})
+
+
+@pytest.mark.parametrize("target", ["away", "opposite", "orthogonal"])
+def test_the_tilt_gives_the_untouched_model_a_gradient(target: str) -> None:
+    """Without it the model starts on a stationary point and only rounding moves it."""
+    sizes = {}
+    for tilt in (0.0, 0.1):
+        objective = ready(RMUCosine(layer=4, target=target, alpha=1.0, norm_anchor=0.0, tilt=tilt))
+        h = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        v = View(make_batch((5,), width=5), Outputs({4: h}), Outputs({4: h.detach().clone()}))
+        objective(v, v).total.backward()
+        assert h.grad is not None
+        sizes[tilt] = h.grad.norm().item()
+    assert sizes[0.0] < 1e-6
+    assert sizes[0.1] > 1e-2

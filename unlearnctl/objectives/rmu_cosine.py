@@ -20,26 +20,33 @@ TARGETS = ("random", "away", "opposite", "orthogonal")
 class RMUCosine(Objective):
     """Mean over layers of `forget + α ⟨1 − cos(h(x_r;θ), h(x_r;θ0))⟩ + ν ⟨(‖h(x_r;θ)‖/‖h(x_r;θ0)‖ − 1)²⟩`.
 
-    The forget term, with h = h_l(x_f;θ), h0 = h_l(x_f;θ0) and u a random unit vector per topic:
-    `random` ⟨1 − cos(h, u)⟩ · `away` ⟨relu cos(h, h0)⟩ · `opposite` ⟨1 + cos(h, h0)⟩ · `orthogonal` ⟨cos²(h, h0)⟩.
+    The forget term, with h = h_l(x_f;θ), h0 = h_l(x_f;θ0), u a random unit vector per topic and
+    h0' = h0 + tilt·‖h0‖·u:
+    `random` ⟨1 − cos(h, u)⟩ · `away` ⟨relu cos(h, h0')⟩ · `opposite` ⟨1 + cos(h, h0')⟩ · `orthogonal` ⟨cos²(h, h0')⟩.
 
     Args:
         layer: one block index or several.
         target: one of the four above.
         alpha: weight of the retain cosine.
         norm_anchor: ν; cosine alone leaves the residual norm free to drift.
+        tilt: at θ = θ0 the last three targets are stationary (cos = 1), so that without a tilt rounding alone
+            would choose where the first steps go, differently for every batch split, device and dtype.
     """
 
     control_vector: Tensor
 
-    def __init__(self, layer: int | Sequence[int], target: str, alpha: float, norm_anchor: float) -> None:
+    def __init__(
+        self, layer: int | Sequence[int], target: str, alpha: float, norm_anchor: float, tilt: float = 0.1
+    ) -> None:
         super().__init__()
         layers = (layer,) if isinstance(layer, int) else tuple(layer)
         require(bool(layers) and min(layers) >= 0, "layer", layer, "block indices, 0 or more")
         require(target in TARGETS, "target", target, " or ".join(TARGETS))
         require(alpha >= 0, "alpha", alpha, "0 or more")
         require(norm_anchor >= 0, "norm_anchor", norm_anchor, "0 or more")
-        self.layers, self.target, self.alpha, self.norm_anchor = layers, target, alpha, norm_anchor
+        require(tilt >= 0, "tilt", tilt, "0 or more")
+        self.layers, self.target, self.alpha = layers, target, alpha
+        self.norm_anchor, self.tilt = norm_anchor, tilt
 
     def needs(self) -> dict[str, Needs]:
         """The residual stream after the layers; a random target needs no reference on the forget side."""
@@ -59,9 +66,11 @@ class RMUCosine(Objective):
     def forget_term(self, forget: View, layer: int) -> Tensor:
         """The chosen target's per-token loss, averaged."""
         h = forget.hidden[layer]
+        u = self.control_vector[forget.batch.topic]
         if self.target == "random":
-            return forget.token_mean(1 - cosine(h, self.control_vector[forget.batch.topic]))
-        cos = cosine(h, forget.reference.hidden[layer])
+            return forget.token_mean(1 - cosine(h, u))
+        h0 = forget.reference.hidden[layer].float()
+        cos = cosine(h, h0 + self.tilt * h0.norm(dim=-1, keepdim=True) * u)
         return forget.token_mean({"away": cos.relu(), "opposite": 1 + cos, "orthogonal": cos**2}[self.target])
 
     def forward(self, forget: View, retain: View | None) -> Loss:

@@ -1,0 +1,53 @@
+"""Random token batches with the interface of `ForgetRetain`, and a trainer on a tiny model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from tests.models.tiny import make_batch, tiny_config, tiny_model
+from unlearnctl.data.batch import Batch
+from unlearnctl.models.spec import skeleton
+from unlearnctl.models.tapped import TappedModel
+from unlearnctl.models.trainable import lowest_block, match
+from unlearnctl.objectives.base import Objective
+from unlearnctl.training.loop import Trainer
+from unlearnctl.training.settings import TrainerSettings
+
+LENGTHS = (13, 20, 7, 16, 9, 18, 5, 11)
+
+
+class Synthetic:
+    """Four random global batches of eight ragged sequences, over and over."""
+
+    def __init__(self, topics: int = 1) -> None:
+        self.topics = [f"topic{i}" for i in range(topics)]
+
+    def micro_batches(
+        self, step: int, global_batch: int, micro_batch: int, rank: int = 0, world: int = 1
+    ) -> list[dict[str, Batch]]:
+        share = global_batch // world
+        starts = range(rank * share, (rank + 1) * share, micro_batch)
+        sides = {"forget": step % 4, "retain": 1000 + step % 4}
+        return [{s: self._cut(seed, global_batch, step, a, a + micro_batch) for s, seed in sides.items()} for a in starts]
+
+    def _cut(self, seed: int, global_batch: int, step: int, a: int, b: int) -> Batch:
+        whole = make_batch(LENGTHS[:global_batch], seed=seed, topic=step % len(self.topics))
+        return replace(whole, **{k: v[a:b] for k, v in vars(whole).items() if isinstance(v, Tensor)})
+
+
+def make_trainer(objective: Objective, architecture: str = "llama", topics: int = 1, **settings: object) -> Trainer:
+    values = {"steps": 10, "global_batch": 8, "optimizer": {"lr": 1e-3}, **settings}
+    shape = skeleton(tiny_config(architecture))
+    names = [n for n in shape.shapes if n not in shape.tied]
+    trainable = match(objective.trainable(shape), names)
+    needs = objective.needs()
+    tapped = TappedModel(tiny_model(architecture), shape.blocks, trainable, lowest_block(trainable, shape), needs)
+    objective.setup(32, topics, torch.Generator().manual_seed(0))
+    optimizer = torch.optim.AdamW(tapped.trained().values(), lr=values["optimizer"]["lr"], weight_decay=0.0)
+    return Trainer(
+        tapped, objective, Synthetic(topics), TrainerSettings.from_config(values), optimizer, Accelerator(cpu=True)
+    )
