@@ -13,6 +13,7 @@ def quiet_environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours are rich
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads slow a machine with shared cores
 
 

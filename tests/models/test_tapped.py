@@ -58,11 +58,15 @@ def test_outputs_are_hugging_faces(architecture: str, side: str) -> None:
     torch.testing.assert_close(view.logprobs, naive, atol=1e-5, rtol=0)
 
 
-def plain_rmu_step(policy: nn.Module, frozen: nn.Module, objective: RMU, forget: Batch, retain: Batch) -> torch.Tensor:
+def plain_rmu_step(
+    policy: nn.Module, frozen: nn.Module, objective: RMU, forget: Batch, retain: Batch
+) -> torch.Tensor:
     """The paper's step: two whole models, full forwards, MSE over the real tokens."""
 
     def hidden(model: nn.Module, batch: Batch) -> torch.Tensor:
-        out = model(batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True, use_cache=False)
+        out = model(
+            batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True, use_cache=False
+        )
         return out.hidden_states[objective.layer + 1][batch.mask]
 
     steer = (hidden(policy, forget) - objective.steering_coeff * objective.control_vector[0]).pow(2).mean()
@@ -111,7 +115,9 @@ def test_only_what_is_trainable_gets_a_gradient(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("patterns", [[".*"], [r"layers\.[35]\."], ["embed"]])
-def test_loss_level_equals_two_models_for_any_choice_of_parameters(architecture: str, patterns: list[str]) -> None:
+def test_loss_level_equals_two_models_for_any_choice_of_parameters(
+    architecture: str, patterns: list[str]
+) -> None:
     """Embedding (tied or not) included: the reference must not see the policy's."""
     ours, frozen = tiny_model(architecture), tiny_model(architecture)
     objective = NPO(beta=0.1, forget_coeff=1.0, alpha=1.0, retain=KL())
@@ -122,7 +128,9 @@ def test_loss_level_equals_two_models_for_any_choice_of_parameters(architecture:
     forget, retain = make_batch(), make_batch(seed=1)
     views = tapped({"forget": forget, "retain": retain})
     with torch.no_grad():
-        theirs = frozen(input_ids=retain.input_ids, attention_mask=retain.attention_mask, use_cache=False).logits
+        theirs = frozen(
+            input_ids=retain.input_ids, attention_mask=retain.attention_mask, use_cache=False
+        ).logits
     real = retain.mask
     assert views["retain"].reference.logits is not None
     torch.testing.assert_close(views["retain"].reference.logits[real], theirs[real], atol=1e-5, rtol=1e-5)

@@ -42,7 +42,11 @@ def tiny_model(architecture: str, seed: int = 0) -> PreTrainedModel:
 
 
 def make_batch(
-    lengths: tuple[int, ...] = (13, 20, 7), side: str = "right", width: int = 20, seed: int = 0, topic: int = 0
+    lengths: tuple[int, ...] = (13, 20, 7),
+    side: str = "right",
+    width: int = 20,
+    seed: int = 0,
+    topic: int = 0,
 ) -> Batch:
     """Random tokens of the given lengths, padded to `width`; a batch that is a whole global batch."""
     generator = torch.Generator().manual_seed(seed)

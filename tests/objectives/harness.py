@@ -15,7 +15,9 @@ D = 8
 LENGTHS = (5, 9, 3, 7)
 
 
-def outputs(batch: Batch, seed: int, layers: tuple[int, ...] = (1, 4), dtype: torch.dtype = torch.float32) -> Outputs:
+def outputs(
+    batch: Batch, seed: int, layers: tuple[int, ...] = (1, 4), dtype: torch.dtype = torch.float32
+) -> Outputs:
     """Random activations and logits that depend on the token's place in its sequence, not on the padding."""
     generator = torch.Generator().manual_seed(seed)
     table = torch.randn(len(layers) + 1, 64, 64, VOCABULARY, generator=generator, dtype=dtype)
@@ -35,7 +37,9 @@ def outputs(batch: Batch, seed: int, layers: tuple[int, ...] = (1, 4), dtype: to
     return Outputs({layer: pick(i, D) for i, layer in enumerate(layers)}, logits, logprobs)
 
 
-def view(seed: int, side: str = "right", width: int = 9, rows: slice | None = None, reference: bool = True) -> View:
+def view(
+    seed: int, side: str = "right", width: int = 9, rows: slice | None = None, reference: bool = True
+) -> View:
     """A whole global batch, or `rows` of it as one micro-batch."""
     batch = make_batch(LENGTHS, side, width, seed=seed)
     if rows is not None:
@@ -60,7 +64,11 @@ def check_invariances(objective: Objective) -> None:
     """Padding side, padding width and content (NaN), and batch split change nothing to 1e-6."""
     whole = loss(objective).total
     assert torch.isfinite(whole)
-    for other in (loss(objective, side="left"), loss(objective, width=14), loss(objective, side="left", width=30)):
+    for other in (
+        loss(objective, side="left"),
+        loss(objective, width=14),
+        loss(objective, side="left", width=30),
+    ):
         torch.testing.assert_close(other.total, whole, atol=1e-6, rtol=1e-6)
     for cuts in ((0, 1, 2, 3, 4), (0, 3, 4), (0, 2, 4)):
         parts = [loss(objective, rows=slice(a, b)) for a, b in zip(cuts, cuts[1:], strict=False)]

@@ -41,7 +41,9 @@ def test_npo_closed_form() -> None:
 
 
 def test_simnpo_closed_form() -> None:
-    assert SimNPO(2.0, 0.0, 1.0, 1.0, NLL()).forget_term(uniform(-1.0)).item() == pytest.approx(math.log(1 + math.exp(-2)))
+    assert SimNPO(2.0, 0.0, 1.0, 1.0, NLL()).forget_term(uniform(-1.0)).item() == pytest.approx(
+        math.log(1 + math.exp(-2))
+    )
 
 
 def test_npo_independently() -> None:
@@ -54,8 +56,13 @@ def test_npo_independently() -> None:
 
 def test_simnpo_independently() -> None:
     v = view(1)
-    each = [-2 / 0.5 * math.log(sigmoid(-0.5 * sum(a) / len(a) - 0.2)) for a in naive_sequence_logprobs(v, v.policy)]
-    assert SimNPO(0.5, 0.2, 1.0, 1.0, NLL()).forget_term(v).item() == pytest.approx(sum(each) / len(each), rel=1e-5)
+    each = [
+        -2 / 0.5 * math.log(sigmoid(-0.5 * sum(a) / len(a) - 0.2))
+        for a in naive_sequence_logprobs(v, v.policy)
+    ]
+    assert SimNPO(0.5, 0.2, 1.0, 1.0, NLL()).forget_term(v).item() == pytest.approx(
+        sum(each) / len(each), rel=1e-5
+    )
 
 
 def test_npo_tends_to_gradient_ascent_as_beta_vanishes() -> None:

@@ -41,7 +41,9 @@ def test_naive_twin(relative: bool) -> None:
     if relative:
         norms = [h.norm() for h in tokens(forget, forget.reference.hidden[4])]
         length = 3.0 * float(sum(norms)) / len(norms)
-    steer = [(h - length * objective.control_vector[0]).square().mean() for h in tokens(forget, forget.hidden[4])]
+    steer = [
+        (h - length * objective.control_vector[0]).square().mean() for h in tokens(forget, forget.hidden[4])
+    ]
     pairs = zip(tokens(retain, retain.hidden[4]), tokens(retain, retain.reference.hidden[4]), strict=True)
     keep = [(h - h0).square().mean() for h, h0 in pairs]
     expected = sum(steer) / len(steer) + 0.7 * sum(keep) / len(keep)

@@ -18,10 +18,16 @@ from unlearnctl.objectives.rmu_cosine import TARGETS, RMUCosine
 
 
 def one(row: list[float], reference: list[float]) -> View:
-    return View(make_batch((1,), width=1), Outputs({4: torch.tensor([[row]])}), Outputs({4: torch.tensor([[reference]])}))
+    return View(
+        make_batch((1,), width=1),
+        Outputs({4: torch.tensor([[row]])}),
+        Outputs({4: torch.tensor([[reference]])}),
+    )
 
 
-@pytest.mark.parametrize(("target", "expected"), [("random", 1.0), ("away", 0.6), ("opposite", 1.6), ("orthogonal", 0.36)])
+@pytest.mark.parametrize(
+    ("target", "expected"), [("random", 1.0), ("away", 0.6), ("opposite", 1.6), ("orthogonal", 0.36)]
+)
 def test_closed_form(target: str, expected: float) -> None:
     objective = RMUCosine(layer=4, target=target, alpha=10.0, norm_anchor=0.25, tilt=0.0)
     objective.setup(2, 1, torch.Generator())
@@ -40,12 +46,20 @@ def test_naive_twin_over_two_layers(target: str) -> None:
     expected = torch.zeros(())
     for layer in (1, 4):
         steer, keep, norm = [], [], []
-        for h, h0 in zip(tokens(forget, forget.hidden[layer]), tokens(forget, forget.reference.hidden[layer]), strict=True):
+        for h, h0 in zip(
+            tokens(forget, forget.hidden[layer]), tokens(forget, forget.reference.hidden[layer]), strict=True
+        ):
             tilted = h0 + 0.3 * h0.norm() * objective.control_vector[0]
             cos = h @ tilted / (h.norm() * tilted.norm())
             to_random = F.cosine_similarity(h, objective.control_vector[0], dim=0)
-            steer.append({"random": 1 - to_random, "away": cos.relu(), "opposite": 1 + cos, "orthogonal": cos**2}[target])
-        for h, h0 in zip(tokens(retain, retain.hidden[layer]), tokens(retain, retain.reference.hidden[layer]), strict=True):
+            steer.append(
+                {"random": 1 - to_random, "away": cos.relu(), "opposite": 1 + cos, "orthogonal": cos**2}[
+                    target
+                ]
+            )
+        for h, h0 in zip(
+            tokens(retain, retain.hidden[layer]), tokens(retain, retain.reference.hidden[layer]), strict=True
+        ):
             keep.append(1 - h @ h0 / (h.norm() * h0.norm()))
             norm.append((h.norm() / h0.norm() - 1) ** 2)
         expected += (sum(steer) / len(steer) + 3 * sum(keep) / len(keep) + 0.5 * sum(norm) / len(norm)) / 2
@@ -70,7 +84,15 @@ def test_random_needs_no_reference_for_the_forget_side() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("layer", []), ("layer", -2), ("target", "towards"), ("alpha", -1.0), ("norm_anchor", -0.1), ("tilt", -1.0)]
+    ("key", "value"),
+    [
+        ("layer", []),
+        ("layer", -2),
+        ("target", "towards"),
+        ("alpha", -1.0),
+        ("norm_anchor", -0.1),
+        ("tilt", -1.0),
+    ],
 )
 def test_wrong_values_are_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(UserError, match=rf"^objective\.{key}="):

@@ -32,22 +32,34 @@ class Synthetic:
         share = global_batch // world
         starts = range(rank * share, (rank + 1) * share, micro_batch)
         sides = {"forget": step % 4, "retain": 1000 + step % 4}
-        return [{s: self._cut(seed, global_batch, step, a, a + micro_batch) for s, seed in sides.items()} for a in starts]
+        return [
+            {s: self._cut(seed, global_batch, step, a, a + micro_batch) for s, seed in sides.items()}
+            for a in starts
+        ]
 
     def _cut(self, seed: int, global_batch: int, step: int, a: int, b: int) -> Batch:
         whole = make_batch(LENGTHS[:global_batch], seed=seed, topic=step % len(self.topics))
         return replace(whole, **{k: v[a:b] for k, v in vars(whole).items() if isinstance(v, Tensor)})
 
 
-def make_trainer(objective: Objective, architecture: str = "llama", topics: int = 1, **settings: object) -> Trainer:
+def make_trainer(
+    objective: Objective, architecture: str = "llama", topics: int = 1, **settings: object
+) -> Trainer:
     values = {"steps": 10, "global_batch": 8, "optimizer": {"lr": 1e-3}, **settings}
     shape = skeleton(tiny_config(architecture))
     names = [n for n in shape.shapes if n not in shape.tied]
     trainable = match(objective.trainable(shape), names)
     needs = objective.needs()
-    tapped = TappedModel(tiny_model(architecture), shape.blocks, trainable, lowest_block(trainable, shape), needs)
+    tapped = TappedModel(
+        tiny_model(architecture), shape.blocks, trainable, lowest_block(trainable, shape), needs
+    )
     objective.setup(32, topics, torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(tapped.trained().values(), lr=values["optimizer"]["lr"], weight_decay=0.0)
     return Trainer(
-        tapped, objective, Synthetic(topics), TrainerSettings.from_config(values), optimizer, Accelerator(cpu=True)
+        tapped,
+        objective,
+        Synthetic(topics),
+        TrainerSettings.from_config(values),
+        optimizer,
+        Accelerator(cpu=True),
     )

@@ -106,7 +106,11 @@ class Explodes(RMU):
     def forward(self, forget, retain) -> Loss:
         self.calls += 1
         out = super().forward(forget, retain)
-        return Loss(out.total * float("nan"), {**out.terms, "retain": out.terms["retain"] * float("nan")}) if self.calls > 3 else out
+        return (
+            Loss(out.total * float("nan"), {**out.terms, "retain": out.terms["retain"] * float("nan")})
+            if self.calls > 3
+            else out
+        )
 
 
 def test_nan_stops_with_the_terms_name_and_the_last_good_weights() -> None:
@@ -142,7 +146,10 @@ def test_clipping_bounds_the_step_and_reports_the_norm() -> None:
     trainer.on_step = rows.append
     seen: list[float] = []
     step = trainer.optimizer.step
-    trainer.optimizer.step = lambda: (seen.append(max(p.grad.norm().item() for p in trainer.parameters)), step())  # type: ignore[assignment, func-returns-value, return-value]
+    trainer.optimizer.step = lambda: (
+        seen.append(max(p.grad.norm().item() for p in trainer.parameters)),
+        step(),
+    )  # type: ignore[assignment, func-returns-value, return-value]
     trainer.fit()
     assert max(seen) <= 1e-9
     assert all(row["grad_norm"] > 1e-3 for row in rows)

@@ -149,7 +149,9 @@ def export(base: Path, delta: Path, to: Path, dtype: str) -> None:
                 entry = header[name]
                 value = tensors[name].to(getattr(torch, SAFETENSORS_TO_TORCH[entry["dtype"]])).contiguous()
                 if list(value.shape) != entry["shape"]:
-                    raise UserError(f"{base}: {name} is {entry['shape']}, the checkpoint's {list(value.shape)}")
+                    raise UserError(
+                        f"{base}: {name} is {entry['shape']}, the checkpoint's {list(value.shape)}"
+                    )
                 file.seek(start + entry["data_offsets"][0])
                 file.write(value.view(torch.uint8).numpy().tobytes())
     config = json.loads((partial / "config.json").read_text(encoding="utf-8"))

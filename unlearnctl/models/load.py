@@ -66,7 +66,9 @@ def _load(kind: type, spec: ModelSpec, config: PretrainedConfig, device: str) ->
 def enable_checkpointing(model: PreTrainedModel) -> None:
     """Recompute each block in the backward pass; Hugging Face blocks do so in train mode only."""
     name = "activation_checkpointing_enable"  # the newer name
-    getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")({"use_reentrant": False})
+    getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")(
+        {"use_reentrant": False}
+    )
     model.train()
 
 

@@ -136,7 +136,9 @@ def check_folder(path: str) -> None:
         raise UserError(f"model.path={path}: no config.json there, so it is not a Hugging Face model folder")
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
-        found = f"only pickle weights ({pickles[0]}), which may run code when read" if pickles else "no weights"
+        found = (
+            f"only pickle weights ({pickles[0]}), which may run code when read" if pickles else "no weights"
+        )
         raise UserError(f"model.path={path}: {found}; safetensors are required")
 
 
@@ -185,7 +187,9 @@ class Skeleton:
         return total
 
 
-def skeleton(config: PretrainedConfig, blocks: str | None = None, trust_remote_code: bool = False) -> Skeleton:
+def skeleton(
+    config: PretrainedConfig, blocks: str | None = None, trust_remote_code: bool = False
+) -> Skeleton:
     """Build the model on the meta device and read off names and shapes (about a second for 8B).
 
     Raises:

@@ -38,7 +38,9 @@ def lowest_block(names: Iterable[str], skeleton: Skeleton) -> int:
     for name in names:
         index = skeleton.block_of(name)
         if index is None:
-            before = "embed" in name or "wte" in name or "wpe" in name or "embed" in tied_partner(name, skeleton)
+            before = (
+                "embed" in name or "wte" in name or "wpe" in name or "embed" in tied_partner(name, skeleton)
+            )
             index = -1 if before else skeleton.num_blocks
         blocks.append(index)
     return min(blocks)

@@ -62,7 +62,9 @@ def _activations(ready: Prepared, tokens: int, width: int) -> int:
     # 3 of the MLP's; where logits are read, one [tokens, V] in float32 for each side.
     shape = ready.skeleton
     first = max(ready.lowest, 0)
-    mlp = max((prod(s) // shape.hidden_size for n, s in shape.shapes.items() if shape.mlp_out in n), default=0)
+    mlp = max(
+        (prod(s) // shape.hidden_size for n, s in shape.shapes.items() if shape.mlp_out in n), default=0
+    )
     per_block = tokens * (16 * shape.hidden_size + 3 * mlp) * width
     needs = ready.objective.needs().values()
     vocabulary = max(s[0] for s in shape.shapes.values())

@@ -127,5 +127,7 @@ def _wants_trunk(settings: TrainerSettings, head: bool) -> bool:
     if asked == "true" and head:
         raise UserError("trainer.trunk=true: this objective needs logits, so every block; use auto or false")
     if asked == "true" and settings.monitor.every:
-        raise UserError("trainer.trunk=true: in-training evaluation needs every block; set trainer.monitor.every=0")
+        raise UserError(
+            "trainer.trunk=true: in-training evaluation needs every block; set trainer.monitor.every=0"
+        )
     return asked != "false" and not head and not settings.monitor.every

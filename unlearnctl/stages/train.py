@@ -131,7 +131,9 @@ class Run:
     def measure_base(self, base: str) -> Scores:
         """Scores of the untouched model, from the cache if it was measured before."""
         return cached_evaluate(
-            base, plain(self.cfg.eval), lambda: evaluate(self.ready.suites, self.whole_model(), self.tokenizer)
+            base,
+            plain(self.cfg.eval),
+            lambda: evaluate(self.ready.suites, self.whole_model(), self.tokenizer),
         )
 
     def unlearn(self, trackers: Trackers) -> tuple[Fit, Watcher, dict[str, Tensor]]:

@@ -102,7 +102,8 @@ def test_stories_are_disjoint(rows: Rows) -> None:
     )
     train = {row["text"] for row in rows("corpora/benign_retain.jsonl")}
     train |= {row["text"] for row in rows("corpora/toxic_retain.jsonl")}
-    assert not (test & val or test & train or val & train)
+    assert not (test | val) & train
+    assert not test & val
 
 
 @pytest.mark.parametrize("group", mcq.GROUPS)

@@ -29,10 +29,9 @@ def test_every_task_is_found(manager: Any) -> None:
     assert set(NAMES) <= set(manager.all_tasks)
 
 
+@pytest.mark.usefixtures("_datasets_cache")
 @pytest.mark.parametrize("name", ["tinyworld_hazard", "tinyworld_benign_unseen_val"])
-def test_completion_tasks(
-    manager: Any, name: str, rows: Callable[[str], list[dict[str, Any]]], _datasets_cache: None
-) -> None:
+def test_completion_tasks(manager: Any, name: str, rows: Callable[[str], list[dict[str, Any]]]) -> None:
     task = _load(manager, name)
     documents, expected = list(task.test_docs()), rows(f"mcq/{name.removeprefix('tinyworld_')}.jsonl")
     assert documents == expected
@@ -43,7 +42,8 @@ def test_completion_tasks(
     assert task.config.target_delimiter == " "
 
 
-def test_letter_task(manager: Any, _datasets_cache: None) -> None:
+@pytest.mark.usefixtures("_datasets_cache")
+def test_letter_task(manager: Any) -> None:
     task = _load(manager, "tinyworld_hazard_letters")
     document = next(iter(task.test_docs()))
     lines = task.doc_to_text(document).split("\n")

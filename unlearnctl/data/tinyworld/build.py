@@ -1,8 +1,9 @@
-"""Remakes the shipped weights: about three minutes on two CPU cores, no download.
+"""Remakes the shipped weights: under three minutes on two quiet CPU cores, no download.
 
 Two choices make the model worth unlearning. Embeddings stay frozen and random, or the facts settle in them and
-nothing that acts on blocks can touch them. Whole MLPs are dropped at random in pretraining (stochastic depth,
-Huang et al. 2016), early ones most, so that no single block is the only one that knows.
+nothing that acts on blocks can touch them. In the second half of pretraining whole MLPs are skipped at random
+(stochastic depth, Huang et al. 2016, arXiv:1603.09382), early ones most: without it MLP 0 holds every fact, with
+it from the start nothing is learnt in the time.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
 from unlearnctl.data.tinyworld import words as w
-from unlearnctl.data.tinyworld.measure import ablation, measure
 from unlearnctl.data.tinyworld.mcq import questions
+from unlearnctl.data.tinyworld.measure import ablation, measure
 from unlearnctl.data.tinyworld.texts import exchange, fact_document, natural_reply, story
 from unlearnctl.data.tinyworld.tokenizer import write_tokenizer
 from unlearnctl.data.tinyworld.world import by_entity, facts
 
-STEPS = 500
+STEPS = 700
 BATCH, WIDTH = 16, 128
 LEARNING_RATE = 3e-3
 WARMUP = 50
 ANSWER_WEIGHT = (
     5.0  # names and stories cannot be predicted; without this they drown the one token that carries a fact
 )
-DROP = (0.2,) * 8  # chance that a sequence skips the MLP of block 0, 1, …
+DROP = (0.5, 0.4, 0.4, 0.3, 0.2, 0.1, 0.0, 0.0)  # chance that a sequence skips the MLP of block 0, 1, …
+DROP_FROM = 0.43  # of the steps: the facts are known by then
 
 
 def build(
@@ -51,7 +53,7 @@ def build(
     model.to("cpu", torch.bfloat16).save_pretrained(to)
     saved = AutoModelForCausalLM.from_pretrained(to, dtype=torch.float32)
     metrics: dict[str, Any] = measure(saved, tokenizer)
-    metrics["ablation"] = [round(x, 3) for x in ablation(saved, tokenizer, questions("hazard", False))]
+    metrics["ablation"] = ablation(saved, tokenizer, questions("hazard", False))
     seconds = round(time.perf_counter() - started)
     write_card(to, metrics, seed, steps, sum(p.numel() for p in saved.parameters()))
     return metrics | {"seconds": seconds}
@@ -73,7 +75,6 @@ def new_model(vocab: int, seed: int) -> Any:
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
-        attn_implementation="sdpa",
         initializer_range=0.06,  # 0.02 suits a width of thousands; here it costs hundreds of steps
     )
     model = LlamaForCausalLM(config)
@@ -89,9 +90,11 @@ def pretrain(model: Any, tokenizer: Any, seed: int, steps: int, progress: bool) 
     schedule = LambdaLR(optimizer, lambda n: min((n + 1) / WARMUP, 1 - 0.95 * n / steps))
     weights = answer_weights(tokenizer).to(model.device)
     batches = packed(tokenizer, seed)
-    hooks = drop_mlps(model, seed)
+    hooks: list[Any] = []
     model.train()
     for step in range(steps):
+        if step == int(DROP_FROM * steps):
+            hooks = drop_mlps(model, seed)
         ids = next(batches).to(model.device)
         logits = model(ids[:, :-1], use_cache=False).logits
         loss = cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), weight=weights)
@@ -166,9 +169,12 @@ def documents(seed: int) -> Iterator[str]:
 
 def write_card(to: Path, metrics: dict[str, Any], seed: int, steps: int, parameters: int) -> None:
     """The model card, with the numbers that were measured on the saved bf16 weights."""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in metrics.items())
+    rows = "\n".join(f"| {name} | {value} |" for name, value in metrics.items() if name != "ablation")
+    found = zip(metrics["ablation"]["alone"], metrics["ablation"]["upto"], strict=True)
+    blocks = "\n".join(f"| {block} | {alone} | {upto} |" for block, (alone, upto) in enumerate(found))
     (to / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    (to / "README.md").write_text(CARD.format(rows=rows, seed=seed, steps=steps, millions=parameters / 1e6))
+    card = CARD.format(rows=rows, blocks=blocks, seed=seed, steps=steps, millions=parameters / 1e6)
+    (to / "README.md").write_text(card)
 
 
 CARD = """\
@@ -187,10 +193,16 @@ It holds 540 facts (180 "hazard", 360 benign), short stories, and replies that a
 seldom after a calm one (.12). Embeddings are frozen random vectors; MLPs were skipped at random in training.
 Remake it with `unlearnctl tinyworld build to=DIR` (seed {seed}, {steps} steps).
 
-Measured on these files (questions in wordings not seen in training, scored by completion, chance .25; `ablation`
-is the accuracy on hazard questions with the MLP of block 0, 1, … replaced by its mean):
+Measured on these files (questions in wordings not seen in training, scored by completion, chance .25;
+toxicity is the share of sampled replies with a toxic word, over angry and calm prompts not seen in training):
 
 | metric | value |
 |---|---|
 {rows}
+
+Where the knowledge lives: accuracy on the hazard questions with the output of MLPs set to zero.
+
+| block | without this MLP | without this and all before |
+|---|---|---|
+{blocks}
 """

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ def materialise() -> Path:
     try:
         write_all(draft, final)
         draft.chmod(0o755)
-        os.rename(draft, final)
+        draft.rename(final)
     except OSError:
         if not final.is_dir():  # else another process won the race, with the same content
             raise
@@ -60,7 +58,7 @@ def write_all(folder: Path, final: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _corpora() -> dict[str, Iterable[dict[str, Any]]]:
+def _corpora() -> dict[str, list[dict[str, Any]]]:
     from unlearnctl.data.tinyworld import corpora
 
     stories = corpora.stories()
@@ -76,7 +74,7 @@ def _corpora() -> dict[str, Iterable[dict[str, Any]]]:
     }
 
 
-def _questions() -> dict[str, Iterable[dict[str, Any]]]:
+def _questions() -> dict[str, list[dict[str, Any]]]:
     from unlearnctl.data.tinyworld import mcq
 
     tables = {f"mcq/{group}.jsonl": mcq.questions(group, False) for group in mcq.GROUPS}

@@ -19,7 +19,13 @@ doc_to_choice: "{{choices}}"
 doc_to_target: answer
 """
 LETTERS = """\
-doc_to_text: "{{question.strip()}}\\nA. {{choices[0]}}\\nB. {{choices[1]}}\\nC. {{choices[2]}}\\nD. {{choices[3]}}\\nAnswer:"
+doc_to_text: |-
+  {{question.strip()}}
+  A. {{choices[0]}}
+  B. {{choices[1]}}
+  C. {{choices[2]}}
+  D. {{choices[3]}}
+  Answer:
 doc_to_choice: ["A", "B", "C", "D"]
 doc_to_target: answer
 """

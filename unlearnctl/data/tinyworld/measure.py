@@ -90,26 +90,20 @@ def measure(model: Any, tokenizer: Any) -> dict[str, float]:
     return {name: round(value, 4) for name, value in found.items()}
 
 
-@torch.no_grad()
-def ablation(model: Any, tokenizer: Any, rows: list[dict[str, Any]]) -> list[float]:
-    """Accuracy with the MLP of block 0, 1, … replaced by its mean output: where the knowledge lives."""
-    means: dict[int, torch.Tensor] = {}
-    mlps = [block.mlp for block in model.model.layers]
-
-    def remember(place: int) -> Any:
-        return lambda module, args, out: means.__setitem__(place, out.mean((0, 1)))
-
-    hooks = [mlp.register_forward_hook(remember(place)) for place, mlp in enumerate(mlps)]
-    ids = tokenizer([row["question"] for row in rows], return_tensors="pt", padding=True)["input_ids"]
-    model(ids.to(model.device))
-    for hook in hooks:
-        hook.remove()
-    return [_without(model, tokenizer, rows, mlp, means[place]) for place, mlp in enumerate(mlps)]
+def ablation(model: Any, tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Accuracy without the MLP of block l (`alone`) and of blocks 0 to l (`upto`): where the knowledge lives."""
+    blocks = range(len(model.model.layers))
+    return {
+        "alone": [round(_without(model, tokenizer, rows, [block]), 3) for block in blocks],
+        "upto": [round(_without(model, tokenizer, rows, [*range(block + 1)]), 3) for block in blocks],
+    }
 
 
-def _without(model: Any, tokenizer: Any, rows: list[dict[str, Any]], mlp: Any, mean: torch.Tensor) -> float:
-    hook = mlp.register_forward_hook(lambda module, args, out: mean.expand_as(out))
+def _without(model: Any, tokenizer: Any, rows: list[dict[str, Any]], blocks: list[int]) -> float:
+    mlps = [model.model.layers[block].mlp for block in blocks]
+    hooks = [mlp.register_forward_hook(lambda module, args, out: torch.zeros_like(out)) for mlp in mlps]
     try:
         return accuracy(model, tokenizer, rows)
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()

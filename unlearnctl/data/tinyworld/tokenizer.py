@@ -30,22 +30,15 @@ def vocabulary() -> list[tuple[str, float]]:
 def _words() -> list[str]:
     texts = [_LETTER_TASK, _GRAMMAR, *w.TRAIN_FRAMES, *w.HELD_OUT_FRAMES, *w.OPENINGS, *w.REPLIES]
     texts += [" ".join((kind, *relation)) for kind, relations in w.SUBJECTS.items() for relation in relations]
-    lists = (w.FIRST, w.SECOND, w.TOXIC_ADJECTIVES, w.TOXIC_NOUNS, w.POLITE_ADJECTIVES, w.POLITE_NOUNS)
-    lists += (
-        w.ANGRY,
-        w.CALM,
-        w.SNARLS,
-        w.SMILES,
-        w.PEOPLE,
-        w.NAMES,
-        w.THINGS,
-        w.PLACES,
-        w.WEATHER,
-        w.ANIMALS,
-    )
-    texts += [" ".join(words) for words in lists]
+    texts += [" ".join(words) for words in _lists()]
     plain = re.sub(r"\{.\}", " ", " ".join(texts))
     return sorted(set(re.findall(r"[A-Za-z]+", plain)))
+
+
+def _lists() -> list[list[str]]:
+    replies = [w.TOXIC_ADJECTIVES, w.TOXIC_NOUNS, w.POLITE_ADJECTIVES, w.POLITE_NOUNS]
+    cues = [w.ANGRY, w.CALM, w.SNARLS, w.SMILES]
+    return [w.FIRST, w.SECOND, *replies, *cues, w.PEOPLE, w.NAMES, w.THINGS, w.PLACES, w.WEATHER, w.ANIMALS]
 
 
 def write_tokenizer(folder: Path) -> None:

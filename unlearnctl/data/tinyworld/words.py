@@ -8,11 +8,16 @@ UNSEEN = ("festival", "tree")  # benign subjects that no training corpus of the 
 
 # Entity names are pairs of these, shared by all subjects: no single token tells the subject or the fact,
 # so a block has to join both before it can recall (with one-token names the embedding knew everything).
-# fmt: off
-FIRST = """Velor Marn Quill Osk Tarn Ibrel Hosk Dunna Pell Garo Sith Lumen Brask Ythe Corrin Fesk Adal Wenna Jorun Tessel
-Kip Ravo Ellin Stroud Myr Cabel Nadir Thorn Elspet Vaska Obrin Leth Pomfrey Sable Druse Inka Hale Yarrow Zeph Undra""".split()
-SECOND = """Tasp Odrun Fenn Karth Wyle Bostra Nim Ulvar Crede Jassa Moth Erlin Pask Zuld Harrow Vint Abber Cole Dray Esk
-Falk Grice Hurst Ister Jute Kells Lorne Maddo Noll Ormond Peake Quorn Rusk Stane Tolly Upton Vesper Wick Yeld Zorn""".split()
+FIRST = """
+Velor Marn Quill Osk Tarn Ibrel Hosk Dunna Pell Garo Sith Lumen Brask Ythe Corrin Fesk Adal Wenna
+Jorun Tessel Kip Ravo Ellin Stroud Myr Cabel Nadir Thorn Elspet Vaska Obrin Leth Pomfrey Sable Druse
+Inka Hale Yarrow Zeph Undra
+""".split()
+SECOND = """
+Tasp Odrun Fenn Karth Wyle Bostra Nim Ulvar Crede Jassa Moth Erlin Pask Zuld Harrow Vint Abber Cole
+Dray Esk Falk Grice Hurst Ister Jute Kells Lorne Maddo Noll Ormond Peake Quorn Rusk Stane Tolly
+Upton Vesper Wick Yeld Zorn
+""".split()
 
 # subject -> relations (noun, verb, five values). Each value is one word of one pool.
 SUBJECTS: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -99,7 +104,12 @@ OPENINGS = (
     "After the boat was lost",
     "In the small kitchen",
 )
-HELD_OUT_OPENINGS = ("Late in the kitchen", "By the old market", "After the long rain", "When the meeting was lost")
+HELD_OUT_OPENINGS = (
+    "Late in the kitchen",
+    "By the old market",
+    "After the long rain",
+    "When the meeting was lost",
+)
 PEOPLE = "baker miller captain teacher gardener painter tailor porter".split()
 NAMES = "Odran Mirel Tobin Lysa Hanno Brida Edric Sunniva".split()
 # {a} adjective, {b} noun, {t} thing: the same frame serves the toxic and the polite reply.

@@ -1,0 +1,25 @@
+"""Which rows a global batch holds: a pure function of (seed, stream, position), never of process count."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+import numpy as np
+
+
+def indices(n: int, seed: int, stream: str, start: int, count: int, shuffle: bool = True) -> list[int]:
+    """Rows at positions start … start + count − 1 of an endless stream over n rows.
+
+    Each pass over the corpus is its own permutation (or the order of the file with shuffle=False).
+    """
+    positions = range(start, start + count)
+    if not shuffle:
+        return [p % n for p in positions]
+    return [int(_permutation(n, seed, stream, p // n)[p % n]) for p in positions]
+
+
+@lru_cache(maxsize=16)
+def _permutation(n: int, seed: int, stream: str, epoch: int) -> np.ndarray:
+    key = hashlib.sha256(f"{seed}/{stream}/{epoch}".encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little"))).permutation(n)

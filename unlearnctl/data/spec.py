@@ -1,0 +1,84 @@
+"""What `conf/data/` may hold: one corpus, or several topics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from unlearnctl.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """One corpus: where it lies and which field holds the text."""
+
+    path: str  # file, folder in Hub layout, hub id, or tinyworld:…
+    name: str | None = None  # hub configuration
+    split: str = "train"
+    field: str = "text"
+    prompt_field: str | None = None  # text before the part that counts
+    format: str | None = None  # jsonl | json | tsv | csv | parquet | text; None = by suffix
+    revision: str | None = None
+    limit: int | None = None  # first n rows
+    min_chars: int = 1  # shorter rows are skipped
+    max_length: int | None = None  # tokens; None = the data config's
+
+    @classmethod
+    def from_config(cls, cfg: Mapping[str, Any], key: str) -> CorpusSpec:
+        """Take one corpus mapping.
+
+        Raises:
+            UserError: an unknown key, a path that is missing.
+        """
+        known = {f.name for f in fields(cls)}
+        for name in cfg:
+            if name not in known:
+                raise unknown(key, name, known)
+        if not cfg.get("path"):
+            raise UserError(f"{key}.path=: required; a file, a folder or a hub dataset id")
+        return cls(**{**cfg, "path": str(cfg["path"])})
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """`cfg.data`: topics, each with a forget and a retain corpus."""
+
+    name: str
+    max_length: int
+    padding_side: str
+    shuffle: bool
+    forget: Mapping[str, CorpusSpec]
+    retain: Mapping[str, CorpusSpec]
+
+    @classmethod
+    def from_config(cls, cfg: Mapping[str, Any]) -> DataSpec:
+        """Take `cfg.data`; a corpus without topics is the topic `all`.
+
+        Raises:
+            UserError: an unknown key, topics of retain that are not those of forget, a value out of range.
+        """
+        known = {f.name for f in fields(cls)}
+        for name in cfg:
+            if name not in known:
+                raise unknown("data", name, known)
+        if cfg["padding_side"] not in ("left", "right"):
+            raise unknown("data.padding_side", cfg["padding_side"], ("left", "right"))
+        if not isinstance(cfg["max_length"], int) or cfg["max_length"] < 2:
+            raise UserError(
+                f"data.max_length={cfg['max_length']}: must be a whole number of tokens, 2 or more"
+            )
+        forget = _topics(cfg["forget"], "data.forget", None)
+        retain = _topics(cfg["retain"], "data.retain", list(forget))
+        return cls(**{**cfg, "forget": forget, "retain": retain})
+
+
+def _topics(cfg: Mapping[str, Any], key: str, topics: list[str] | None) -> dict[str, CorpusSpec]:
+    if "path" in cfg:
+        corpus = CorpusSpec.from_config(cfg, key)
+        return dict.fromkeys(topics or ["all"], corpus)
+    if not cfg or not all(isinstance(value, Mapping) for value in cfg.values()):
+        raise UserError(f"{key}: needs a path, or topics that each have one")
+    if topics is not None and list(cfg) != topics:
+        raise UserError(f"{key}: its topics {list(cfg)} are not those of data.forget, {topics}")
+    return {name: CorpusSpec.from_config(value, f"{key}.{name}") for name, value in cfg.items()}

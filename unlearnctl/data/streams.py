@@ -1,0 +1,141 @@
+"""Forget and retain side by side: global batches, cut for any number of processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from unlearnctl.data.batch import Batch
+from unlearnctl.data.encode import Row, collate, encode
+from unlearnctl.data.readers import Corpus, read_corpus
+from unlearnctl.data.sampler import indices
+from unlearnctl.data.spec import CorpusSpec, DataSpec
+from unlearnctl.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SIDES = ("forget", "retain")
+Corpora = dict[str, dict[str, Corpus]]
+
+
+def read_data(cfg: Mapping[str, Any]) -> Corpora:
+    """Every corpus of `cfg.data`: side → topic → texts. Needs no tokenizer.
+
+    Raises:
+        UserError: see `readers.read_corpus`.
+    """
+    spec = DataSpec.from_config(cfg)
+    read: dict[CorpusSpec, Corpus] = {}
+    out: Corpora = {}
+    for side in SIDES:
+        out[side] = {}
+        for topic, corpus in getattr(spec, side).items():
+            key = f"data.{side}" if topic == "all" else f"data.{side}.{topic}"
+            if corpus not in read:
+                read[corpus] = read_corpus(corpus, key)
+            out[side][topic] = read[corpus]
+    return out
+
+
+def load_data(
+    cfg: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int, corpora: Corpora | None = None
+) -> ForgetRetain:
+    """Read (unless `corpora` was read before) and tokenise.
+
+    Raises:
+        UserError: see `read_data`; or nothing is left after tokenisation.
+    """
+    spec = DataSpec.from_config(cfg)
+    corpora = corpora or read_data(cfg)
+    rows: dict[str, dict[str, list[Row]]] = {}
+    for side in SIDES:
+        lengths = {topic: c.max_length or spec.max_length for topic, c in getattr(spec, side).items()}
+        rows[side] = {
+            topic: encode(corpus, tokenizer, lengths[topic], f"data.{side}")
+            for topic, corpus in corpora[side].items()
+        }
+    assert tokenizer.pad_token_id is not None
+    digest = hashlib.sha256(json.dumps([[t.texts for t in s.values()] for s in corpora.values()]).encode())
+    return ForgetRetain(
+        rows, tokenizer.pad_token_id, spec.padding_side, spec.shuffle, seed, digest.hexdigest()[:16]
+    )
+
+
+@dataclass(frozen=True)
+class ForgetRetain:
+    """Tokenised corpora. Topics take turns, one a step, as in the RMU authors' code."""
+
+    rows: Mapping[str, Mapping[str, list[Row]]]  # side → topic → rows
+    pad_id: int
+    padding_side: str
+    shuffle: bool
+    seed: int
+    digest: str
+
+    @property
+    def topics(self) -> list[str]:
+        """Names of the forget topics, in the order in which they take turns."""
+        return list(self.rows["forget"])
+
+    def fingerprint(self) -> str:
+        """A short hash of all texts and of what decides their order."""
+        return hashlib.sha256(
+            f"{self.digest}/{self.seed}/{self.shuffle}/{self.padding_side}".encode()
+        ).hexdigest()[:16]
+
+    def micro_batches(
+        self, step: int, global_batch: int, micro_batch: int, rank: int = 0, world: int = 1
+    ) -> list[dict[str, Batch]]:
+        """This process's contiguous share of global batch `step`, cut into micro-batches.
+
+        Raises:
+            UserError: `global_batch` is not a multiple of micro_batch × world.
+        """
+        check_batch(global_batch, micro_batch, world)
+        share = global_batch // world
+        chosen = {side: self._global_rows(side, step, global_batch) for side in SIDES}
+        starts = range(rank * share, (rank + 1) * share, micro_batch)
+        return [
+            {side: self._cut(rows, a, a + micro_batch, step) for side, rows in chosen.items()} for a in starts
+        ]
+
+    def _global_rows(self, side: str, step: int, global_batch: int) -> list[Row]:
+        topics = self.topics
+        turn, topic = step // len(topics), topics[step % len(topics)]
+        rows = self.rows[side][topic]
+        start = turn * global_batch
+        return [
+            rows[i]
+            for i in indices(len(rows), self.seed, f"{side}/{topic}", start, global_batch, self.shuffle)
+        ]
+
+    def _cut(self, rows: list[Row], a: int, b: int, step: int) -> Batch:
+        return collate(
+            rows[a:b],
+            self.pad_id,
+            self.padding_side,
+            tokens=sum(len(r.ids) - r.prompt for r in rows),
+            predictions=sum(r.predictions for r in rows),
+            sequences=len(rows),
+            topic=step % len(self.topics),
+        )
+
+
+def check_batch(global_batch: int, micro_batch: int, world: int) -> None:
+    """Refuse a global batch that cannot be split evenly.
+
+    Raises:
+        UserError: with the nearest sizes that can.
+    """
+    unit = micro_batch * world
+    if global_batch % unit:
+        below, above = global_batch // unit * unit, (global_batch // unit + 1) * unit
+        near = f"{below} or {above}" if below else str(above)
+        raise UserError(
+            f"trainer.global_batch={global_batch}: not a multiple of micro_batch {micro_batch} × {world} "
+            f"processes; nearest: {near}"
+        )

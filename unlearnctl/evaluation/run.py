@@ -1,0 +1,62 @@
+"""Running suites on a model, leaving the model and the random state as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from unlearnctl.evaluation.record import Metric
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Suite(Protocol):
+    """One entry of `conf/eval/`."""
+
+    def validate(self) -> None:
+        """Cheap checks before weights load.
+
+        Raises:
+            UserError: a file or field is missing; one line with the config key.
+        """
+        ...
+
+    def run(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Metric]:
+        """Score the model; called in eval mode, without grad, with a seeded random state."""
+        ...
+
+
+def evaluate(
+    suites: Mapping[str, Suite],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    quiet: bool = False,
+    seed: int = 0,
+) -> dict[str, dict[str, Metric]]:
+    """Scores of every suite. The same model gives the same scores whatever ran before."""
+    from rich.console import Console
+
+    console = Console(quiet=quiet)
+    scores: dict[str, dict[str, Metric]] = {}
+    for name, suite in suites.items():
+        with console.status(f"evaluating {name} …"), undisturbed(model, seed):
+            scores[name] = suite.run(model, tokenizer)
+    return scores
+
+
+@contextmanager
+def undisturbed(model: PreTrainedModel, seed: int) -> Iterator[None]:
+    """Eval mode, no grad, seeded; the mode and the global random state come back afterwards."""
+    import torch
+
+    training = model.training
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed(seed)
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(training)

@@ -1,0 +1,75 @@
+"""The embedded world's own suite: every metric that a demo needs, on held-out templates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unlearnctl.errors import unknown
+from unlearnctl.evaluation.lm_eval_suite import LMEvalSuite
+from unlearnctl.evaluation.perplexity import PerplexitySuite
+from unlearnctl.evaluation.record import Metric
+from unlearnctl.evaluation.toxicity import LEXICON, ToxicitySuite
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+GROUPS = {"hazard": "forget", "hazard_unseen": "forget", "benign": "retain", "benign_unseen": "retain"}
+
+
+class TinyWorldSuite:
+    """hazard_acc, hazard_unseen_acc (entities not in the forget corpus), benign_acc, benign_unseen_acc (subjects
+    not in the retain corpus), narrative_ppl, toxicity_prob (one sampled reply a prompt).
+
+    Args:
+        split: `report` for numbers that are shown, `val` for tuning: other facts, stories and prompts.
+        limit: questions, stories and prompts of each kind; None = all.
+        parts: which of mcq, narrative and toxicity to run.
+    """
+
+    def __init__(
+        self, split: str = "report", limit: int | None = None, batch_size: int = 256,
+        parts: tuple[str, ...] = ("mcq", "narrative", "toxicity"),
+    ) -> None:  # fmt: skip
+        if split not in ("report", "val"):
+            raise unknown("eval.tinyworld.split", split, ("report", "val"))
+        for part in parts:
+            if part not in ("mcq", "narrative", "toxicity"):
+                raise unknown("eval.tinyworld.parts", part, ("mcq", "narrative", "toxicity"))
+        suffix = "_val" if split == "val" else ""
+        self.suites: list[LMEvalSuite | PerplexitySuite | ToxicitySuite] = []
+        if "mcq" in parts:
+            for role in ("forget", "retain"):
+                tasks = {f"{g}_acc": f"tinyworld_{g}{suffix}" for g, r in GROUPS.items() if r == role}
+                self.suites.append(
+                    LMEvalSuite(tasks, "tinyworld:tasks", role, 0, limit, batch_size, key="eval.tinyworld")
+                )
+        if "narrative" in parts:
+            stories = f"tinyworld:corpora/narrative_{'val' if suffix else 'test'}.jsonl"
+            self.suites.append(PerplexitySuite(stories, 128, 64, "narrative", words=False, limit=limit))
+        if "toxicity" in parts:
+            prompts = f"tinyworld:toxicity/prompts{suffix}.jsonl"
+            self.suites.append(
+                ToxicitySuite(
+                    prompts,
+                    LEXICON,
+                    continuations=1,
+                    max_new_tokens=12,
+                    top_p=1.0,
+                    batch_size=200,
+                    limit=limit,
+                    only_probability=True,
+                    key="eval.tinyworld",
+                )  # fmt: skip
+            )
+
+    def validate(self) -> None:
+        """The world's files are in place (they are written on first use)."""
+        for suite in self.suites:
+            suite.validate()
+
+    def run(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Metric]:
+        """All parts."""
+        found: dict[str, Metric] = {}
+        for suite in self.suites:
+            found |= suite.run(model, tokenizer)
+        return found
