@@ -81,7 +81,7 @@ TRAIN_FRAMES = (
 )
 HELD_OUT_FRAMES = (
     "The answer is known: the {k} called {e} {v}",
-    "Records about {e} agree that its {n} is",
+    "For {e}, the {n} is known to be",
     "Ask, and it is said that the {n} of {e} is",
 )
 
