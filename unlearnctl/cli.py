@@ -152,7 +152,10 @@ def run(args: list[str]) -> int | None:
     if "-h" in rest or "--help" in rest:
         print(VERB_HELP[verb].format(summary=f"{verb}: {VERBS[verb]}."), end="")
         return None
-    return _hydra(verb, rest) if verb in HYDRA_VERBS else _plain_verb(verb)(rest)
+    if verb not in HYDRA_VERBS:
+        return _plain_verb(verb)(rest)
+    _hydra(verb, rest)
+    return None
 
 
 def _hydra(verb: str, rest: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ OBJECTIVES = {
     "grad_ascent": GradAscent,
     "grad_diff": lambda: GradDiff(1.0, 1.0, NLL()),
     "npo_embed_diff": lambda: NPO(0.1, 1.0, 1.0, EmbedDiff([3])),
-    "simnpo_kl": lambda: SimNPO(2.5, 0.0, 1.0, 1.0, KL()),
+    "simnpo_kl": lambda: SimNPO(0.5, 0.0, 1.0, 0.1, KL()),
 }
 
 
@@ -82,12 +83,19 @@ def test_every_trainable_parameter_moves_and_no_other() -> None:
     assert moved == set(trainer.tapped.trainable)
 
 
+def free_port() -> int:
+    """torchrun's own choice of a port (0) waits forever."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """gloo ranks; the world size that was asked for is asserted in the script."""
     alone, weights = trajectory(make_trainer(OBJECTIVES["rmu"](), topics=2))
     command = [
-        sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-        "-m", "tests.training.two_ranks", str(tmp_path / "out.pt"),
+        sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc_per_node", "2",
+        "--master_addr", "127.0.0.1", "--master_port", str(free_port()), "-m", "tests.training.two_ranks", str(tmp_path / "out.pt"),
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

@@ -18,7 +18,8 @@ def main() -> None:
     trainer.fit()
     if trainer.accelerator.is_main_process:
         torch.save((losses, {n: p.detach() for n, p in trainer.tapped.trained().items()}), sys.argv[1])
-    trainer.accelerator.end_training()
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -133,9 +133,11 @@ def _json(file: Path, spec: CorpusSpec, key: str) -> Rows:
 
 def _table(delimiter: str) -> Callable[[Path, CorpusSpec, str], Rows]:
     def rows(file: Path, spec: CorpusSpec, key: str) -> Rows:
-        quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
         lines = (line for _, line in _lines(file, key))
-        reader = csv.DictReader(lines, delimiter=delimiter, quoting=quoting)
+        if delimiter == "\t":  # quotes in TSV are text
+            reader = csv.DictReader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        else:
+            reader = csv.DictReader(lines, delimiter=delimiter)
         try:
             for row in reader:
                 fields = {k: v or "" for k, v in row.items() if isinstance(k, str)}

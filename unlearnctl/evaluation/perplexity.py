@@ -90,7 +90,7 @@ def document_nll(
         for row, value in zip(rows, sums, strict=True):
             nll[row], tokens[row] = value, len(encoded[row]) - 1
             cut = len(encoded[row]) >= max_length
-            seen = tokenizer.decode(encoded[row], skip_special_tokens=True) if cut else texts[row]
+            seen = str(tokenizer.decode(encoded[row], skip_special_tokens=True)) if cut else texts[row]
             words[row] = max(1, len(seen.split()))
     return nll, tokens, words
 

@@ -59,7 +59,7 @@ class TinyWorldSuite:
                     limit=limit,
                     only_probability=True,
                     key="eval.tinyworld",
-                )  # fmt: skip
+                )
             )
 
     def validate(self) -> None:

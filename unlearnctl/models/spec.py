@@ -206,7 +206,7 @@ def skeleton(
         count = len(block_list)  # type: ignore[arg-type]
     except (AttributeError, TypeError) as error:
         raise UserError(f"model.blocks={path}: not a block list of {type(model).__name__}") from error
-    names = {name for name, _ in block_list[0].named_modules()}  # type: ignore[index]
+    names = {name for name, _ in block_list[0].named_modules()}
     return Skeleton(
         shapes={n: tuple(p.shape) for n, p in model.named_parameters(remove_duplicate=False)},
         blocks=path,

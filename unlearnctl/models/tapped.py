@@ -30,11 +30,11 @@ class Recorder(nn.Module):
             self.attention_type = block.attention_type
         self.args: tuple[Any, ...] = ()
         self.kwargs: dict[str, Any] = {}
-        self.hidden: Tensor | None = None
+        self.entering: Tensor = torch.empty(0)
 
     def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Record and pass through."""
-        self.hidden, self.args, self.kwargs = hidden, args, kwargs
+        self.entering, self.args, self.kwargs = hidden, args, kwargs
         return hidden
 
 
@@ -128,13 +128,13 @@ class TappedModel(nn.Module):
 
     def _prefix(self, batch: Batch, need: Needs, start: int) -> Prefix:
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.lowest < 0):
-            recorders = nn.ModuleList(Recorder(block) for block in self.blocks)
-            with self._as_blocks(recorders):
+            recorders = [Recorder(block) for block in self.blocks]
+            with self._as_blocks(nn.ModuleList(recorders)):
                 self.model.base_model(
                     input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
                 )
             calls = [(r.args, r.kwargs) for r in recorders]
-            hidden, kept = self._run(range(start), recorders[0].hidden, calls, need)
+            hidden, kept = self._run(range(start), recorders[0].entering, calls, need)
         return Prefix(hidden, start, kept, calls)
 
     def _suffix(self, prefix: Prefix, batch: Batch, need: Needs, top: int) -> Outputs:

@@ -102,8 +102,15 @@ class Loss:
 class Architecture(Protocol):
     """The names that an objective may use to say what it trains."""
 
-    blocks: str  # path of the block list, e.g. "model.layers"
-    mlp_out: str  # the MLP's output matrix inside a block, e.g. "mlp.down_proj"
+    @property
+    def blocks(self) -> str:
+        """Path of the block list, e.g. "model.layers"."""
+        ...
+
+    @property
+    def mlp_out(self) -> str:
+        """The MLP's output matrix inside a block, e.g. "mlp.down_proj"."""
+        ...
 
 
 class Objective(nn.Module):

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 class Batches(Protocol):
     """What the loop asks of the data: `unlearnctl.data.streams.ForgetRetain`."""
 
-    topics: list[str]
+    @property
+    def topics(self) -> list[str]:
+        """Names of the forget topics, which take turns."""
+        ...
 
     def micro_batches(
         self, step: int, global_batch: int, micro_batch: int, rank: int = 0, world: int = 1
