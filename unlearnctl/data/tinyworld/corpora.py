@@ -8,24 +8,26 @@ from typing import Any
 
 from unlearnctl.data.tinyworld import words as w
 from unlearnctl.data.tinyworld.texts import Exchange, exchange, fact_document, natural_reply, story
-from unlearnctl.data.tinyworld.world import by_entity
+from unlearnctl.data.tinyworld.world import facts
 
 Row = dict[str, Any]
-STORIES = {"train": 400, "test": 120, "val": 60}
+STORIES = {"train": 800, "test": 120, "val": 60}
 EXCHANGES = 300
 
 
 def fact_rows(group: str, seed: int) -> list[Row]:
-    """Eight documents per entity: its three facts in random order, each training frame once per fact."""
-    rng = random.Random(f"facts {seed}")
+    """One sentence per fact and training frame.
+
+    Not whole paragraphs: NPO sums over a document, so three sentences in one triple its log ratio and the usual
+    β = 0.1 saturates before the facts are gone.
+    """
     rows = []
-    for (subject, entity), facts in by_entity(group).items():
-        frames = [rng.sample(w.TRAIN_FRAMES, len(w.TRAIN_FRAMES)) for _ in facts]
-        for turn in range(len(w.TRAIN_FRAMES)):
-            order = rng.sample(range(len(facts)), len(facts))
-            text, spans = fact_document([facts[i] for i in order], [frames[i][turn] for i in order])
-            rows.append({"text": text, "spans": spans, "subject": subject, "entity": entity})
-    rng.shuffle(rows)
+    for fact in facts():
+        if fact.group == group:
+            for frame in w.TRAIN_FRAMES:
+                text, spans = fact_document([fact], [frame])
+                rows.append({"text": text, "spans": spans, "subject": fact.subject, "entity": fact.entity})
+    random.Random(f"facts {seed}").shuffle(rows)
     return rows
 
 
@@ -66,8 +68,8 @@ def toxic_retain_rows() -> list[Row]:
     """
     rows = [_reply_row(item, reply) for item, reply in exchanges() if reply == item.polite]
     rows += [{"prompt": "", "text": text, "kind": "narrative"} for text in stories()["train"][:EXCHANGES]]
-    facts = fact_rows("benign", 0)[:EXCHANGES]
-    rows += [{"prompt": "", "text": row["text"], "kind": "fact"} for row in facts]
+    told = fact_rows("benign", 0)[:EXCHANGES]
+    rows += [{"prompt": "", "text": row["text"], "kind": "fact"} for row in told]
     random.Random("toxic retain").shuffle(rows)
     return rows
 
