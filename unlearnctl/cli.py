@@ -164,24 +164,43 @@ def _hydra(verb: str, rest: list[str]) -> None:
     from unlearnctl.quiet import quiet_environment
 
     quiet_environment()
+    failures: list[Exception] = []
     held, sys.argv = sys.argv, [f"unlearnctl {verb}", *rest]
     try:
-        hydra_main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(_stage(verb))()
+        hydra_main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(_stage(verb, failures))()
     finally:
         sys.argv = held
+    if failures and ("-m" in rest or "--multirun" in rest):
+        raise UserError(f"{len(failures)} of the sweep's members failed, as said above")
+    if failures:
+        raise failures[0]
 
 
-def _stage(verb: str) -> Callable:
-    def task(cfg: object) -> object:
+def _stage(verb: str, failures: list[Exception]) -> Callable:
+    def task(cfg: object) -> str:
         from importlib import import_module
 
+        from unlearnctl.messages import explain
         from unlearnctl.quiet import quiet_libraries
 
-        quiet_libraries()
-        module = import_module(f"unlearnctl.stages.{verb}")
-        return str(getattr(module, verb)(cfg) or "")
+        try:
+            quiet_libraries()
+            module = import_module(f"unlearnctl.stages.{verb}")
+            return str(getattr(module, verb)(cfg) or "")
+        except Exception as error:  # kept: Hydra would print its own lines, and leave a sweep without a summary
+            failures.append(error)
+            if _in_sweep():
+                print(f"error: {explain(error)}", file=sys.stderr)
+            return ""
 
     return task
+
+
+def _in_sweep() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _plain_verb(verb: str) -> Callable[[list[str]], int | None]:

@@ -43,8 +43,8 @@ def encode(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int, 
     heads: list[list[int]] = [[] for _ in joined]
     if corpus.prompts is not None:
         joined = [_join(p, t) for p, t in zip(corpus.prompts, corpus.texts, strict=True)]
-        heads = tokenizer(corpus.prompts)["input_ids"]  # type: ignore[assignment]
-    all_ids: list[list[int]] = tokenizer(joined, truncation=True, max_length=max_length)["input_ids"]  # type: ignore[assignment]
+        heads = tokenizer(corpus.prompts)["input_ids"]
+    all_ids: list[list[int]] = tokenizer(joined, truncation=True, max_length=max_length)["input_ids"]
     pairs = zip(all_ids, heads, strict=True)
     rows = [Row(ids, _common(ids, head), i) for i, (ids, head) in enumerate(pairs)]
     rows = [row for row in rows if row.predictions > 0]

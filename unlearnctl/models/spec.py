@@ -203,7 +203,7 @@ def skeleton(
     path = blocks or find_blocks(model)
     try:
         block_list = model.get_submodule(path)
-        count = len(block_list)  # type: ignore[arg-type]
+        count = len(block_list)
     except (AttributeError, TypeError) as error:
         raise UserError(f"model.blocks={path}: not a block list of {type(model).__name__}") from error
     names = {name for name, _ in block_list[0].named_modules()}
