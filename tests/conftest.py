@@ -14,6 +14,7 @@ os.environ["OMP_WAIT_POLICY"] = "passive"
 import pytest
 import torch
 
+import tests.typecheck  # noqa: F401  the hook of --jaxtyping-packages looks it up by attribute
 from tests.models.tiny import ARCHITECTURES
 
 torch.set_num_threads(1)  # the models are so small that a second thread only waits

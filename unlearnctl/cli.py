@@ -164,6 +164,9 @@ def _hydra(verb: str, rest: list[str]) -> None:
     from unlearnctl.quiet import quiet_environment
 
     quiet_environment()
+    # Hydra's parser wants flags first; people type -m where they think of it
+    overrides = [arg for arg in rest if not arg.startswith("-") and ("=" in arg or arg.startswith("~"))]
+    rest = [arg for arg in rest if arg not in overrides] + overrides
     failures: list[Exception] = []
     held, sys.argv = sys.argv, [f"unlearnctl {verb}", *rest]
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from unlearnctl.errors import UserError, nearest
+from unlearnctl.paths import conf_dir
 
 
 def explain(error: BaseException) -> str:
@@ -22,7 +23,7 @@ def explain(error: BaseException) -> str:
         key = re.search(r"(?:Missing mandatory value: |full_key: )(\S+)", text)
         return f"{key[1] if key else 'a value'}=???: required; give it as key=value"
     if kind == "OverrideParseException":
-        return f"cannot parse the override {_first(text)}"
+        return f"{getattr(error, 'override', None) or 'an override'}: cannot be parsed as key=value ({_first(text)})"
     return f"{kind}: {_first(text) or 'no message'} (run again with --debug for the traceback)"
 
 
@@ -40,11 +41,13 @@ def _first(text: str) -> str:
 
 def _missing_option(text: str) -> str:
     # In 'train': Could not find 'objective/rmu_cosin'\n\nAvailable options in 'objective':\n\tgrad_ascent\n…
-    named = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
-    listed = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-    if not named or not listed:
+    # or, for a list of options: In 'train': Could not load 'eval/tinywrld'.
+    named = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text)
+    if not named:
         return _first(text)
     group, name = named.groups()
+    listed = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+    listed = listed or [file.stem for file in (conf_dir() / group).glob("*.yaml")]
     return f"{group}={name}: unknown{nearest(name, listed)}. Allowed: {', '.join(sorted(listed))}"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from unlearnctl.errors import UserError
@@ -83,12 +83,22 @@ def build_suites(cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | N
 
 def _build(key: str, node: Mapping[str, Any]) -> Any:
     try:
+        _check_types(key, node)
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
         raise UserError(f"{key}: {_first_line(cause or error)}") from error
+
+
+def _check_types(key: str, node: Mapping[str, Any]) -> None:
+    """Refuse text where the constructor wants a number, before it fails somewhere inside."""
+    wanted = get_type_hints(get_class(node["_target_"]).__init__)
+    for name, value in node.items():
+        number = wanted.get(name) in (int, float, int | None, float | None)
+        if number and (isinstance(value, str | bool) or (value is None and wanted[name] in (int, float))):
+            raise UserError(f"{key}.{name}={value}: must be a number")
 
 
 def _first_line(error: BaseException) -> str:

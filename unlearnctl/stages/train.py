@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from unlearnctl.data.streams import ForgetRetain, load_data, read_data
+from unlearnctl.data.streams import ForgetRetain, check_batch, load_data, read_data
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.cache import cached_evaluate
 from unlearnctl.evaluation.provenance import now, provenance
@@ -53,12 +53,15 @@ def train(cfg: DictConfig) -> Path | None:
         return None
     directory = run_directory(cfg, "train")
     check_free(directory, 2 * plan.checkpoint + REPORT_BYTES)
+    accelerator = make_accelerator(ready)
+    world = accelerator.num_processes
+    check_batch(ready.settings.global_batch, ready.settings.micro_batch or 1, world)
     corpora = read_data(plain(cfg.data))
     tokenizer = ready.spec.tokenizer()
     data = load_data(plain(cfg.data), tokenizer, cfg.seed, corpora=corpora)
     for suite in ready.suites.values():
         suite.validate()
-    run = Run(cfg, ready, plan, data, tokenizer, make_accelerator(ready))
+    run = Run(cfg, ready, plan, data, tokenizer, accelerator)
     create(directory, cfg)
     return run.execute(directory)
 
