@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError
+from unlearnctl.models.load import load_model
 from unlearnctl.models.spec import ModelSpec, weight_index
 
 if TYPE_CHECKING:
@@ -124,41 +125,58 @@ def stored_dtypes(spec: ModelSpec, names: list[str]) -> dict[str, str]:
 def export(base: Path, delta: Path, to: Path, dtype: str) -> None:
     """Write a whole Hugging Face folder: the base's files, the changed tensors written over their bytes.
 
-    Shards are copied and patched in place, so memory stays at one tensor whatever the model's size.
+    Shards are copied and patched in place, so memory stays at one tensor whatever the model's size; only where
+    the base stores tensors under other names than transformers gives them (GPT-NeoX's head) is the model loaded.
     `dtype` is what the run computed in; it becomes config.json's, so that plain loading scores the same.
 
     Raises:
         UserError: the delta does not fit the base, or `to` exists.
     """
-    import torch
-
-    tensors, _ = read_delta(delta)
-    index = weight_index(base)
-    missing = sorted(set(tensors) - set(index))
-    if missing:
-        raise UserError(f"{base}: has no tensor {missing[0]}, which the checkpoint changes")
     if to.exists():
         raise UserError(f"to={to}: exists already; choose another folder")
+    tensors, _ = read_delta(delta)
+    index = weight_index(base)
     partial = to.with_name(to.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(base, partial, ignore=shutil.ignore_patterns("*.bin", "*.pt", "*.pth", "README.md", ".*"))
-    for shard in sorted({index[name] for name in tensors}):
-        header, start = _header(partial / shard)
-        with (partial / shard).open("r+b") as file:
-            for name in (n for n in tensors if index[n] == shard):
-                entry = header[name]
-                value = tensors[name].to(getattr(torch, SAFETENSORS_TO_TORCH[entry["dtype"]])).contiguous()
-                if list(value.shape) != entry["shape"]:
-                    raise UserError(
-                        f"{base}: {name} is {entry['shape']}, the checkpoint's {list(value.shape)}"
-                    )
-                file.seek(start + entry["data_offsets"][0])
-                file.write(value.view(torch.uint8).numpy().tobytes())
+    try:
+        if set(tensors) <= set(index):
+            _patch_shards(partial, tensors, index)
+        else:
+            _save_through_transformers(base, partial, tensors)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
     config["dtype"] = dtype
     (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     partial.rename(to)
+
+
+def _patch_shards(folder: Path, tensors: Mapping[str, Tensor], index: Mapping[str, str]) -> None:
+    import torch
+
+    for shard in sorted({index[name] for name in tensors}):
+        header, start = _header(folder / shard)
+        with (folder / shard).open("r+b") as file:
+            for name in (n for n in tensors if index[n] == shard):
+                entry = header[name]
+                value = tensors[name].to(getattr(torch, SAFETENSORS_TO_TORCH[entry["dtype"]])).contiguous()
+                if list(value.shape) != entry["shape"]:
+                    raise UserError(
+                        f"{folder.name}: {name} is {entry['shape']}, the checkpoint's {list(value.shape)}"
+                    )
+                file.seek(start + entry["data_offsets"][0])
+                file.write(value.view(torch.uint8).numpy().tobytes())
+
+
+def _save_through_transformers(base: Path, folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    model = load_model(ModelSpec(name=base.name, path=str(base), dtype="auto"))
+    apply_delta(model, tensors)
+    for file in [*folder.glob("*.safetensors"), *folder.glob("*.index.json")]:
+        file.unlink()
+    model.save_pretrained(folder)
 
 
 def _header(shard: Path) -> tuple[dict[str, Any], int]:

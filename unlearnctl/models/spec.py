@@ -56,11 +56,11 @@ class ModelSpec:
         return Path(self.path).is_dir()
 
     @property
-    def torch_dtype(self) -> torch.dtype:
-        """`dtype` as torch names it."""
+    def torch_dtype(self) -> torch.dtype | str:
+        """`dtype` as torch names it ("auto": as stored)."""
         import torch
 
-        return getattr(torch, self.dtype)
+        return getattr(torch, self.dtype, self.dtype)
 
     def load_kwargs(self) -> dict[str, Any]:
         """What every `from_pretrained` of this model gets."""
@@ -97,11 +97,9 @@ class ModelSpec:
         Raises:
             UserError: none found, or its vocabulary is larger than the model's.
         """
-        from transformers import AutoTokenizer
-
         config = self.config
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self.path, **self.load_kwargs())
+            tokenizer = _tokenizer_class(self.path).from_pretrained(self.path, **self.load_kwargs())
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"model.path={self.path}: no usable tokenizer there ({brief(error)})") from error
         size, vocabulary = len(tokenizer), config.get_text_config().vocab_size
@@ -115,6 +113,19 @@ class ModelSpec:
         if tokenizer.pad_token is None:
             raise UserError(f"model.path={self.path}: the tokenizer has no pad, eos or unk token to pad with")
         return tokenizer
+
+
+def _tokenizer_class(path: str) -> type:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        named = json.loads((Path(path) / "tokenizer_config.json").read_text(encoding="utf-8"))["tokenizer_class"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return AutoTokenizer
+    # transformers 5 gives some architectures (Qwen2) their own tokenizer even where the folder says "just
+    # tokenizer.json", and then encodes everything as one unknown token
+    generic = named in ("PreTrainedTokenizerFast", "TokenizersBackend")
+    return PreTrainedTokenizerFast if generic else AutoTokenizer
 
 
 def check_folder(path: str) -> None:
