@@ -1,0 +1,247 @@
+"""Corpora are read with row-exact errors; batches are a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from tests.models.words import word_tokenizer
+from unlearnctl.data.batch import IGNORE
+from unlearnctl.data.encode import collate, encode
+from unlearnctl.data.readers import Corpus, read_corpus
+from unlearnctl.data.sampler import indices
+from unlearnctl.data.spec import CorpusSpec, DataSpec
+from unlearnctl.data.streams import ForgetRetain, check_batch, load_data
+from unlearnctl.errors import UserError
+from unlearnctl.paths import conf_dir
+
+ROWS = [{"text": f"w{i} w{i + 1} w{i + 2}", "who": f"p{i}"} for i in range(6)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return word_tokenizer()
+
+
+# --- readers
+
+
+def write_jsonl(path: Path) -> Path:
+    path.write_text("\n".join(json.dumps(r) for r in ROWS) + "\n\n")
+    return path
+
+
+def write_json(path: Path) -> Path:
+    path.write_text(json.dumps(ROWS))
+    return path
+
+
+def write_table(path: Path) -> Path:
+    with path.open("w", newline="") as f:
+        writer = csv.DictWriter(f, ["text", "who"], delimiter="\t" if path.suffix == ".tsv" else ",")
+        writer.writeheader()
+        writer.writerows(ROWS)
+    return path
+
+
+def write_parquet(path: Path) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(ROWS), path)
+    return path
+
+
+def write_hub_folder(path: Path) -> Path:
+    write_parquet(path / "data" / "train-00000-of-00001.parquet")
+    (path / "README.md").write_text("a card")
+    return path
+
+
+def write_saved(path: Path) -> Path:
+    from datasets import Dataset
+
+    Dataset.from_list(ROWS).save_to_disk(str(path))
+    return path
+
+
+FORMATS: dict[str, Callable[[Path], Path]] = {
+    "c.jsonl": write_jsonl, "c.json": write_json, "c.tsv": write_table, "c.csv": write_table,
+    "c.parquet": write_parquet, "hub": write_hub_folder, "saved": write_saved,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_the_same_corpus(name: str, tmp_path: Path) -> None:
+    path = FORMATS[name](tmp_path / name)
+    corpus = read_corpus(CorpusSpec(str(path), prompt_field="who"), "data.forget")
+    assert corpus.texts == [r["text"] for r in ROWS]
+    assert corpus.prompts == [r["who"] for r in ROWS]
+    assert len(read_corpus(CorpusSpec(str(path), limit=2), "data.forget").texts) == 2
+
+
+def test_plain_text_skips_headings_and_blanks(tmp_path: Path) -> None:
+    (tmp_path / "wiki.txt").write_text(" \n = Title = \n \n First line . \n = = Part = = \n Second , longer line . \n")
+    spec = CorpusSpec(str(tmp_path / "wiki.txt"))
+    assert read_corpus(spec, "k").texts == ["First line .", "Second , longer line ."]
+    assert read_corpus(CorpusSpec(spec.path, min_chars=15), "k").texts == ["Second , longer line ."]
+
+
+def test_tsv_keeps_quotes(tmp_path: Path) -> None:
+    (tmp_path / "q.tsv").write_text('text\tn\nhe said "no\t1\n"yes" she said\t2\n')
+    assert read_corpus(CorpusSpec(str(tmp_path / "q.tsv")), "k").texts == ['he said "no', '"yes" she said']
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("a.jsonl", b'{"text": "a"}\n[1]\n', "line 2 is a list, not an object"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "b', "line 2 is not JSON"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "b', "cut short"),
+        ("a.json", b'{"text": "a"}', "expected a list of objects, got dict"),
+        ("a.json", b"[1, 2]", "item 1 is a int"),
+        ("a.txt", b"fine\n\xff\xfe\n", "line 2 is not UTF-8"),
+        ("a.parquet", b"PAR1 not really", "not a readable parquet file"),
+        ("a.csv", b"name,n\na,1\n", "no such field. It has: name, n"),
+        ("a.jsonl", b'{"text": null}\n', "line 1: expected text, got NoneType"),
+        ("a.jsonl", b'{"text": "  "}\n', "empty: no text"),
+    ],
+)
+def test_damage_is_one_line_with_the_place(name: str, content: bytes, line: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_corpus(CorpusSpec(str(tmp_path / name)), "data.forget")
+    assert line in str(caught.value)
+    assert str(caught.value).startswith("data.forget")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_keys_and_topics() -> None:
+    with pytest.raises(UserError, match=r"data\.forget=feild: unknown \(did you mean 'field'\?\)"):
+        CorpusSpec.from_config({"path": "x", "feild": "text"}, "data.forget")
+    base = {"name": "d", "max_length": 9, "padding_side": "right", "shuffle": True}
+    topics = {"bio": {"path": "a"}, "cyber": {"path": "b"}}
+    with pytest.raises(UserError, match="are not those of data.forget"):
+        DataSpec.from_config({**base, "forget": topics, "retain": {"bio": {"path": "c"}}})
+    shared = DataSpec.from_config({**base, "forget": topics, "retain": {"path": "c"}})
+    assert list(shared.retain) == ["bio", "cyber"]
+
+
+def test_every_shipped_config_is_valid() -> None:
+    from omegaconf import OmegaConf
+
+    for file in sorted((conf_dir() / "data").glob("*.yaml")):
+        cfg = OmegaConf.to_container(OmegaConf.load(file))
+        assert isinstance(cfg, dict)
+        if file.stem == "local":
+            cfg["forget"]["path"] = cfg["retain"]["path"] = "x"  # type: ignore[index, call-overload]
+        assert DataSpec.from_config(cfg).name == file.stem  # type: ignore[arg-type]
+
+
+# --- sampler
+
+
+def test_sampler_is_pure_and_every_epoch_is_a_permutation() -> None:
+    whole = indices(10, seed=3, stream="forget", start=0, count=40)
+    assert whole == [i for s in range(0, 40, 5) for i in indices(10, 3, "forget", s, 5)]
+    for epoch in range(4):
+        assert sorted(whole[epoch * 10 : epoch * 10 + 10]) == list(range(10))
+    assert whole[:10] != whole[10:20]
+    assert whole != indices(10, 4, "forget", 0, 40)
+    assert whole != indices(10, 3, "retain", 0, 40)
+    assert indices(3, 0, "x", 2, 4, shuffle=False) == [2, 0, 1, 2]
+
+
+# --- encode, collate
+
+
+def test_prompts_do_not_count(tokenizer: PreTrainedTokenizerFast) -> None:
+    (row,) = encode(Corpus(["w3 w4"], ["w1 w2"]), tokenizer, 16, "k")
+    assert row.ids == tokenizer("w1 w2 w3 w4")["input_ids"]
+    assert row.prompt == 3  # bos, w1, w2
+    batch = collate([row], 0, "right", 2, 2, 1, 0)
+    assert batch.labels.tolist() == [[IGNORE, IGNORE, IGNORE, *row.ids[3:]]]
+    assert batch.mask.tolist() == [[False, False, False, True, True]]
+
+
+def test_truncation_and_rows_with_nothing_left(tokenizer: PreTrainedTokenizerFast) -> None:
+    corpus = Corpus(["w1 w2 w3 w4", "w5"], ["", "w1 w2 w3 w4"])
+    rows = encode(corpus, tokenizer, 4, "k")
+    assert [r.index for r in rows] == [0]
+    assert len(rows[0].ids) == 4
+    with pytest.raises(UserError, match="no row has a token to learn from within data.max_length=2"):
+        encode(Corpus(["w5"], ["w1 w2"]), tokenizer, 2, "data.forget")
+
+
+def test_left_padding_holds_the_same_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
+    rows = encode(Corpus(["w1 w2 w3", "w4", "w5 w6"]), tokenizer, 16, "k")
+    right, left = (collate(rows, 0, side, 9, 6, 3, 0) for side in ("right", "left"))
+    for a, b in zip(right.input_ids, left.input_ids, strict=True):
+        assert a[a != 0].tolist() == b[b != 0].tolist()
+    assert torch.equal(left.attention_mask, right.attention_mask.flip(1))
+
+
+# --- streams
+
+
+def stream(tokenizer: PreTrainedTokenizerFast, topics: int = 1, side: str = "right") -> ForgetRetain:
+    rows = {}
+    for s, offset in (("forget", 0), ("retain", 40)):
+        texts = [" ".join(f"w{offset + (i + j) % 30}" for j in range(1 + i % 5)) for i in range(13)]
+        rows[s] = {f"t{k}": encode(Corpus(texts[k:]), tokenizer, 8, "k") for k in range(topics)}
+    return ForgetRetain(rows, 0, side, True, 0, "digest")
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize("micro", [1, 2])
+def test_any_split_is_the_same_global_batch(world: int, micro: int, tokenizer: PreTrainedTokenizerFast) -> None:
+    data = stream(tokenizer, topics=2)
+    for step in (0, 1, 7):
+        whole = data.micro_batches(step, 8, 8)[0]
+        parts = [b for rank in range(world) for b in data.micro_batches(step, 8, micro, rank, world)]
+        assert len(parts) == 8 // micro
+        for side in ("forget", "retain"):
+            joined = torch.cat([b[side].index for b in parts])
+            assert torch.equal(joined, whole[side].index)
+            assert {(b[side].tokens, b[side].predictions, b[side].sequences, b[side].topic) for b in parts} == {
+                (whole[side].tokens, whole[side].predictions, 8, step % 2)
+            }
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_counts_equal_naive_loops(side: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    batch = stream(tokenizer, side=side).micro_batches(3, 8, 8)[0]["forget"]
+    predictions = sum(
+        int(batch.labels[b, t] != IGNORE and batch.attention_mask[b, t - 1] == 1)
+        for b in range(8)
+        for t in range(1, batch.labels.shape[1])
+    )
+    assert (batch.tokens, batch.predictions) == (int(batch.mask.sum()), predictions)
+
+
+def test_impossible_batches_name_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"^trainer\.global_batch=10: .*nearest: 8 or 12$"):
+        check_batch(10, 2, 2)
+    with pytest.raises(UserError, match="nearest: 8$"):
+        check_batch(4, 4, 2)
+
+
+def test_fingerprint_follows_text_and_seed(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    def data(text: str, seed: int) -> ForgetRetain:
+        (tmp_path / "f.txt").write_text(text)
+        corpus = {"path": str(tmp_path / "f.txt")}
+        cfg = {
+            "name": "d", "max_length": 9, "padding_side": "right", "shuffle": True, "forget": corpus, "retain": corpus,
+        }  # fmt: skip
+        return load_data(cfg, tokenizer, seed)
+
+    prints = {data("w1 w2 w3\n", 0).fingerprint(), data("w1 w2 w4\n", 0).fingerprint(), data("w1 w2 w3\n", 1).fingerprint()}
+    assert len(prints) == 3
+    assert data("w1 w2 w3\n", 0).fingerprint() in prints
