@@ -29,7 +29,9 @@ def _workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("folder").mkdir()
     Path("taken/train/n/r").mkdir(parents=True)
     Path("taken/train/n/r/config.yaml").write_text("kept: true\n")
-    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", lambda *a, **k: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "transformers.AutoModelForCausalLM.from_pretrained", lambda *a, **k: pytest.fail("loaded")
+    )
 
 
 def pickled(folder: Path) -> str:
@@ -129,7 +131,10 @@ def test_pickle_weights(tmp_path: Path) -> None:
 
 def test_tokenizer_and_model_disagree(tmp_path: Path) -> None:
     path = oversized_tokenizer(tmp_path / "m")
-    check(["train", "model=local", f"model.path={path}", "objective.layer=3"], "144 tokens, but the model's vocabulary has 96")
+    check(
+        ["train", "model=local", f"model.path={path}", "objective.layer=3"],
+        "144 tokens, but the model's vocabulary has 96",
+    )
 
 
 def test_no_disk_space(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,9 @@ def _hydra(verb: str, rest: list[str]) -> None:
     failures: list[Exception] = []
     held, sys.argv = sys.argv, [f"unlearnctl {verb}", *rest]
     try:
-        hydra_main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(_stage(verb, failures))()
+        hydra_main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(
+            _stage(verb, failures)
+        )()
     finally:
         sys.argv = held
     if failures and ("-m" in rest or "--multirun" in rest):
@@ -190,7 +192,9 @@ def _stage(verb: str, failures: list[Exception]) -> Callable:
             quiet_libraries()
             module = import_module(f"unlearnctl.stages.{verb}")
             return str(getattr(module, verb)(cfg) or "")
-        except Exception as error:  # kept: Hydra would print its own lines, and leave a sweep without a summary
+        except (
+            Exception
+        ) as error:  # kept: Hydra would print its own lines, and leave a sweep without a summary
             failures.append(error)
             if _in_sweep():
                 print(f"error: {explain(error)}", file=sys.stderr)

@@ -43,7 +43,9 @@ def test_a_run_leaves_everything_and_says_where(tmp_path: Path) -> None:
     assert set(record["before"]["smoke"]) == set(record["after"]["smoke"])
     assert all(m["n"] > 0 for m in record["after"]["smoke"].values())
     assert [r["step"] for r in rows(run) if r["kind"] == "train"] == [1, 2, 3]
-    assert "http" not in (Path(run) / "report.html").read_text().replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+    assert "http" not in (Path(run) / "report.html").read_text().replace("http-equiv", "").replace(
+        "http://www.w3.org/2000/svg", ""
+    )
 
 
 def test_same_seed_same_bytes_and_another_seed_others() -> None:
@@ -71,7 +73,9 @@ def test_export_and_eval_give_the_scores_of_the_run(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained("out")
     assert model.dtype == torch.float32
     assert "# tinyworld after unlearning with grad_ascent" in Path("out/README.md").read_text()
-    again = succeed("eval", "model=local", "model.path=./out", "model.dtype=float32", "eval=[smoke]", "device=cpu")
+    again = succeed(
+        "eval", "model=local", "model.path=./out", "model.dtype=float32", "eval=[smoke]", "device=cpu"
+    )
     assert results(again.run_dir)["after"] == recorded
     direct = succeed("eval", f"run_dir={run}", "eval=[smoke]", "run=e2", "device=cpu")
     assert results(direct.run_dir)["after"] == recorded

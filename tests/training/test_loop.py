@@ -95,7 +95,8 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     alone, weights = trajectory(make_trainer(OBJECTIVES["rmu"](), topics=2))
     command = [
         sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc_per_node", "2",
-        "--master_addr", "127.0.0.1", "--master_port", str(free_port()), "-m", "tests.training.two_ranks", str(tmp_path / "out.pt"),
+        "--master_addr", "127.0.0.1", "--master_port", str(free_port()),
+        "-m", "tests.training.two_ranks", str(tmp_path / "out.pt"),
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

@@ -76,7 +76,7 @@ class LMEvalSuite:
         folder = self._folder()
         from lm_eval.tasks import TaskManager
 
-        return TaskManager(include_path=str(folder), include_defaults=False, verbosity="ERROR")
+        return TaskManager(include_path=str(folder), include_defaults=False)
 
     def run(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Metric]:
         """Accuracy of each task, with its binomial standard error."""
@@ -92,8 +92,8 @@ class LMEvalSuite:
         side, generation = tokenizer.padding_side, model.generation_config
         try:
             with redirect_stderr(io.StringIO()):  # its progress bars take no switch that covers all of them
-                lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=self.batch_size)  # type: ignore[arg-type]
-                return simple_evaluate(  # type: ignore[return-value]
+                lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=self.batch_size)
+                return simple_evaluate(
                     model=lm,
                     tasks=list(tasks),
                     task_manager=self._manager(),

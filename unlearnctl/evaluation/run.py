@@ -48,10 +48,13 @@ def evaluate(
 
 @contextmanager
 def undisturbed(model: PreTrainedModel, seed: int) -> Iterator[None]:
-    """Eval mode, no grad, seeded; the mode and the global random state come back afterwards."""
+    """Eval mode, no grad, seeded; the mode and the global random states come back afterwards."""
+    import random
+
+    import numpy as np
     import torch
 
-    training = model.training
+    training, states = model.training, (random.getstate(), np.random.get_state())
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         torch.manual_seed(seed)
@@ -60,3 +63,5 @@ def undisturbed(model: PreTrainedModel, seed: int) -> Iterator[None]:
             yield
         finally:
             model.train(training)
+            random.setstate(states[0])  # lm-eval seeds these two for itself
+            np.random.set_state(states[1])

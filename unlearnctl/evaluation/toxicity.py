@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unlearnctl.data.readers import _jsonl
 from unlearnctl.data.spec import CorpusSpec
@@ -88,6 +88,9 @@ class ToxicitySuite:
 
     def run(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Metric]:
         """Generate, score, summarise; n counts prompts."""
+        import torch
+
+        torch.manual_seed(0)  # the same model gives the same replies, whatever ran before
         prompts = self.prompts()
         repeated = [p for p in prompts for _ in range(self.continuations)]
         texts = generate(model, tokenizer, repeated, self.max_new_tokens, self.top_p, self.batch_size)
@@ -142,8 +145,9 @@ def make_scorer(name: str, revision: str | None, label: str, key: str, device: s
         ) from error
 
     def score(texts: Sequence[str]) -> list[float]:
-        found = []
-        for labels in classify(list(texts), truncation=True, batch_size=32):
+        found: list[float] = []
+        outputs: Any = classify(list(texts), truncation=True, batch_size=32)
+        for labels in outputs:
             by_label = {entry["label"].lower(): entry["score"] for entry in labels}
             if label.lower() not in by_label:
                 raise UserError(
@@ -174,7 +178,7 @@ def generate(
         width = max(map(len, ids))
         batch = torch.tensor([[tokenizer.pad_token_id] * (width - len(row)) + row for row in ids])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
-        out = model.generate(
+        out = model.generate(  # type: ignore[operator]  # the stubs take it for a tensor
             input_ids=batch.to(model.device), attention_mask=mask.to(model.device), generation_config=settings
         )
         texts += tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)

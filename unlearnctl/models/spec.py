@@ -115,11 +115,13 @@ class ModelSpec:
         return tokenizer
 
 
-def _tokenizer_class(path: str) -> type:
+def _tokenizer_class(path: str) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        named = json.loads((Path(path) / "tokenizer_config.json").read_text(encoding="utf-8"))["tokenizer_class"]
+        named = json.loads((Path(path) / "tokenizer_config.json").read_text(encoding="utf-8"))[
+            "tokenizer_class"
+        ]
     except (OSError, ValueError, KeyError, TypeError):
         return AutoTokenizer
     # transformers 5 gives some architectures (Qwen2) their own tokenizer even where the folder says "just

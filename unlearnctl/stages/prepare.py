@@ -94,7 +94,7 @@ def _build(key: str, node: Mapping[str, Any]) -> Any:
 
 def _check_types(key: str, node: Mapping[str, Any]) -> None:
     """Refuse text where the constructor wants a number, before it fails somewhere inside."""
-    wanted = get_type_hints(get_class(node["_target_"]).__init__)
+    wanted = get_type_hints(vars(get_class(node["_target_"])).get("__init__", object))
     for name, value in node.items():
         number = wanted.get(name) in (int, float, int | None, float | None)
         if number and (isinstance(value, str | bool) or (value is None and wanted[name] in (int, float))):

@@ -16,7 +16,7 @@ class Monitor:
     """In-training evaluation: how often, on what, and what it decides."""
 
     every: int = 0
-    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    overrides: Mapping[str, Mapping[str, Any]] | None = None
     keep: str = "last"
     max_retain_damage: float | None = None
 

@@ -1,0 +1,154 @@
+"""The house stays as drawn: directions of dependency, and one file ↔ one YAML ↔ one test."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from unlearnctl.objectives.base import Objective
+from unlearnctl.paths import conf_dir
+from unlearnctl.stages.prepare import build_objective, build_suites, plain
+
+PACKAGE = Path(__file__).parent.parent / "unlearnctl"
+SHARED = {"__init__", "base", "retain", "loss_level"}
+OBJECTIVES = sorted(p.stem for p in (PACKAGE / "objectives").glob("*.py") if p.stem not in SHARED)
+OPTIONS = {
+    g: sorted(p.stem for p in (conf_dir() / g).glob("*.yaml")) for g in ("model", "data", "eval", "tracker")
+}
+
+
+def imports(folder: str) -> set[str]:
+    """Every module imported anywhere in a part of the package, type-checking blocks left out."""
+    found: set[str] = set()
+    root = PACKAGE / folder
+    for file in [root] if root.is_file() else sorted(root.rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        skipped = [n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)]
+        ignored = {id(child) for block in skipped for child in ast.walk(block)}
+        for node in ast.walk(tree):
+            if id(node) in ignored:
+                continue
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module)
+    return found
+
+
+def own(folder: str) -> set[str]:
+    return {m.removeprefix("unlearnctl.") for m in imports(folder) if m.startswith("unlearnctl.")}
+
+
+@pytest.mark.parametrize(
+    ("part", "allowed"),
+    [
+        ("ops", ("ops",)),
+        ("objectives", ("ops", "objectives", "errors", "data.batch")),
+        ("models", ("ops", "models", "errors", "paths", "data.batch", "objectives.base")),
+        ("data", ("data", "errors", "paths")),
+        ("evaluation", ("evaluation", "errors", "paths", "data")),
+        (
+            "training",
+            ("training", "models.tapped", "objectives.base", "data.batch", "evaluation.record", "errors"),
+        ),
+        ("reporting", ("reporting", "errors")),
+        ("tracking", ("tracking", "errors")),
+    ],
+)
+def test_dependencies_point_one_way(part: str, allowed: tuple[str, ...]) -> None:
+    strangers = {m for m in own(part) if not any(m == a or m.startswith(f"{a}.") for a in allowed)}
+    assert not strangers
+
+
+def test_only_the_edge_knows_hydra() -> None:
+    for part in ("ops", "objectives", "models", "data", "evaluation", "training", "reporting", "tracking"):
+        assert not {m for m in imports(part) if m.split(".")[0] in ("hydra", "omegaconf")}, part
+
+
+def test_reports_need_no_torch() -> None:
+    assert "torch" not in imports("reporting")
+
+
+def test_one_file_one_yaml_one_test() -> None:
+    configs = {p.stem for p in (conf_dir() / "objective").glob("*.yaml")}
+    assert configs == set(OBJECTIVES)
+    tests = "".join(p.read_text() for p in (PACKAGE.parent / "tests" / "objectives").glob("test_*.py"))
+    for name in OBJECTIVES:
+        assert f"unlearnctl.objectives.{name} import" in tests, name
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("model", ["tinyworld", "llama3_8b", "zephyr_7b"])
+def test_every_objective_is_built_from_its_yaml(name: str, model: str) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=[f"objective={name}", f"model={model}"])
+    objective = build_objective(cfg.objective)
+    assert isinstance(objective, Objective)
+    assert type(objective).__module__ == f"unlearnctl.objectives.{name}"
+    assert cfg.objective.name == name
+
+
+@pytest.mark.parametrize("retain", ["nll", "kl", "embed_diff"])
+def test_every_retain_term_plugs_in(retain: str) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=["objective=npo", f"objective/retain={retain}"])
+    assert build_objective(cfg.objective).needs()["retain"]
+
+
+@pytest.mark.parametrize(("group", "option"), [(g, o) for g, options in OPTIONS.items() for o in options])
+def test_every_shipped_yaml_composes(group: str, option: str) -> None:
+    value = f"[{option}]" if group == "eval" else option
+    fill = {
+        "model/local": ["model.path=x"],
+        "data/local": ["data.forget.path=x", "data.retain.path=y"],
+        "eval/toxicity": ["eval.toxicity.path=x", "eval.toxicity.scorer=y"],
+    }.get(f"{group}/{option}", [])
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=[f"{group}={value}", *fill])
+    assert plain(cfg)
+    if group == "eval":
+        assert list(build_suites(cfg.eval)) == [option]
+
+
+def loaded(*args: str) -> set[str]:
+    """Heavy modules that a command line has imported by its end."""
+    code = (
+        "import sys\nfrom unlearnctl.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as e:\n"
+        "    assert not e.code, e.code\nprint('LOADED', *[m for m in ('torch','transformers','lm_eval','datasets',"
+        "'hydra','matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=True)
+    return set(done.stdout.strip().splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize(
+    ("args", "allowed"),
+    [
+        (("--help",), set()),
+        (("train", "--help"), set()),
+        (("--version",), set()),
+        (("ls",), set()),
+        (("train", "--cfg", "job"), {"hydra"}),
+        (
+            (
+                "train",
+                "--cfg",
+                "job",
+                "--resolve",
+                "objective=rmu_cosine",
+                "model=llama3_8b",
+                "data=wmdp_bio",
+            ),
+            {"hydra"},
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_quick_commands_import_nothing_heavy(args: tuple[str, ...], allowed: set[str]) -> None:
+    """What keeps --help under a second and --cfg job under three: nothing to wait for."""
+    assert loaded(*args) <= allowed

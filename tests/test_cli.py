@@ -1,0 +1,92 @@
+"""Help, version, composed configs, plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.command import run, succeed
+from unlearnctl import __version__
+from unlearnctl.cli import VERB_HELP, VERBS
+
+
+def test_help_lists_every_verb() -> None:
+    out = succeed("--help").out
+    assert all(f"\n  {verb} " in out for verb in VERBS)
+    assert succeed().out == out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_says_how(verb: str) -> None:
+    out = succeed(verb, "--help").out
+    assert out.startswith(f"usage: unlearnctl {verb}")
+    assert VERBS[verb] in out
+    assert verb == "doctor" or "unlearnctl " + verb in out.split("\n", 1)[1] or "example" in out
+    assert set(VERB_HELP) == set(VERBS)
+
+
+def test_version() -> None:
+    assert succeed("--version").out == f"unlearnctl {__version__}\n"
+
+
+def test_cfg_job_prints_the_resolved_config() -> None:
+    out = succeed(
+        "train", "objective=rmu_cosine", "model=llama3_8b", "data=wmdp_bio", "--cfg", "job", "--resolve"
+    ).out
+    cfg = yaml.safe_load(out)
+    assert cfg["model"]["path"] == "meta-llama/Meta-Llama-3-8B"
+    assert cfg["objective"]["layer"] == 7
+    assert cfg["data"]["forget"]["path"] == "cais/wmdp-bio-forget-corpus"
+
+
+def test_a_published_recipe_reaches_objective_and_trainer() -> None:
+    out = succeed("train", "objective=rmu", "model=zephyr_7b", "--cfg", "job", "--resolve").out
+    cfg = yaml.safe_load(out)
+    assert (cfg["objective"]["steering_coeff"], cfg["objective"]["alpha"]) == (6.5, 1200)
+    assert (cfg["trainer"]["optimizer"]["lr"], cfg["trainer"]["steps"]) == (5e-5, 150)
+
+
+def test_a_dry_run_plans_an_8b_model_without_network_or_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = succeed(
+        "train",
+        "objective=rmu_cosine",
+        "model=llama3_8b",
+        "data=wmdp_bio",
+        "eval=[wmdp,mmlu]",
+        "launch.dry_run=true",
+    ).out
+    for fact in (
+        "176,160,768 of",
+        "8,030,261,248",
+        "8 of 32",
+        "4.54 GB in bfloat16",
+        "352.32 MB on disk",
+        "wmdp, mmlu",
+    ):
+        assert fact in " ".join(out.split()), fact
+    assert not list(tmp_path.iterdir())
+
+
+def test_config_dir_adds_options(tmp_path: Path) -> None:
+    (tmp_path / "objective").mkdir()
+    (tmp_path / "objective" / "mine.yaml").write_text(
+        "# Mine.\n_target_: unlearnctl.objectives.grad_ascent.GradAscent\nname: mine\n"
+    )
+    out = succeed("train", "--config-dir", str(tmp_path), "objective=mine", "--cfg", "job").out
+    assert yaml.safe_load(out)["objective"]["name"] == "mine"
+    assert "mine" in succeed("ls", "objective", "--config-dir", str(tmp_path)).out
+
+
+def test_flags_may_stand_anywhere() -> None:
+    done = run("train", "objective.layer=30", "-m", "seed=0,1")
+    assert done.code == 2
+    assert done.err.count("tinyworld has 8 blocks") == 2
+
+
+def test_completion_script_and_words() -> None:
+    assert "unlearnctl" in succeed("completion", "bash").out
