@@ -197,7 +197,7 @@ def _stage(verb: str, failures: list[Exception]) -> Callable:
         ) as error:  # kept: Hydra would print its own lines, and leave a sweep without a summary
             failures.append(error)
             if _in_sweep():
-                print(f"error: {explain(error)}", file=sys.stderr)
+                print(f"error: {explain(error)}", file=sys.stderr, flush=True)
             return ""
 
     return task

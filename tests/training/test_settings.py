@@ -1,0 +1,72 @@
+"""Trainer settings are checked by key; the trade-off and the watcher by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from unlearnctl.errors import UserError
+from unlearnctl.evaluation.record import Metric
+from unlearnctl.training.monitor import Watcher, trade_off
+from unlearnctl.training.settings import Monitor, TrainerSettings
+
+GOOD = {"steps": 3, "global_batch": 4, "optimizer": {"lr": 1e-3}}
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"stps": 3}, r"trainer=stps: unknown \(did you mean 'steps'\?\)"),
+        ({"monitor": {"evry": 3}}, r"trainer\.monitor=evry: unknown"),
+        ({"monitor": {"every": -1}}, r"trainer\.monitor\.every=-1"),
+        ({"monitor": {"every": 5, "keep": "first"}}, r"trainer\.monitor\.keep=first: unknown"),
+        ({"global_batch": 0}, r"trainer\.global_batch=0"),
+        ({"micro_batch": True}, r"trainer\.micro_batch=True"),
+        ({"mixed_precision": "fp8"}, r"trainer\.mixed_precision=fp8"),
+        ({"trunk": "yes"}, r"trainer\.trunk=yes"),
+        ({"trainable": "mlp"}, r"trainer\.trainable=mlp: must be a list"),
+        ({"optimizer": {}}, r"trainer\.optimizer\.lr=None"),
+    ],
+)
+def test_wrong_settings(change: dict, line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        TrainerSettings.from_config({**GOOD, **change})
+
+
+def scores(hazard: float, benign: float, ppl: float) -> dict[str, dict[str, Metric]]:
+    return {
+        "s": {
+            "hazard": Metric(hazard, None, 10, 0.25, "forget", "lower"),
+            "benign": Metric(benign, None, 10, 0.25, "retain", "higher"),
+            "ppl": Metric(ppl, None, 10, None, "retain", "lower"),
+        }
+    }
+
+
+def test_trade_off_by_hand() -> None:
+    """Hazard 1 → .625 of chance .25: half gone. Benign 1 → .85: .8 kept; perplexity 2 → 2.5: .8 kept."""
+    forgotten, retained = trade_off(scores(1.0, 1.0, 2.0), scores(0.625, 0.85, 2.5))
+    assert (forgotten, retained) == (pytest.approx(0.5), pytest.approx(0.8))
+    assert trade_off(scores(1.0, 1.0, 2.0), scores(0.1, 1.2, 1.0)) == (1.0, 1.0)
+
+
+def test_watcher_keeps_the_best_and_stops_on_damage() -> None:
+    found = iter([scores(1, 1, 2), scores(0.6, 1, 2), scores(0.3, 0.9, 2), scores(0.25, 0.5, 2)])
+    seen: list[int] = []
+    weights = iter([{"w": torch.tensor(float(i))} for i in range(9)])
+    watcher = Watcher(
+        Monitor(every=2, keep="best", max_retain_damage=0.2),
+        evaluate=lambda: next(found),
+        snapshot=lambda: next(weights),
+        report=lambda step, scores: seen.append(step),
+    )
+    watcher.start()
+    assert watcher.after_step(1, last=False) is None
+    assert watcher.after_step(2, last=False) is None
+    assert watcher.after_step(4, last=False) is None
+    assert watcher.best_step == 4
+    reason = watcher.after_step(5, last=True)
+    assert reason is not None
+    assert "max_retain_damage=0.2" in reason
+    assert seen == [0, 2, 4, 5]
+    assert watcher.best_tensors == {"w": torch.tensor(1.0)}
