@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from unlearnctl import __version__
 from unlearnctl.errors import UserError, unknown
@@ -152,6 +153,8 @@ def run(args: list[str]) -> int | None:
     if "-h" in rest or "--help" in rest:
         print(VERB_HELP[verb].format(summary=f"{verb}: {VERBS[verb]}."), end="")
         return None
+    if "--version" in rest:  # Hydra would print its own
+        return run(["--version"])
     if verb not in HYDRA_VERBS:
         return _plain_verb(verb)(rest)
     _hydra(verb, rest)
@@ -167,6 +170,7 @@ def _hydra(verb: str, rest: list[str]) -> None:
     # Hydra's parser wants flags first; people type -m where they think of it
     overrides = [arg for arg in rest if not arg.startswith("-") and ("=" in arg or arg.startswith("~"))]
     rest = [arg for arg in rest if arg not in overrides] + overrides
+    _check_flags(verb, rest)
     failures: list[Exception] = []
     held, sys.argv = sys.argv, [f"unlearnctl {verb}", *rest]
     try:
@@ -179,6 +183,19 @@ def _hydra(verb: str, rest: list[str]) -> None:
         raise UserError(f"{len(failures)} of the sweep's members failed, as said above")
     if failures:
         raise failures[0]
+
+
+def _check_flags(verb: str, args: list[str]) -> None:
+    """Parse as Hydra is about to, but with a line of ours where argparse would print its usage."""
+    from hydra._internal.utils import get_args_parser
+
+    class Parser(type(get_args_parser())):  # type: ignore[misc]
+        def error(self, message: str) -> NoReturn:
+            raise UserError(f"unlearnctl {verb}: {message}; see unlearnctl {verb} --help")
+
+    parser = get_args_parser()
+    parser.__class__ = Parser
+    parser.parse_args(args)
 
 
 def _stage(verb: str, failures: list[Exception]) -> Callable:

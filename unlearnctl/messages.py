@@ -20,10 +20,17 @@ def explain(error: BaseException) -> str:
     if kind in ("ConfigCompositionException", "ConfigAttributeError", "ConfigKeyError"):
         return _bad_key(error, text)
     if kind == "MissingMandatoryValue":
-        key = re.search(r"(?:Missing mandatory value: |full_key: )(\S+)", text)
+        key = re.search(r"full_key: (\S+)", text) or re.search(r"Missing mandatory value: (\S+)", text)
         return f"{key[1] if key else 'a value'}=???: required; give it as key=value"
     if kind == "OverrideParseException":
         return f"{getattr(error, 'override', None) or 'an override'}: cannot be parsed as key=value ({_first(text)})"
+    if kind in ("InterpolationKeyError", "InterpolationResolutionError"):
+        key = re.search(r"full_key: (\S+)", text)
+        return f"{key[1] if key else 'config'}: {_first(text)}"
+    if text.startswith("Config group override must be"):
+        return "a config group takes the name of an option, as in model=tinyworld; `unlearnctl ls` lists them"
+    if kind == "SearchPathException":
+        return f"--config-dir: {_first(text)}"
     return f"{kind}: {_first(text) or 'no message'} (run again with --debug for the traceback)"
 
 

@@ -15,7 +15,7 @@ from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
-from unlearnctl.stages.prepare import build_suites, plain
+from unlearnctl.stages.prepare import build_suites, check_model, check_seed, plain
 from unlearnctl.stages.run_dir import check_free, create, run_directory
 from unlearnctl.stages.train import REPORT_BYTES, command_line
 
@@ -26,10 +26,15 @@ def eval(cfg: DictConfig) -> Path:
     Raises:
         UserError: no such model or run, a checkpoint of another base, a suite that cannot run.
     """
-    suites = build_suites(cfg.eval)
+    check_seed(cfg.seed)
+    suites = build_suites(cfg.get("eval") or {})
+    if not suites:
+        raise UserError("eval=[]: nothing to measure; name a suite, e.g. eval=[tinyworld]")
+    device = pick_device(cfg.device)
     if cfg.run_dir is not None:
-        cfg = with_model_of(cfg, Path(cfg.run_dir))
+        cfg = with_model_of(cfg, Path(str(cfg.run_dir)))
     spec = ModelSpec.from_config(plain(cfg.model))
+    check_model(spec)
     tensors = checkpoint_tensors(cfg, spec)
     tokenizer = spec.tokenizer()
     for suite in suites.values():
@@ -37,7 +42,7 @@ def eval(cfg: DictConfig) -> Path:
     directory = run_directory(cfg, "eval")
     check_free(directory, REPORT_BYTES)
     started = now()
-    model = load_model(spec, pick_device(cfg.device))
+    model = load_model(spec, device)
     apply_delta(model, tensors)
     create(directory, cfg)
     record = {
@@ -83,7 +88,7 @@ def checkpoint_tensors(cfg: DictConfig, spec: ModelSpec) -> dict:
     """
     if cfg.run_dir is None:
         return {}
-    tensors, manifest = read_delta(Path(cfg.run_dir) / "checkpoint")
+    tensors, manifest = read_delta(Path(str(cfg.run_dir)) / "checkpoint")
     check_base(spec, manifest["identity"], f"run_dir={cfg.run_dir}")
     return tensors
 
@@ -99,6 +104,8 @@ def pick_device(asked: str | None) -> str:
     """`asked`, or cuda if there is one."""
     import torch
 
+    if asked not in (None, "cpu", "cuda"):
+        raise UserError(f"device={asked}: must be null, cpu or cuda")
     if asked == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda: no CUDA device is visible; use device=cpu")
     return asked or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -14,7 +14,8 @@ from unlearnctl.models.delta import read_manifest
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.card import model_card
 from unlearnctl.stages.eval import check_base
-from unlearnctl.stages.prepare import plain
+from unlearnctl.stages.prepare import check_weights, plain
+from unlearnctl.stages.run_dir import check_space
 
 
 def export(cfg: DictConfig) -> Path:
@@ -23,11 +24,19 @@ def export(cfg: DictConfig) -> Path:
     Raises:
         UserError: not a run, a checkpoint that is damaged or of another base, a target that exists.
     """
-    run, to = Path(cfg.run), Path(cfg.to)
+    for key in ("run", "to"):
+        if not cfg[key]:
+            raise UserError(f"{key}={cfg[key]}: required; a folder, as in unlearnctl export run=DIR to=DIR")
+    run, to = Path(str(cfg.run)), Path(str(cfg.to))
+    if to.exists():
+        raise UserError(f"to={to}: exists already; choose another folder")
     results = read_results(run)
     spec = ModelSpec.from_config(plain(OmegaConf.create(results["config"]["model"])))
     base = local_folder(spec)
     check_base(spec, read_manifest(run / "checkpoint")["identity"], f"run={run}")
+    check_weights(base, f"model.path={base}")
+    whole = sum(file.stat().st_size for file in base.iterdir() if file.is_file())
+    check_space(to, whole, f"to={to}", "the whole model needs")
     merge(base, run / "checkpoint", to, spec.dtype)
     (to / "README.md").write_text(model_card(results), encoding="utf-8")
     print(f"model: {to}")
@@ -45,7 +54,7 @@ def read_results(run: Path) -> dict[str, Any]:
     try:
         results = json.loads((run / "results.json").read_text(encoding="utf-8"))
         results["config"]["model"]["path"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"run={run}: no finished run there (results.json is missing)") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"run={run}: results.json is damaged ({type(error).__name__})") from error

@@ -21,10 +21,20 @@ def run_directory(cfg: DictConfig, verb: str) -> Path:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    if not cfg.output_dir:
+        raise UserError(f"output_dir={cfg.output_dir}: required; the folder under which runs are kept")
+    for key in ("name", "run"):
+        _check_name(key, cfg[key])
     root = Path(cfg.output_dir) / verb
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        return root / "sweep" / cfg.run / config_hash(cfg)
-    return root / cfg.name / cfg.run
+        return root / "sweep" / str(cfg.run) / config_hash(cfg)
+    return root / str(cfg.name) / str(cfg.run)
+
+
+def _check_name(key: str, value: object) -> None:
+    path = Path(str(value or ""))
+    if not path.parts or path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{key}={value}: must be the name of a folder inside output_dir")
 
 
 def config_hash(cfg: DictConfig) -> str:
@@ -45,11 +55,20 @@ def check_free(directory: Path, bytes_needed: int) -> None:
     """
     if directory.exists() and any(directory.iterdir()):
         raise UserError(f"run={directory.name}: {directory} exists already; choose another run=NAME")
-    parent = next(p for p in [directory, *directory.absolute().parents] if p.exists())
+    check_space(directory, bytes_needed, f"output_dir={directory}", "the checkpoint and reports need")
+
+
+def check_space(target: Path, bytes_needed: int, key: str, what: str) -> None:
+    """Refuse a disk that is too full for what will be written to `target`.
+
+    Raises:
+        UserError: with how much is needed and how much is there.
+    """
+    parent = next(p for p in [target, *target.absolute().parents] if p.exists())
     free = shutil.disk_usage(parent).free
     if free < bytes_needed:
         raise UserError(
-            f"output_dir={directory}: not enough disk space: the checkpoint and reports need about "
+            f"{key}: not enough disk space: {what} about "
             f"{bytes_needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
         )
 

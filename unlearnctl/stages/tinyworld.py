@@ -19,6 +19,8 @@ def tinyworld_command(args: list[str]) -> None:
     if action not in ACTIONS:
         raise unknown("tinyworld", action or "(nothing)", ACTIONS)
     if action == "data":
+        if args[1:]:
+            raise UserError(f"unlearnctl tinyworld data: takes no argument, got {args[1]}")
         from unlearnctl.data import tinyworld
 
         print(tinyworld.materialise())
@@ -42,7 +44,7 @@ def parse(args: list[str]) -> dict[str, str]:
         if key not in ("to", "seed") or not equals:
             raise unknown("tinyworld build", key, ("to", "seed"))
         options[key] = value
-    if "to" not in options:
+    if not options.get("to"):
         raise UserError("to=: required; the folder to write, e.g. unlearnctl tinyworld build to=my-tinyworld")
     if not options["seed"].isdigit():
         raise UserError(f"seed={options['seed']}: must be a whole number")

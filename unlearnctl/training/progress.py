@@ -48,7 +48,9 @@ class TrainProgress:
         if self.enabled and not self.live and (done % tenth == 0 or done == self.steps):
             left = (self.steps - done) / rate
             self.console.print(
-                f"  step {done}/{self.steps}  {rate:.1f} step/s  {left:.0f} s left  {terms}", highlight=False
+                f"  step {done}/{self.steps}  {rate:.1f} step/s  {left:.0f} s left  {terms}",
+                highlight=False,
+                soft_wrap=True,
             )
 
 
