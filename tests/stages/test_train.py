@@ -132,3 +132,10 @@ def test_real_text_on_a_local_folder_of_any_architecture(architecture: str, tmp_
         assert results(run)["status"] == "completed"
     succeed("export", f"run={run}", "to=out")
     AutoModelForCausalLM.from_pretrained("out")
+
+
+def test_what_lies_above_the_layer_read_is_left_out() -> None:
+    """The shipped settings train blocks 1 to 6; an objective that reads block 2 cannot reach 3 to 6."""
+    run = succeed("train", *QUICK, "objective.layer=2", "run=l").run_dir
+    names = json.loads((Path(run) / "checkpoint/delta.json").read_text())["tensors"]
+    assert {int(name.split(".")[2]) for name in names} == {1, 2}

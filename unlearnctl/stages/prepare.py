@@ -50,11 +50,11 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     shape = skeleton(config, spec.blocks, spec.trust_remote_code)
     check_layers(objective, shape, spec.name)
     names = [name for name in shape.shapes if name not in shape.tied]
-    trainable = match(settings.trainable or objective.trainable(shape), names)
+    matched = match(settings.trainable or objective.trainable(shape), names)
     needs = objective.needs().values()
     head = any(need.head for need in needs)
     top = shape.num_blocks - 1 if head else max(max(need.layers) for need in needs)
-    _check_reached(trainable, shape, top, head)
+    trainable = matched if head else _reached(matched, shape, top)
     trunk = _wants_trunk(settings, head)
     return Prepared(
         spec, shape, objective, settings, suites, trainable, lowest_block(trainable, shape), top, trunk
@@ -121,15 +121,19 @@ def check_layers(objective: Objective, shape: Skeleton, model: str) -> None:
                 )
 
 
-def _check_reached(trainable: list[str], shape: Skeleton, top: int, head: bool) -> None:
-    for name in trainable:
-        block = shape.block_of(name)
-        after = block is None and lowest_block([name], shape) == shape.num_blocks
-        if (block is not None and block > top) or (after and not head):
-            raise UserError(
-                f"trainer.trainable: {name} lies above block {top}, the last one that this objective reads; "
-                "it would get no gradient"
-            )
+def _reached(matched: list[str], shape: Skeleton, top: int) -> list[str]:
+    """Leave out what lies above the last block that the objective reads: it would get no gradient.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    reached = [name for name in matched if lowest_block([name], shape) <= top]
+    if not reached:
+        raise UserError(
+            f"trainer.trainable: {matched[0]} lies above block {top}, the last one that this objective reads, "
+            "and so does everything else it matches"
+        )
+    return reached
 
 
 def _wants_trunk(settings: TrainerSettings, head: bool) -> bool:
