@@ -29,6 +29,8 @@ def explain(error: BaseException) -> str:
         return f"{key[1] if key else 'config'}: {_first(text)}"
     if text.startswith("Config group override must be"):
         return "a config group takes the name of an option, as in model=tinyworld; `unlearnctl ls` lists them"
+    if text.startswith("The --resolve flag"):
+        return "--resolve: goes with --cfg, as in --cfg job --resolve"
     if kind == "SearchPathException":
         return f"--config-dir: {_first(text)}"
     return f"{kind}: {_first(text) or 'no message'} (run again with --debug for the traceback)"

@@ -27,9 +27,9 @@ def eval(cfg: DictConfig) -> Path:
         UserError: no such model or run, a checkpoint of another base, a suite that cannot run.
     """
     check_seed(cfg.seed)
-    suites = build_suites(cfg.get("eval") or {})
-    if not suites:
+    if not cfg.get("eval"):
         raise UserError("eval=[]: nothing to measure; name a suite, e.g. eval=[tinyworld]")
+    suites = build_suites(cfg.eval)
     device = pick_device(cfg.device)
     if cfg.run_dir is not None:
         cfg = with_model_of(cfg, Path(str(cfg.run_dir)))
