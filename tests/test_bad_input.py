@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -104,6 +106,68 @@ CASES = [
     (["ls", "objectiv"], "objectiv"),
     (["tinyworld", "biuld"], "tinyworld=biuld: unknown (did you mean 'build'?)"),
     (["tinyworld", "build"], "to=: required"),
+    (["train", "seed=abc"], "seed=abc: must be a whole number"),
+    (["train", "seed=-1"], "seed=-1: must be a whole number, 0 to"),
+    (["train", "output_dir=null"], "output_dir=None: required"),
+    (["train", "name=../x"], "name=../x: must be the name of a folder inside output_dir"),
+    (["train", "run="], "run=: must be the name of a folder"),
+    (["train", "launch.dry_run=maybe"], "launch.dry_run=maybe: must be true or false"),
+    (["train", "model.trust_remote_code=maybe"], "model.trust_remote_code=maybe: must be true or false"),
+    (
+        ["train", "model.attn_implementation=flash"],
+        "model.attn_implementation=flash: unknown. Allowed: eager",
+    ),
+    (["train", "model.blocks=model.norm"], "model.blocks=model.norm: not a block list"),
+    (["train", "objective.layer=x"], "objective.layer=x: must be a whole number or a list of whole numbers"),
+    (["train", "objective=rmu", "objective.layer=1.5"], "objective.layer=1.5: must be a whole number"),
+    (["train", "objective._target_=no.Such"], "objective._target_=no.Such: no such class"),
+    (["train", "++objective.foo=3"], "objective=foo: unknown"),
+    (["train", "objective.layer=${nothing}"], "objective.layer: Interpolation key 'nothing' not found"),
+    (["train", "model=null"], "a config group takes the name of an option"),
+    (["train", "trainer.trainable=[]"], "trainer.trainable=[]: must name something"),
+    (["train", "trainer.trainable=[1]"], "trainer.trainable=[1]: must be a list of texts or null"),
+    (["train", "trainer.optimizer.lr=nan"], "trainer.optimizer.lr=nan: must be a positive number"),
+    (
+        ["train", "trainer.optimizer._target_=torch.optim.Adm"],
+        "trainer.optimizer._target_=torch.optim.Adm: no such class",
+    ),
+    (["train", "trainer.optimizer.weight_decay=-1"], "trainer.optimizer: Invalid weight_decay value: -1"),
+    (["train", "trainer.optimizer=null"], "trainer.optimizer=None: must be a mapping"),
+    (["train", "trainer.clip_norm=-1"], "trainer.clip_norm=-1: must be positive, or null"),
+    (["train", "trainer.warmup_steps=-1"], "trainer.warmup_steps=-1: must be a whole number, 0 or more"),
+    (
+        ["train", "trainer.gradient_checkpointing=perhaps"],
+        "gradient_checkpointing=perhaps: must be true or false",
+    ),
+    (["train", "trainer.monitor.max_retain_damage=2"], "max_retain_damage=2: must be 0 to 1"),
+    (["train", "trainer.monitor=null"], "trainer.monitor=None: must be a mapping"),
+    (
+        ["train", "trainer.monitor.every=5", "eval=[]"],
+        "trainer.monitor.every=5: in-training evaluation needs",
+    ),
+    (
+        ["train", "+trainer.monitor.overrides.tinyworld.limt=3"],
+        "eval.tinyworld=limt: unknown (did you mean 'limit'?)",
+    ),
+    (["train", "data.max_length=ten"], "data.max_length=ten: must be a whole number"),
+    (["train", "data.shuffle=maybe"], "data.shuffle=maybe: must be true or false"),
+    (["train", "data.forget=null"], "data.forget=None: needs a path"),
+    (["train", *LOCAL, "data.forget.field=null"], "data.forget.field=null: must be text"),
+    (["train", *LOCAL, "data.forget.limit=0"], "data.forget.limit=0: must be a positive number"),
+    (["train", "eval.tinyworld.batch_size=0"], "eval.tinyworld.batch_size=0: must be a positive number"),
+    (["train", "--foo"], "unlearnctl train: unrecognized arguments: --foo"),
+    (["train", "--cfg", "jb"], "invalid choice: 'jb'"),
+    (["train", "--config-dir", "nowhere"], "--config-dir: Additional config directory"),
+    (["train", "objective.layer"], "objective.layer: cannot be parsed as key=value"),
+    (["train", "model=local"], "model.path=???: required"),
+    (["eval", "eval=[]"], "eval=[]: nothing to measure"),
+    (["eval", "device=tpu"], "device=tpu: must be null, cpu or cuda"),
+    (["eval", "seed=x"], "seed=x: must be a whole number"),
+    (["export", "run=f.jsonl", "to=x"], "run=f.jsonl: no finished run there"),
+    (["export", "run=null", "to=x"], "run=None: required"),
+    (["export", "run=taken/train/n/r", "to=folder"], "to=folder: exists already"),
+    (["tinyworld", "data", "foo"], "takes no argument, got foo"),
+    (["tinyworld", "build", "to="], "to=: required"),
     (["completion", "tcsh"], "tcsh"),
 ]
 
@@ -115,8 +179,9 @@ def test_one_line(args: list[str], line: str) -> None:
 
 def check(args: list[str], line: str) -> None:
     """Exit code 2, one line with the fragment, nothing written."""
-    before = sorted(Path.cwd().rglob("*"))
+    before, started = sorted(Path.cwd().rglob("*")), time.monotonic()
     done = run(*args)
+    assert time.monotonic() - started < 5
     assert done.code == 2, done.out + done.err
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1, done.err
@@ -135,6 +200,51 @@ def test_tokenizer_and_model_disagree(tmp_path: Path) -> None:
         ["train", "model=local", f"model.path={path}", "objective.layer=3"],
         "144 tokens, but the model's vocabulary has 96",
     )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n", None],
+    ids=["empty", "pointer", "cut"],
+)
+@pytest.mark.parametrize("verb", ["train", "eval"])
+def test_damaged_weights(verb: str, content: bytes | None, tmp_path: Path) -> None:
+    """Shards are opened, not read, so that a folder that was not fetched whole is known at once."""
+    tiny_model("llama").save_pretrained(tmp_path / "m")
+    word_tokenizer().save_pretrained(tmp_path / "m")
+    file = tmp_path / "m" / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    layer = ["objective.layer=3"] if verb == "train" else []
+    check(
+        [verb, "model=local", f"model.path={tmp_path / 'm'}", *layer], "weights damaged, or not fetched whole"
+    )
+
+
+def test_a_shard_that_the_index_names_is_missing(tmp_path: Path) -> None:
+    tiny_model("llama").save_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").rename(tmp_path / "m" / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (tmp_path / "m" / "model.safetensors.index.json").write_text(json.dumps(index))
+    check(
+        ["train", "model=local", f"model.path={tmp_path / 'm'}", "objective.layer=3"],
+        "its index names model-00002-of-00002.safetensors, which is missing",
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        ("{not json", "config.json"),
+        ("{}", "model_type"),
+        ('{"model_type": "martian"}', "martian"),
+        ('{"model_type": "t5"}', "t5 is not a causal language model"),
+    ],
+)
+def test_a_folder_of_another_kind(config: str, line: str, tmp_path: Path) -> None:
+    tiny_model("llama").save_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text(config)
+    check(["train", "model=local", f"model.path={tmp_path / 'm'}", "objective.layer=3"], line)
 
 
 def test_no_disk_space(monkeypatch: pytest.MonkeyPatch) -> None:

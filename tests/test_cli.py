@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,37 @@ def test_help_of_a_verb_says_how(verb: str) -> None:
     out = succeed(verb, "--help").out
     assert out.startswith(f"usage: unlearnctl {verb}")
     assert VERBS[verb] in out
-    assert verb == "doctor" or "unlearnctl " + verb in out.split("\n", 1)[1] or "example" in out
+    examples = re.split(r"\nexamples?:\n", out)[1]
+    assert f"unlearnctl {verb}" in examples
     assert set(VERB_HELP) == set(VERBS)
 
 
 def test_version() -> None:
     assert succeed("--version").out == f"unlearnctl {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_version_after_any_verb(verb: str) -> None:
+    assert succeed(verb, "--version").out == f"unlearnctl {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["train", "--verbose"], "unlearnctl train: unrecognized arguments: --verbose"),
+        (["eval", "--cfg"], "unlearnctl eval: argument --cfg/-c: expected one argument"),
+        (["export", "--resolve"], "--resolve: goes with --cfg"),
+        (["ls", "--verbose"], "--verbose"),
+        (["doctor", "--verbose"], "--verbose"),
+        (["--verbose"], "--verbose"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_unknown_flag_is_one_line(args: list[str], line: str) -> None:
+    done = run(*args)
+    assert (done.code, done.out) == (2, "")
+    assert line in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_cfg_job_prints_the_resolved_config() -> None:

@@ -95,7 +95,7 @@ examples:
   unlearnctl ls
   unlearnctl ls objective
 """,
-    "doctor": "usage: unlearnctl doctor\n\n{summary}\n",
+    "doctor": "usage: unlearnctl doctor\n\n{summary}\n\nexample:\n  unlearnctl doctor\n",
     "tinyworld": """\
 usage: unlearnctl tinyworld build to=DIR [seed=0]
        unlearnctl tinyworld data
@@ -104,6 +104,9 @@ usage: unlearnctl tinyworld build to=DIR [seed=0]
 
 `build` trains the embedded model anew (about three minutes on two cores);
 `data` prints the folder with the world's corpora, questions and tasks.
+
+example:
+  unlearnctl tinyworld build to=my-tinyworld seed=1
 """,
     "completion": """\
 usage: unlearnctl completion bash|zsh|fish

@@ -195,6 +195,10 @@ def _try_optimizer(node: Mapping[str, Any]) -> None:
     import torch
 
     try:
+        get_class(str(node.get("_target_")))
+    except (ImportError, ValueError) as error:
+        raise UserError(f"trainer.optimizer._target_={node.get('_target_')}: no such class") from error
+    try:
         instantiate(node, params=[torch.nn.Parameter(torch.zeros(1))], _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__ or error
