@@ -99,6 +99,18 @@ def test_monitoring_keeps_the_best_step() -> None:
     assert results(run)["train"]["best_step"] in (2, 4)
 
 
+def test_a_run_without_suites_trains_all_the_same() -> None:
+    run = succeed("train", *QUICK, "eval=[]", "run=n").run_dir
+    record = results(run)
+    validate_results(record)
+    assert (record["status"], record["before"], record["after"]) == ("completed", {}, {})
+    assert (Path(run) / "report.html").is_file()
+
+
+def test_names_like_numbers_are_names() -> None:
+    assert succeed("train", *QUICK, "run=7", "name=2024").run_dir == "outputs/train/2024/7"
+
+
 def test_too_much_damage_stops_early() -> None:
     run = succeed(
         "train", *QUICK, "objective=grad_ascent", "trainer.optimizer.lr=3e-2", "trainer.steps=20",
