@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def test_a_run_leaves_everything_and_says_where(tmp_path: Path) -> None:
     record = results(run)
     validate_results(record)
     assert record["status"] == "completed"
+    assert record["provenance"]["command"] == shlex.join(["unlearnctl", "train", *QUICK, "run=r"])
     assert record["train"]["steps"] == 3
     assert set(record["before"]["smoke"]) == set(record["after"]["smoke"])
     assert all(m["n"] > 0 for m in record["after"]["smoke"].values())

@@ -101,8 +101,9 @@ class Run:
         """Everything from the first evaluation to the last line."""
         base = identity(self.ready.spec)
         before = self.measure_base(base)
-        trackers = make_trackers(plain(self.cfg.tracker), directory, plain(self.cfg))
-        fit, watcher, tensors = self.unlearn(trackers)
+        with make_trackers(plain(self.cfg.tracker), directory, plain(self.cfg)) as trackers:
+            fit, watcher, tensors = self.unlearn(trackers)
+            trackers.finish(fit.status)
         manifest = save_delta(directory / "checkpoint", tensors, self.ready.spec, base)
         after: Scores = {}
         if fit.status != "interrupted":
@@ -121,7 +122,6 @@ class Run:
             "after": scores_to_json(after),
         }  # fmt: skip
         write_results(directory / "results.json", record)
-        trackers.finish(fit.status)
         self.finish(directory, record)
         return directory
 
@@ -228,4 +228,4 @@ def command_line() -> str:
     import shlex
     import sys
 
-    return shlex.join(["unlearnctl", *sys.argv[1:]])
+    return shlex.join([*sys.argv[0].split(), *sys.argv[1:]])  # cli.py makes argv[0] "unlearnctl VERB"
