@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,7 @@ class LMEvalSuite:
 
         side, generation = tokenizer.padding_side, model.generation_config
         try:
-            with redirect_stderr(io.StringIO()):  # its progress bars take no switch that covers all of them
+            with _silent():
                 lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=self.batch_size)
                 return simple_evaluate(
                     model=lm,
@@ -111,6 +112,21 @@ class LMEvalSuite:
         n = sum(results["n-samples"][leaf]["effective"] for leaf in _leaves(results, task))
         goal = "lower" if self.role == "forget" else "higher"
         return Metric(value, binomial_stderr(value, n), n, self.chance, self.role, goal)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    # Its progress bars take no switch that covers all of them, and outside a checkout the git that it starts
+    # complains on the file descriptor itself.
+    held, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        os.dup2(held, 2)
+        os.close(held)
+        os.close(null)
 
 
 def _leaves(results: Mapping[str, Any], task: str) -> list[str]:
