@@ -56,7 +56,16 @@ def own(folder: str) -> set[str]:
         ("evaluation", ("evaluation", "errors", "paths", "data")),
         (
             "training",
-            ("training", "models.tapped", "objectives.base", "data.batch", "evaluation.record", "errors"),
+            (
+                "training",
+                "models.tapped",
+                "models.rows",
+                "models.prefix_cache",
+                "objectives.base",
+                "data.batch",
+                "evaluation.record",
+                "errors",
+            ),
         ),
         ("reporting", ("reporting", "errors")),
         ("tracking", ("tracking", "errors")),

@@ -208,16 +208,20 @@ def _stage(verb: str, failures: list[Exception]) -> Callable:
         from unlearnctl.messages import explain
         from unlearnctl.quiet import quiet_libraries
 
-        try:
-            quiet_libraries()
-            module = import_module(f"unlearnctl.stages.{verb}")
-            return str(getattr(module, verb)(cfg) or "")
-        except (
-            Exception
-        ) as error:  # kept: Hydra would print its own lines, and leave a sweep without a summary
+        def failed(error: Exception) -> None:
             failures.append(error)
             if _in_sweep():
                 print(f"error: {explain(error)}", file=sys.stderr, flush=True)
+
+        try:
+            quiet_libraries()
+            if isinstance(cfg, tuple):  # hydra/launcher=side_by_side: all members at once
+                import_module("unlearnctl.stages.sweep").sweep(verb, *cfg, failed)
+                return ""
+            module = import_module(f"unlearnctl.stages.{verb}")
+            return str(getattr(module, verb)(cfg) or "")
+        except Exception as error:  # Hydra would print its own lines, and leave a sweep without a summary
+            failed(error)
             return ""
 
     return task

@@ -33,13 +33,14 @@ class Synthetic:
         starts = range(rank * share, (rank + 1) * share, micro_batch)
         sides = {"forget": step % 4, "retain": 1000 + step % 4}
         return [
-            {s: self._cut(seed, global_batch, step, a, a + micro_batch) for s, seed in sides.items()}
+            {s: self._cut(s, seed, global_batch, step, a, a + micro_batch) for s, seed in sides.items()}
             for a in starts
         ]
 
-    def _cut(self, seed: int, global_batch: int, step: int, a: int, b: int) -> Batch:
+    def _cut(self, side: str, seed: int, global_batch: int, step: int, a: int, b: int) -> Batch:
         whole = make_batch(LENGTHS[:global_batch], seed=seed, topic=step % len(self.topics))
-        return replace(whole, **{k: v[a:b] for k, v in vars(whole).items() if isinstance(v, Tensor)})
+        cut = {k: v[a:b] for k, v in vars(whole).items() if isinstance(v, Tensor)}
+        return replace(whole, **cut, corpus=f"{side}/{seed}")
 
 
 def make_trainer(

@@ -26,13 +26,20 @@ class Batch:
     attention_mask: Int[Tensor, "B T"]
     labels: Int[Tensor, "B T"]  # input_ids where the token is to be predicted, IGNORE on padding and prompt
     mask: Bool[Tensor, "B T"]  # positions whose representation counts: not padding, not prompt
-    index: Int[Tensor, " B"]  # row in the corpus
+    index: Int[Tensor, " B"]  # row in the corpus; stays on the CPU, for it only names rows
     tokens: int  # sum of mask over the global batch
     predictions: int  # number of labels that have a predecessor to predict them, over the global batch
     sequences: int
     topic: int = 0
+    corpus: str = ""  # "side/topic": with `index` it names a row for good
+
+    @property
+    def keys(self) -> list[str]:
+        """A name for each row, the same in every epoch, micro-batch and process."""
+        return [f"{self.corpus}/{row}" for row in self.index.tolist()]
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on `device`."""
-        moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        """The same batch with what the model reads on `device`."""
+        names = ("input_ids", "attention_mask", "labels", "mask")
+        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in names}
         return replace(self, **moved)

@@ -67,7 +67,14 @@ def _common(ids: list[int], head: list[int]) -> int:
 
 
 def collate(
-    rows: Sequence[Row], pad_id: int, side: str, tokens: int, predictions: int, sequences: int, topic: int
+    rows: Sequence[Row],
+    pad_id: int,
+    side: str,
+    tokens: int,
+    predictions: int,
+    sequences: int,
+    topic: int,
+    corpus: str = "",
 ) -> Batch:
     """Pad to the longest of `rows`; the counts are the global batch's."""
     width = max(len(row.ids) for row in rows)
@@ -89,4 +96,5 @@ def collate(
         predictions=predictions,
         sequences=sequences,
         topic=topic,
+        corpus=corpus,
     )

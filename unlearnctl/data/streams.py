@@ -100,7 +100,8 @@ class ForgetRetain:
         chosen = {side: self._global_rows(side, step, global_batch) for side in SIDES}
         starts = range(rank * share, (rank + 1) * share, micro_batch)
         return [
-            {side: self._cut(rows, a, a + micro_batch, step) for side, rows in chosen.items()} for a in starts
+            {side: self._cut(rows, a, a + micro_batch, step, side) for side, rows in chosen.items()}
+            for a in starts
         ]
 
     def _global_rows(self, side: str, step: int, global_batch: int) -> list[Row]:
@@ -113,7 +114,8 @@ class ForgetRetain:
             for i in indices(len(rows), self.seed, f"{side}/{topic}", start, global_batch, self.shuffle)
         ]
 
-    def _cut(self, rows: list[Row], a: int, b: int, step: int) -> Batch:
+    def _cut(self, rows: list[Row], a: int, b: int, step: int, side: str) -> Batch:
+        topic = step % len(self.topics)
         return collate(
             rows[a:b],
             self.pad_id,
@@ -121,7 +123,8 @@ class ForgetRetain:
             tokens=sum(len(r.ids) - r.prompt for r in rows),
             predictions=sum(r.predictions for r in rows),
             sequences=len(rows),
-            topic=step % len(self.topics),
+            topic=topic,
+            corpus=f"{side}/{self.topics[topic]}",
         )
 
 

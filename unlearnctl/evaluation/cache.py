@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from unlearnctl.evaluation.provenance import PACKAGES, _version
+from unlearnctl.evaluation.provenance import versions
 from unlearnctl.evaluation.record import Metric, scores_from_json, scores_to_json, write_atomically
 from unlearnctl.paths import cache_dir
 
@@ -19,9 +19,7 @@ def cached_evaluate(identity: str, suites: Mapping[str, Any], run: Callable[[], 
 
     `identity` must change whenever the weights or their dtype do. A damaged entry is measured anew.
     """
-    key = json.dumps(
-        [identity, suites, {name: _version(name) for name in PACKAGES}], sort_keys=True, default=str
-    )
+    key = json.dumps([identity, suites, versions()], sort_keys=True, default=str)
     path = cache_dir() / "base-results" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))

@@ -22,11 +22,15 @@ def now() -> str:
 def provenance(command: str, seed: int) -> dict[str, Any]:
     """commit, dirty, versions, hardware, seed and the command as typed."""
     commit, dirty = _commit()
-    versions = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
     return {
-        "commit": commit, "dirty": dirty, "versions": versions, "hardware": hardware(), "seed": seed,
+        "commit": commit, "dirty": dirty, "versions": versions(), "hardware": hardware(), "seed": seed,
         "command": command,
     }  # fmt: skip
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and of every package that decides a number."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
 def hardware() -> dict[str, Any]:

@@ -6,9 +6,7 @@ Values are the trained tensors themselves (not differences), so that a merge is 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import struct
 from collections.abc import Mapping
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError
+from unlearnctl.models.files import replacing, sha256
 from unlearnctl.models.load import load_model
 from unlearnctl.models.spec import ModelSpec, weight_index
 
@@ -36,7 +35,7 @@ def save_delta(folder: Path, tensors: Mapping[str, Tensor], spec: ModelSpec, ide
 
     folder.mkdir(parents=True, exist_ok=True)
     ready = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with _replacing(folder / "delta.safetensors") as temporary:
+    with replacing(folder / "delta.safetensors") as temporary:
         save_file(ready, temporary, metadata={"format": "pt"})
     manifest = {
         "format": FORMAT,
@@ -44,10 +43,10 @@ def save_delta(folder: Path, tensors: Mapping[str, Tensor], spec: ModelSpec, ide
         "revision": spec.revision,
         "identity": identity,
         "dtype": spec.dtype,
-        "sha256": _sha256(folder / "delta.safetensors"),
+        "sha256": sha256(folder / "delta.safetensors"),
         "tensors": {name: list(value.shape) for name, value in ready.items()},
     }
-    with _replacing(folder / "delta.json") as temporary:
+    with replacing(folder / "delta.json") as temporary:
         temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
 
@@ -63,7 +62,7 @@ def read_delta(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     manifest = read_manifest(folder)
     file = folder / "delta.safetensors"
-    if not file.is_file() or _sha256(file) != manifest["sha256"]:
+    if not file.is_file() or sha256(file) != manifest["sha256"]:
         raise UserError(f"{file}: damaged or cut short (its checksum is not the manifest's)")
     try:
         tensors = load_file(file)
@@ -184,26 +183,3 @@ def _header(shard: Path) -> tuple[dict[str, Any], int]:
     with shard.open("rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         return json.loads(file.read(size)), 8 + size
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-class _replacing:
-    """Write to a temporary file beside the target; on success flush it to disk and rename it over."""
-
-    def __init__(self, target: Path) -> None:
-        self.target, self.temporary = target, target.with_name(f".{target.name}.{os.getpid()}.tmp")
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            self.temporary.unlink(missing_ok=True)
-            return
-        with self.temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        self.temporary.replace(self.target)

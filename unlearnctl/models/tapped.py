@@ -5,7 +5,7 @@ Axes: B sequences, T positions, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,42 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from unlearnctl.data.batch import Batch
+from unlearnctl.models.rows import ENTERING, LOGPROBS, Rows, join, lacks, split
+from unlearnctl.models.stand_ins import Inject, Recorder, Released
 from unlearnctl.objectives.base import Needs, Outputs, View
 from unlearnctl.ops.logprobs import token_logprobs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-class Recorder(nn.Module):
-    """Stands in for a block: notes what the model's own forward hands it, and passes the stream on."""
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        if hasattr(block, "attention_type"):  # some forwards pick the mask by this attribute
-            self.attention_type = block.attention_type
-        self.args: tuple[Any, ...] = ()
-        self.kwargs: dict[str, Any] = {}
-        self.entering: Tensor = torch.empty(0)
-
-    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Record and pass through."""
-        self.entering, self.args, self.kwargs = hidden, args, kwargs
-        return hidden
-
-
-class Inject(nn.Module):
-    """Stands in for all blocks: whatever comes in, the given stream goes on (to the norm and the head)."""
-
-    attention_type = "full_attention"
-
-    def __init__(self, hidden: Tensor) -> None:
-        super().__init__()
-        self.hidden = hidden
-
-    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Discard the input."""
-        return self.hidden
 
 
 @dataclass(frozen=True)
@@ -69,6 +40,9 @@ class TappedModel(nn.Module):
     Blocks above the highest layer read never run. The reference is the policy with the original values of
     the trainable tensors swapped in under no_grad, not a second model. Blocks are called with the very
     arguments that the model's own forward makes for them (masks, rotary embeddings, sliding windows).
+
+    What the frozen part computes can be kept by row (`cached`, `remember`) or shared with other members of a
+    sweep for the length of a step (`memo`, a dictionary that whoever runs them clears).
 
     Args:
         model: whole causal LM, or a trunk (base model) when no side needs logits.
@@ -98,6 +72,9 @@ class TappedModel(nn.Module):
         self._slots = _slots(model, {id(parameters[name]): name for name in chosen})
         wanted = any(need.reference for need in self.needs.values())
         self._reference = {n: parameters[n].detach().clone() for n in chosen} if wanted else {}
+        self.cached: Rows = {}
+        self.remembered: Rows = {}
+        self.memo: MutableMapping[object, Prefix] | None = None
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -115,18 +92,71 @@ class TappedModel(nn.Module):
 
     def view(self, batch: Batch, need: Needs) -> View:
         """Policy outputs and, if declared, the reference's, from one pass over the frozen prefix."""
-        top = len(self.blocks) - 1 if need.head else max(need.layers)
-        start = min(max(self.lowest, 0), top + 1)
-        prefix = self._prefix(batch, need, start)
-        policy = self._suffix(prefix, batch, need, top)
+        prefix = self._shared_prefix(batch, need)
+        policy = self._suffix(prefix, batch, need)
         if not need.reference:
             return View(batch, policy)
+        if not self._reference:  # `remember` let it go
+            return View(batch, policy, Outputs(logprobs=join(self.remembered, batch, LOGPROBS)))
         with torch.no_grad(), self._as_reference():
             if self.lowest < 0:  # the embedding trains too, so not even block 0's input is shared
-                prefix = self._prefix(batch, need, start)
-            return View(batch, policy, self._suffix(prefix, batch, need, top))
+                prefix = self._prefix(batch, need)
+            return View(batch, policy, self._suffix(prefix, batch, need))
 
-    def _prefix(self, batch: Batch, need: Needs, start: int) -> Prefix:
+    def top(self, need: Needs) -> int:
+        """The highest block that a side runs."""
+        return len(self.blocks) - 1 if need.head else max(need.layers)
+
+    def start(self, need: Needs) -> int:
+        """The first block of a side that is not frozen prefix."""
+        return min(max(self.lowest, 0), self.top(need) + 1)
+
+    def frozen_layers(self, need: Needs) -> list[int]:
+        """Layers that are read inside the frozen prefix."""
+        return [layer for layer in need.layers if layer < self.start(need)]
+
+    @torch.no_grad()
+    def prefix_rows(self, batch: Batch, need: Needs) -> dict[str, Tensor]:
+        """All that the frozen prefix computes for these rows, for `cached`."""
+        prefix = self._prefix(batch, need)
+        kept = {key: v for layer, h in prefix.kept.items() for key, v in split(h, batch, layer).items()}
+        return {**split(prefix.hidden, batch, ENTERING), **kept}
+
+    @torch.no_grad()
+    def reference_rows(self, batch: Batch, need: Needs) -> dict[str, Tensor]:
+        """The reference's log-probabilities, for `remember`; before the first step they are the policy's."""
+        policy = self._suffix(self._prefix(batch, need), batch, need)
+        assert policy.logprobs is not None
+        return split(policy.logprobs, batch, LOGPROBS)
+
+    def reference_tensors(self) -> list[Tensor]:
+        """The original values of what trains, as far as they are held."""
+        return list(self._reference.values())
+
+    def remembers(self) -> bool:
+        """True if token log-probabilities are all that the objective asks of the reference."""
+        asked = [need for need in self.needs.values() if need.reference]
+        return bool(asked) and all(n.logprobs and not n.logits and not n.layers for n in asked)
+
+    def remember(self, rows: Rows) -> None:
+        """Take the reference's log-probabilities from these rows from now on, and let its tensors go."""
+        self.remembered, self._reference = rows, {}
+
+    def release_prefix(self) -> None:
+        """Let go of the blocks below the first that trains: every row is cached."""
+        for index in range(min(self.start(need) for need in self.needs.values())):
+            self.blocks[index] = Released(self.blocks[index])
+
+    def _shared_prefix(self, batch: Batch, need: Needs) -> Prefix:
+        if self.memo is None or self.lowest < 0:
+            return self._prefix(batch, need)
+        key = (*batch.keys, self.start(need), *self.frozen_layers(need))
+        if key not in self.memo:
+            self.memo[key] = self._prefix(batch, need)
+        return self.memo[key]
+
+    def _prefix(self, batch: Batch, need: Needs) -> Prefix:
+        start = self.start(need)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.lowest < 0):
             recorders = [Recorder(block) for block in self.blocks]
             with self._as_blocks(nn.ModuleList(recorders)):
@@ -134,11 +164,16 @@ class TappedModel(nn.Module):
                     input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
                 )
             calls = [(r.args, r.kwargs) for r in recorders]
-            hidden, kept = self._run(range(start), recorders[0].entering, calls, need)
+            if start and not lacks(self.cached, batch, ENTERING):
+                hidden = join(self.cached, batch, ENTERING)
+                kept = {layer: join(self.cached, batch, layer) for layer in self.frozen_layers(need)}
+            else:
+                hidden, kept = self._run(range(start), recorders[0].entering, calls, need)
         return Prefix(hidden, start, kept, calls)
 
-    def _suffix(self, prefix: Prefix, batch: Batch, need: Needs, top: int) -> Outputs:
-        hidden, kept = self._run(range(prefix.start, top + 1), prefix.hidden, prefix.calls, need)
+    def _suffix(self, prefix: Prefix, batch: Batch, need: Needs) -> Outputs:
+        indices = range(prefix.start, self.top(need) + 1)
+        hidden, kept = self._run(indices, prefix.hidden, prefix.calls, need)
         logits = self.head(hidden) if need.logits else None
         logprobs = (
             token_logprobs(self.head, hidden, batch.labels, batch.attention_mask) if need.logprobs else None

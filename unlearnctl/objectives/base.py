@@ -26,6 +26,7 @@ class Needs:
     logits: bool = False  # [B, T, V]; prefer logprobs, which never materialises it
     logprobs: bool = False  # of the labels, [B, T]
     reference: bool = False  # the same of the frozen original model
+    padding: bool = False  # reads padding positions too, so nothing that is kept by row can stand in
 
     @property
     def head(self) -> bool:

@@ -43,9 +43,10 @@ class RMU(Objective):
 
     def needs(self) -> dict[str, Needs]:
         """The residual stream after one block; the reference's for the retain side."""
+        layers, padding = (self.layer,), self.reduction == "all"
         return {
-            "forget": Needs(layers=(self.layer,), reference=self.relative),
-            "retain": Needs(layers=(self.layer,), reference=True),
+            "forget": Needs(layers=layers, reference=self.relative, padding=padding),
+            "retain": Needs(layers=layers, reference=True, padding=padding),
         }
 
     def trainable(self, arch: Architecture) -> list[str]:

@@ -16,8 +16,8 @@ from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.stages.prepare import build_suites, check_model, check_seed, plain
-from unlearnctl.stages.run_dir import check_free, create, run_directory
-from unlearnctl.stages.train import REPORT_BYTES, command_line
+from unlearnctl.stages.run import command_line
+from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
 
 
 def eval(cfg: DictConfig) -> Path:

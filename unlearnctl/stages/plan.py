@@ -18,7 +18,7 @@ class Plan:
 
     blocks_loaded: int
     blocks_total: int
-    weights: int  # bytes held while training
+    weights: int  # bytes held while training; a prefix that is cached is let go before
     reference: int  # bytes of the original trainable tensors
     gradients: int
     optimizer: int  # AdamW: two moments
@@ -34,7 +34,10 @@ def make_plan(ready: Prepared, tokens: int) -> Plan:
     width = BYTES[ready.spec.dtype]
     shape = ready.skeleton
     loaded = ready.top + 1 if ready.trunk else shape.num_blocks
-    kept = {name for name in shape.shapes if not ready.trunk or _in_trunk(ready, name, loaded)}
+    released = ready.lowest if ready.settings.prefix_cache != "none" else 0
+    kept = {
+        name for name in shape.shapes if not ready.trunk or _in_trunk(ready, name, range(released, loaded))
+    }
     trained = sum(prod(shape.shapes[name]) for name in ready.trainable)
     reference = any(need.reference for need in ready.objective.needs().values())
     return Plan(
@@ -52,9 +55,9 @@ def make_plan(ready: Prepared, tokens: int) -> Plan:
     )
 
 
-def _in_trunk(ready: Prepared, name: str, loaded: int) -> bool:
+def _in_trunk(ready: Prepared, name: str, held: range) -> bool:
     block = ready.skeleton.block_of(name)
-    return block < loaded if block is not None else not name.startswith(("lm_head", "embed_out"))
+    return block in held if block is not None else not name.startswith(("lm_head", "embed_out"))
 
 
 def _activations(ready: Prepared, tokens: int, width: int) -> int:

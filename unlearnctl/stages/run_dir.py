@@ -13,6 +13,7 @@ from unlearnctl.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+REPORT_BYTES = 50_000_000  # plots, HTML, metrics: generous
 BOOKKEEPING = ("run", "output_dir", "name", "launch", "tracker")
 
 

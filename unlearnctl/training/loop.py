@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -64,6 +64,7 @@ class Trainer:
     accelerator: Accelerator
     on_step: Callable[[dict[str, Any]], None] = lambda row: None
     after_step: Callable[[int, bool], str | None] = lambda step, last: None
+    result: Fit = field(default_factory=Fit)
 
     def __post_init__(self) -> None:
         from transformers import get_scheduler
@@ -78,32 +79,36 @@ class Trainer:
 
     def fit(self) -> Fit:
         """Run all steps, or until a stop, a NaN or Ctrl-C; the weights are left as of the last good step."""
-        fit, started = Fit(), time.perf_counter()
-        self._calibrate()
-        with interruptible() as interrupted:
-            for step in range(self.settings.steps):
-                row = self.step(step)
-                fit.seconds = time.perf_counter() - started
-                bad = next((n for n, v in row["terms"].items() if not math.isfinite(v)), None)
-                if bad or not math.isfinite(row["grad_norm"]):
-                    what = f"loss term '{bad}'" if bad else "the gradient"
-                    fit.status, fit.stop_reason = "stopped_early", f"{what} is not finite at step {step + 1}"
-                    break
-                fit.steps, fit.terms = step + 1, row["terms"]
-                for side, count in row.pop("tokens").items():
-                    fit.tokens[side] = fit.tokens.get(side, 0) + count
-                self.on_step({"kind": "train", **row, "seconds": fit.seconds})
-                if reason := self.after_step(fit.steps, fit.steps == self.settings.steps):
-                    fit.status, fit.stop_reason = "stopped_early", reason
-                    break
-                if interrupted():
-                    fit.status, fit.stop_reason = "interrupted", "interrupted by Ctrl-C"
-                    break
-        return fit
+        return fit_together([self])[0]
+
+    def advance(self) -> bool:
+        """One step, logged and watched; False once there is nothing more to do."""
+        started = time.perf_counter()
+        if self.result.steps == 0:
+            self._calibrate()
+        row = self.step(self.result.steps)
+        going = self._note(row, started) and self.result.steps < self.settings.steps
+        self.result.seconds += time.perf_counter() - started
+        return going
+
+    def _note(self, row: dict[str, Any], started: float) -> bool:
+        fit = self.result
+        bad = next((n for n, v in row["terms"].items() if not math.isfinite(v)), None)
+        if bad or not math.isfinite(row["grad_norm"]):
+            what = f"loss term '{bad}'" if bad else "the gradient"
+            fit.status, fit.stop_reason = "stopped_early", f"{what} is not finite at step {row['step']}"
+            return False
+        fit.steps, fit.terms = row["step"], row["terms"]
+        for side, count in row.pop("tokens").items():
+            fit.tokens[side] = fit.tokens.get(side, 0) + count
+        self.on_step({"kind": "train", **row, "seconds": fit.seconds + time.perf_counter() - started})
+        if reason := self.after_step(fit.steps, fit.steps == self.settings.steps):
+            fit.status, fit.stop_reason = "stopped_early", reason
+        return fit.status == "completed"
 
     def step(self, step: int) -> dict[str, Any]:
         """One optimiser step on the global batch `step`; no update if the loss or gradient is not finite."""
-        micros = self._micro_batches(step)
+        micros = self.batches(step)
         terms: dict[str, torch.Tensor] = {}
         for index, micro in enumerate(micros):
             loss = self._backward(micro, synchronise=index == len(micros) - 1)
@@ -136,7 +141,8 @@ class Trainer:
         norm = self.accelerator.clip_grad_norm_(self.parameters, bound)
         return float(norm)
 
-    def _micro_batches(self, step: int) -> list[dict[str, Batch]]:
+    def batches(self, step: int) -> list[dict[str, Batch]]:
+        """This process's micro-batches of a step, with the sides that the objective reads, on the device."""
         a, s = self.accelerator, self.settings
         micro = s.micro_batch or max(1, s.global_batch // a.num_processes)
         batches = self.data.micro_batches(step, s.global_batch, micro, a.process_index, a.num_processes)
@@ -149,11 +155,26 @@ class Trainer:
         if not names:
             return
         for topic in range(len(self.data.topics)):
-            for micro in self._micro_batches(topic):
+            for micro in self.batches(topic):
                 self.objective.calibrate(self.model(micro)["forget"])
         for name in names:
             buffer = self.objective.get_buffer(name)
             buffer.copy_(self.accelerator.reduce(buffer, "sum"))
+
+
+def fit_together(trainers: Sequence[Trainer], after_round: Callable[[], None] = lambda: None) -> list[Fit]:
+    """Step each trainer in turn until all are done; `after_round` is called when each has had its step."""
+    active = list(trainers)
+    with interruptible() as interrupted:
+        while active:
+            active = [trainer for trainer in active if trainer.advance()]
+            after_round()
+            if active and interrupted():
+                for trainer in active:
+                    trainer.result.status = "interrupted"
+                    trainer.result.stop_reason = "interrupted by Ctrl-C"
+                break
+    return [trainer.result for trainer in trainers]
 
 
 @contextmanager

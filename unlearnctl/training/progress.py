@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -11,14 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class TrainProgress:
-    """Feed it the rows of the loop: `with TrainProgress(steps) as progress: progress.step(row)`."""
+    """Feed it the rows of the loop: `with TrainProgress() as p: on_step = p.member("run", steps)`."""
 
-    def __init__(self, steps: int, console: Console | None = None, enabled: bool = True) -> None:
+    def __init__(self, console: Console | None = None, enabled: bool = True) -> None:
         self.console = console or Console()
-        self.steps, self.enabled, self.started = steps, enabled, time.perf_counter()
+        self.enabled = enabled
         self.live = enabled and self.console.is_terminal
+        self.members = 0
         self.bar = Progress(
-            TextColumn("training"),
+            TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -28,7 +29,6 @@ class TrainProgress:
             transient=True,
             disable=not self.live,
         )
-        self.task = self.bar.add_task("training", total=steps, rate="", terms="")
 
     def __enter__(self) -> TrainProgress:
         self.bar.start()
@@ -39,19 +39,25 @@ class TrainProgress:
     ) -> None:
         self.bar.stop()
 
-    def step(self, row: dict[str, Any]) -> None:
-        """Show one step's row."""
-        done, terms = row["step"], format_terms(row)
-        rate = done / max(row["seconds"], 1e-9)
-        self.bar.update(self.task, completed=done, rate=f"{rate:.1f} step/s", terms=terms)
-        tenth = max(1, self.steps // 10)
-        if self.enabled and not self.live and (done % tenth == 0 or done == self.steps):
-            left = (self.steps - done) / rate
-            self.console.print(
-                f"  step {done}/{self.steps}  {rate:.1f} step/s  {left:.0f} s left  {terms}",
-                highlight=False,
-                soft_wrap=True,
-            )
+    def member(self, name: str, steps: int) -> Callable[[dict[str, Any]], None]:
+        """A bar for one run; returns what takes its rows."""
+        self.members += 1
+        task = self.bar.add_task(name, total=steps, rate="", terms="")
+
+        def step(row: dict[str, Any]) -> None:
+            done, terms = row["step"], format_terms(row)
+            rate = done / max(row["seconds"], 1e-9)
+            self.bar.update(task, completed=done, rate=f"{rate:.1f} step/s", terms=terms)
+            tenth = max(1, steps // 10)
+            if self.enabled and not self.live and (done % tenth == 0 or done == steps):
+                who = f"{name}  " if self.members > 1 else ""
+                self._print(f"  {who}step {done}/{steps}", rate, (steps - done) / rate, terms)
+
+        return step
+
+    def _print(self, head: str, rate: float, left: float, terms: str) -> None:
+        line = f"{head}  {rate:.1f} step/s  {left:.0f} s left  {terms}"
+        self.console.print(line, highlight=False, soft_wrap=True)
 
 
 def format_terms(row: dict[str, Any]) -> str:

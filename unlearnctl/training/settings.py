@@ -36,6 +36,8 @@ class TrainerSettings:
     mixed_precision: str = "no"
     gradient_checkpointing: bool = False
     trunk: bool | str = "auto"
+    prefix_cache: str = "none"
+    prefix_cache_gb: float = 20.0
     device: str | None = None
     monitor: Monitor = field(default_factory=Monitor)
 
@@ -63,6 +65,9 @@ class TrainerSettings:
         _one_of("trainer.schedule", self.schedule, SCHEDULES)
         _one_of("trainer.mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
         _one_of("trainer.trunk", str(self.trunk).lower(), ("auto", "true", "false"))
+        _one_of("trainer.prefix_cache", self.prefix_cache, ("none", "memory", "disk"))
+        if not self.prefix_cache_gb > 0:
+            raise UserError(f"trainer.prefix_cache_gb={self.prefix_cache_gb}: must be a positive number")
         _one_of("trainer.monitor.keep", self.monitor.keep, ("last", "best"))
         lr = self.optimizer.get("lr")
         if not isinstance(lr, int | float) or lr <= 0:

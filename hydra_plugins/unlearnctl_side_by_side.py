@@ -1,0 +1,52 @@
+"""Where Hydra looks for plugins: `hydra/launcher=side_by_side`. The work is in unlearnctl/stages/sweep.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.utils import JobReturn, run_job
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, open_dict
+
+if TYPE_CHECKING:
+    from hydra.types import HydraContext, TaskFunction
+
+
+class SideBySide(Launcher):
+    """Hands all members of a multirun to the task at once, so that it can train them in groups.
+
+    Args:
+        members: the most that train at the same time.
+    """
+
+    def __init__(self, members: int) -> None:
+        self.members = members
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra."""
+        self.context, self.task, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Compose every member, so that a wrong one stops the sweep before any work, then run them."""
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        composed = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+            with open_dict(config):
+                config.hydra.job.id = config.hydra.job.num = number
+            composed.append(config)
+
+        def together(first: DictConfig) -> object:
+            others = [config.copy() for config in composed[1:]]
+            for other in others:
+                with open_dict(other):
+                    del other["hydra"]
+            return self.task((self.members, [first, *others]))
+
+        done = run_job(
+            task_function=together, config=composed[0], hydra_context=self.context,
+            job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir",
+        )  # fmt: skip
+        return [done]

@@ -1,0 +1,204 @@
+"""One run from its first measurement to its last line. `stages/train.py` calls the methods in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from unlearnctl.data.streams import ForgetRetain
+from unlearnctl.evaluation.cache import cached_evaluate
+from unlearnctl.evaluation.provenance import now, provenance
+from unlearnctl.evaluation.record import SCHEMA, Metric, scores_to_json, write_results
+from unlearnctl.evaluation.run import evaluate
+from unlearnctl.models.delta import apply_delta, save_delta, stored_dtypes
+from unlearnctl.models.load import enable_checkpointing, identity
+from unlearnctl.models.shared import SharedModels
+from unlearnctl.models.tapped import TappedModel
+from unlearnctl.reporting.report import write_report
+from unlearnctl.reporting.terminal import print_comparison
+from unlearnctl.stages.memory import Held
+from unlearnctl.stages.plan import Plan
+from unlearnctl.stages.prepare import Prepared, build_suites, plain
+from unlearnctl.tracking import Trackers, make_trackers
+from unlearnctl.training.loop import Fit, Trainer
+from unlearnctl.training.monitor import Watcher
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from unlearnctl.training.progress import TrainProgress
+
+Scores = dict[str, dict[str, Metric]]
+
+
+@dataclass
+class Run:
+    """The parts of one run, and what they have produced so far."""
+
+    cfg: DictConfig
+    ready: Prepared
+    plan: Plan
+    data: ForgetRetain
+    tokenizer: PreTrainedTokenizerBase
+    accelerator: Accelerator
+    directory: Path
+    base: str = ""  # identity of the untouched weights
+    started: str = field(default_factory=now)
+    before: Scores = field(default_factory=dict)
+    tapped: TappedModel = field(init=False)
+    trainer: Trainer = field(init=False)
+    trackers: Trackers = field(init=False)
+    watcher: Watcher = field(init=False)
+    fit: Fit = field(init=False)
+    held: Held = field(init=False)
+    best_step: int | None = None
+    tensors: dict[str, Tensor] = field(init=False)
+    manifest: dict[str, Any] = field(init=False)
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def measure_base(self, models: SharedModels) -> None:
+        """Scores of the untouched model, from the cache if it was measured before."""
+        self.base = identity(self.ready.spec)
+        self.before = cached_evaluate(
+            self.base,
+            plain(self.cfg.eval),
+            lambda: evaluate(self.ready.suites, models.untouched(), self.tokenizer),
+        )
+
+    def begin(self, models: SharedModels, progress: TrainProgress) -> None:
+        """Make the trainer, and measure what in-training evaluation compares with."""
+        import torch
+        from accelerate.utils import set_seed
+
+        ready = self.ready
+        set_seed(self.cfg.seed)
+        self.tapped = self.tapped_model(models.for_training(ready.trainable))
+        generator = torch.Generator().manual_seed(self.cfg.seed)
+        ready.objective.setup(ready.skeleton.hidden_size, len(self.data.topics), generator)
+        optimizer = instantiate(
+            ready.settings.optimizer, params=self.tapped.trained().values(), _convert_="all"
+        )
+        trackers = make_trackers(plain(self.cfg.tracker), self.directory, plain(self.cfg))
+        self.trackers = self._open.enter_context(trackers)
+        self.watcher = self.make_watcher(self.tapped, self.trackers)
+        self.watcher.start()
+        advance = progress.member(self.directory.name, ready.settings.steps)
+
+        def on_step(row: dict[str, Any]) -> None:
+            self.trackers.log(row, row["step"])
+            advance(row)
+
+        self.trainer = Trainer(
+            self.tapped, ready.objective, self.data, ready.settings, optimizer, self.accelerator,
+            on_step, self.watcher.after_step,
+        )  # fmt: skip
+
+    def tapped_model(self, model: PreTrainedModel) -> TappedModel:
+        """The training model with what the objective reads tapped."""
+        ready = self.ready
+        if ready.settings.gradient_checkpointing:
+            enable_checkpointing(model)
+        needs = ready.objective.needs()
+        return TappedModel(model, ready.skeleton.blocks, ready.trainable, ready.lowest, needs)
+
+    def make_watcher(self, tapped: TappedModel, trackers: Trackers) -> Watcher:
+        """In-training evaluation as `trainer.monitor` asks."""
+        settings = self.ready.settings.monitor
+        suites = build_suites(self.cfg.eval, settings.overrides) if settings.every else {}
+
+        def report(step: int, scores: Mapping[str, Mapping[str, Metric]]) -> None:
+            trackers.log({"kind": "eval", "step": step, "suites": scores_to_json(scores)}, step)
+
+        return Watcher(
+            settings,
+            evaluate=lambda: evaluate(suites, tapped.model, self.tokenizer, quiet=True),
+            snapshot=lambda: snapshot(tapped),
+            report=report,
+        )
+
+    def keep(self) -> None:
+        """Save what changed, in the dtype in which the base folder stores it, and let the trainer go."""
+        import torch
+
+        self.fit = self.trainer.result
+        self.trackers.finish(self.fit.status)
+        self.close()
+        self.held = Held.of(self.trainer)
+        tensors = self.watcher.best_tensors or snapshot(self.tapped)
+        stored = stored_dtypes(self.ready.spec, list(tensors))
+        self.tensors = {n: t.to(getattr(torch, stored[n])) for n, t in tensors.items()}
+        self.manifest = save_delta(self.directory / "checkpoint", self.tensors, self.ready.spec, self.base)
+        self.best_step = self.watcher.best_step
+        del self.trainer, self.tapped, self.watcher  # and with them the model
+
+    def close(self) -> None:
+        """Close the trackers, however the run ended."""
+        self._open.close()
+
+    def finish(self, models: SharedModels) -> None:
+        """Measure the result, write results.json and the report, print the table and what to do next."""
+        after: Scores = {}
+        if self.fit.status != "interrupted":
+            model = models.for_evaluation(self.tensors)
+            apply_delta(model, self.tensors)
+            after = evaluate(self.ready.suites, model, self.tokenizer)
+        record = {
+            "schema": SCHEMA,
+            "status": self.fit.status,
+            "config": plain(self.cfg),
+            "provenance": {
+                **provenance(command_line(), self.cfg.seed), "started": self.started, "finished": now(),
+                "base": self.base, "data": self.data.fingerprint(),
+                "checkpoint_sha256": self.manifest["sha256"],
+            },
+            "train": self.train_record(),
+            "before": scores_to_json(self.before),
+            "after": scores_to_json(after),
+        }  # fmt: skip
+        write_results(self.directory / "results.json", record)
+        self.tell(record)
+
+    def train_record(self) -> dict[str, Any]:
+        """The `train` part of results.json."""
+        return {
+            "steps": self.fit.steps,
+            "seconds": round(self.fit.seconds, 3),
+            "tokens": self.fit.tokens,
+            "best_step": self.best_step,
+            "terms": self.fit.terms,
+            "trained": {"tensors": self.plan.trained_tensors, "parameters": self.plan.trained_parameters},
+            "memory": self.held.record(),
+            "stop_reason": self.fit.stop_reason,
+        }
+
+    def tell(self, record: dict[str, Any]) -> None:
+        """Report files, the table, what to do next, and the last line."""
+        write_report(self.directory)
+        print_comparison(record)
+        if self.fit.stop_reason:
+            print(f"stopped: {self.fit.stop_reason}")
+        print(self.held.line(self.plan))
+        print(f"\nreport: {self.directory / 'report.html'}")
+        print(f"export: unlearnctl export run={self.directory} to={self.directory.name}-model")
+        print(f"run: {self.directory}")
+
+
+def snapshot(tapped: TappedModel) -> dict[str, Tensor]:
+    """Copies of the trained tensors, on the CPU."""
+    return {name: p.detach().cpu().clone() for name, p in tapped.trained().items()}
+
+
+def command_line() -> str:
+    """The command as typed, to be pasted again."""
+    import shlex
+    import sys
+
+    return shlex.join([*sys.argv[0].split(), *sys.argv[1:]])  # cli.py makes argv[0] "unlearnctl VERB"
