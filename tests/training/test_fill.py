@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.training.synthetic import make_trainer
-from unlearnctl.models.tapped import TappedModel
+from unlearnctl.models.decoder import Decoder
 from unlearnctl.objectives.base import Objective
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import KL, NLL, EmbedDiff
@@ -66,13 +66,13 @@ def test_a_cached_prefix_changes_no_bit(architecture: str, kind: str, micro: int
 
 def test_the_frozen_blocks_run_for_each_row_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ran: list[int] = []
-    run = TappedModel._run
+    run = Decoder.run
 
-    def counting(self: TappedModel, indices: range, *args: object) -> object:
-        ran.extend(i for i in indices if i < self.lowest)
+    def counting(self: Decoder, indices: range, *args: object) -> object:
+        ran.extend(i for i in indices if i < 2)
         return run(self, indices, *args)
 
-    monkeypatch.setattr(TappedModel, "_run", counting)
+    monkeypatch.setattr(Decoder, "run", counting)
     for _ in range(2):  # the second run finds the first one's rows
         trainer = make_trainer(RMU(4, 4.0, 10.0), prefix_cache="disk")
         fill_caches([trainer], BASE, tmp_path, trunk=True)

@@ -15,6 +15,9 @@ from unlearnctl.data.batch import Batch
 
 Rows = Mapping[str, Tensor]
 ENTERING = "in"  # the stream that enters the first block that trains
+MATRIX = "matrix"  # the input of that block's one trained matrix ...
+STREAM = "stream"  # ... and the stream that its output joins
+REFERENCE = "reference"  # followed by a layer: the original model's stream after it
 LOGPROBS = "logprobs"  # the original model's token log-probabilities
 
 

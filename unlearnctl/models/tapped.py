@@ -1,6 +1,6 @@
 """The engine: run just what an objective reads, the frozen prefix once, the reference without a second model.
 
-Axes: B sequences, T positions, D hidden size, V vocabulary.
+Axes: B sequences, T positions, D hidden size, V vocabulary, M inputs of the first matrix that trains.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from unlearnctl.data.batch import Batch
-from unlearnctl.models.rows import ENTERING, LOGPROBS, Rows, join, lacks, split
-from unlearnctl.models.stand_ins import Inject, Recorder, Released
+from unlearnctl.models.cut import Cut, find_cut
+from unlearnctl.models.decoder import Call, Decoder
+from unlearnctl.models.rows import ENTERING, LOGPROBS, MATRIX, REFERENCE, STREAM, Rows, join, lacks, split
+from unlearnctl.models.stand_ins import Released
 from unlearnctl.objectives.base import Needs, Outputs, View
 from unlearnctl.ops.logprobs import token_logprobs
 
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prefix:
-    """The stream that enters block `start`, what was read on the way, and how each block is called."""
+    """What is frozen of a pass: all up to block `start`, or into it up to the matrix that trains."""
 
-    hidden: Tensor
+    hidden: Tensor  # [B, T, D] entering the block; with a `matrix`, the stream that its output joins
+    matrix: Tensor | None  # [B, T, M] input of the block's one trained matrix
     start: int
-    kept: Mapping[int, Tensor]
-    calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
+    kept: Mapping[int, Tensor]  # what was read on the way
+    calls: Sequence[Call]  # how each block is called
 
 
 class TappedModel(nn.Module):
@@ -62,29 +65,25 @@ class TappedModel(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.lowest, self.needs = model, lowest, dict(needs)
-        self._strip = f"{model.base_model_prefix}." if model.base_model is model else ""
-        self._parent, _, self._list_name = blocks.removeprefix(self._strip).rpartition(".")
+        self.decoder = Decoder(model, blocks)
         self.trainable = list(trainable)
         parameters = dict(model.named_parameters())
-        chosen = {name.removeprefix(self._strip) for name in trainable}
+        chosen = {self.decoder.own_name(name) for name in trainable}
         for name, parameter in parameters.items():
             parameter.requires_grad_(name in chosen)
         self._slots = _slots(model, {id(parameters[name]): name for name in chosen})
         wanted = any(need.reference for need in self.needs.values())
         self._reference = {n: parameters[n].detach().clone() for n in chosen} if wanted else {}
+        self._cut: Cut | bool | None = None if lowest >= 0 else False  # None: not sought yet; False: none
+        self._first = tuple(name for name in trainable if name.startswith(f"{blocks}.{lowest}."))
         self.cached: Rows = {}
         self.remembered: Rows = {}
         self.memo: MutableMapping[object, Prefix] | None = None
 
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The decoder's own blocks."""
-        return getattr(self.model.get_submodule(self._parent), self._list_name)
-
     def trained(self) -> dict[str, nn.Parameter]:
         """Name in the whole causal LM → parameter, of what trains."""
         parameters = dict(self.model.named_parameters())
-        return {name: parameters[name.removeprefix(self._strip)] for name in self.trainable}
+        return {name: parameters[self.decoder.own_name(name)] for name in self.trainable}
 
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, View]:
         """Views of every side that the objective reads."""
@@ -97,7 +96,7 @@ class TappedModel(nn.Module):
         if not need.reference:
             return View(batch, policy)
         if not self._reference:  # `remember` let it go
-            return View(batch, policy, Outputs(logprobs=join(self.remembered, batch, LOGPROBS)))
+            return View(batch, policy, self._recall(batch, need))
         with torch.no_grad(), self._as_reference():
             if self.lowest < 0:  # the embedding trains too, so not even block 0's input is shared
                 prefix = self._prefix(batch, need)
@@ -105,7 +104,7 @@ class TappedModel(nn.Module):
 
     def top(self, need: Needs) -> int:
         """The highest block that a side runs."""
-        return len(self.blocks) - 1 if need.head else max(need.layers)
+        return len(self.decoder.blocks) - 1 if need.head else max(need.layers)
 
     def start(self, need: Needs) -> int:
         """The first block of a side that is not frozen prefix."""
@@ -116,96 +115,93 @@ class TappedModel(nn.Module):
         return [layer for layer in need.layers if layer < self.start(need)]
 
     @torch.no_grad()
-    def prefix_rows(self, batch: Batch, need: Needs) -> dict[str, Tensor]:
-        """All that the frozen prefix computes for these rows, for `cached`."""
-        prefix = self._prefix(batch, need)
-        kept = {key: v for layer, h in prefix.kept.items() for key, v in split(h, batch, layer).items()}
-        return {**split(prefix.hidden, batch, ENTERING), **kept}
+    def frozen_rows(
+        self, batch: Batch, need: Needs, prefix: bool, matrix: bool, reference: bool
+    ) -> dict[str, Tensor]:
+        """By row: what the frozen prefix gives, for `cached`, and what the reference gives, for `remember`.
 
-    @torch.no_grad()
-    def reference_rows(self, batch: Batch, need: Needs) -> dict[str, Tensor]:
-        """The reference's log-probabilities, for `remember`; before the first step they are the policy's."""
-        policy = self._suffix(self._prefix(batch, need), batch, need)
-        assert policy.logprobs is not None
-        return split(policy.logprobs, batch, LOGPROBS)
+        `matrix`: up to the first trained matrix's input, where the block can be cut there. To be called before
+        the first step, so that the policy is the reference.
+        """
+        below = self._prefix(batch, need, deep=matrix)
+        found: dict[object, Tensor] = {}
+        if prefix:
+            found = dict(below.kept.items()) | {ENTERING if below.matrix is None else STREAM: below.hidden}
+            if below.matrix is not None:
+                found[MATRIX] = below.matrix
+        if reference and need.reference:
+            outputs = self._suffix(below, batch, need)
+            found |= {f"{REFERENCE}{layer}": values for layer, values in outputs.hidden.items()}
+            if outputs.logprobs is not None:
+                found[LOGPROBS] = outputs.logprobs
+        return {key: row for what, values in found.items() for key, row in split(values, batch, what).items()}
+
+    def can_remember(self, hidden: bool) -> bool:
+        """True if all that the objective asks of the reference can be kept by row; logits are too large.
+
+        Token log-probabilities are small; hidden states count only if `hidden` allows for them.
+        """
+        asked = [need for need in self.needs.values() if need.reference]
+        return bool(asked) and not any(n.logits or n.padding or (n.layers and not hidden) for n in asked)
+
+    def remember(self, rows: Rows) -> None:
+        """Take the reference's outputs from these rows from now on, and let its tensors go."""
+        self.remembered, self._reference = rows, {}
+
+    def _recall(self, batch: Batch, need: Needs) -> Outputs:
+        hidden = {layer: join(self.remembered, batch, f"{REFERENCE}{layer}") for layer in need.layers}
+        return Outputs(hidden, None, join(self.remembered, batch, LOGPROBS) if need.logprobs else None)
 
     def reference_tensors(self) -> list[Tensor]:
         """The original values of what trains, as far as they are held."""
         return list(self._reference.values())
 
-    def remembers(self) -> bool:
-        """True if token log-probabilities are all that the objective asks of the reference."""
-        asked = [need for need in self.needs.values() if need.reference]
-        return bool(asked) and all(n.logprobs and not n.logits and not n.layers for n in asked)
-
-    def remember(self, rows: Rows) -> None:
-        """Take the reference's log-probabilities from these rows from now on, and let its tensors go."""
-        self.remembered, self._reference = rows, {}
-
     def release_prefix(self) -> None:
         """Let go of the blocks below the first that trains: every row is cached."""
         for index in range(min(self.start(need) for need in self.needs.values())):
-            self.blocks[index] = Released(self.blocks[index])
+            self.decoder.blocks[index] = Released(self.decoder.blocks[index])
 
     def _shared_prefix(self, batch: Batch, need: Needs) -> Prefix:
         if self.memo is None or self.lowest < 0:
             return self._prefix(batch, need)
-        key = (*batch.keys, self.start(need), *self.frozen_layers(need))
+        key = (*batch.keys, *self._first, self.start(need), *self.frozen_layers(need))
         if key not in self.memo:
             self.memo[key] = self._prefix(batch, need)
         return self.memo[key]
 
-    def _prefix(self, batch: Batch, need: Needs) -> Prefix:
+    def _prefix(self, batch: Batch, need: Needs, deep: bool = True) -> Prefix:
         start = self.start(need)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.lowest < 0):
-            recorders = [Recorder(block) for block in self.blocks]
-            with self._as_blocks(nn.ModuleList(recorders)):
-                self.model.base_model(
-                    input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-                )
-            calls = [(r.args, r.kwargs) for r in recorders]
-            if start and not lacks(self.cached, batch, ENTERING):
-                hidden = join(self.cached, batch, ENTERING)
-                kept = {layer: join(self.cached, batch, layer) for layer in self.frozen_layers(need)}
-            else:
-                hidden, kept = self._run(range(start), recorders[0].entering, calls, need)
-        return Prefix(hidden, start, kept, calls)
+            entering, calls = self.decoder.record(batch)
+            for what in (ENTERING, STREAM):
+                if not lacks(self.cached, batch, what):
+                    kept = {layer: join(self.cached, batch, layer) for layer in self.frozen_layers(need)}
+                    matrix = join(self.cached, batch, MATRIX) if what == STREAM else None
+                    return Prefix(join(self.cached, batch, what), matrix, start, kept, calls)
+            hidden, kept = self.decoder.run(range(start), entering, calls, need.layers)
+            if deep and start <= self.top(need) and (cut := self._find_cut(hidden, calls[start])):
+                return Prefix(*cut.frozen(hidden, calls[start]), start, kept, calls)
+        return Prefix(hidden, None, start, kept, calls)
+
+    def _find_cut(self, hidden: Tensor, call: Call) -> Cut | None:
+        if self._cut is None:
+            trained = {id(parameter) for parameter in self.trained().values()}
+            self._cut = find_cut(self.decoder.blocks[self.lowest], trained, hidden, call) or False
+        return self._cut if isinstance(self._cut, Cut) else None
 
     def _suffix(self, prefix: Prefix, batch: Batch, need: Needs) -> Outputs:
-        indices = range(prefix.start, self.top(need) + 1)
-        hidden, kept = self._run(indices, prefix.hidden, prefix.calls, need)
-        logits = self.head(hidden) if need.logits else None
-        logprobs = (
-            token_logprobs(self.head, hidden, batch.labels, batch.attention_mask) if need.logprobs else None
-        )
-        return Outputs({**prefix.kept, **kept}, logits, logprobs)
-
-    def _run(
-        self, indices: range, hidden: Tensor, calls: Sequence[tuple[tuple, dict]], need: Needs
-    ) -> tuple[Tensor, dict[int, Tensor]]:
-        kept = {}
-        for index in indices:
-            args, kwargs = calls[index]
-            out = self.blocks[index](hidden, *args, **kwargs)
-            hidden = out[0] if isinstance(out, tuple) else out
-            if index in need.layers:
-                kept[index] = hidden
-        return hidden, kept
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits of residual states [B, T, D]: the model's own final norm, head, scaling and soft cap."""
-        with self._as_blocks(nn.ModuleList([Inject(hidden)])):
-            return self.model(inputs_embeds=hidden, use_cache=False).logits
-
-    @contextmanager
-    def _as_blocks(self, stand_ins: nn.ModuleList) -> Iterator[None]:
-        parent = self.model.get_submodule(self._parent)
-        own = parent._modules[self._list_name]
-        parent._modules[self._list_name] = stand_ins
-        try:
-            yield
-        finally:
-            parent._modules[self._list_name] = own
+        hidden, kept, start = prefix.hidden, dict(prefix.kept), prefix.start
+        if prefix.matrix is not None:
+            cut = self._find_cut(hidden, prefix.calls[start])
+            assert cut is not None, "the block cannot be cut here, yet its matrix inputs were cached"
+            hidden = cut.resume(hidden, prefix.matrix)
+            kept |= {start: hidden} if start in need.layers else {}
+            start += 1
+        hidden, above = self.decoder.run(range(start, self.top(need) + 1), hidden, prefix.calls, need.layers)
+        head = self.decoder.head
+        logits = head(hidden) if need.logits else None
+        logprobs = token_logprobs(head, hidden, batch.labels, batch.attention_mask) if need.logprobs else None
+        return Outputs({**kept, **above}, logits, logprobs)
 
     @contextmanager
     def _as_reference(self) -> Iterator[None]:

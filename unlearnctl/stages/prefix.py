@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.data.streams import ForgetRetain
@@ -17,16 +19,19 @@ if TYPE_CHECKING:
     from unlearnctl.stages.run import Run
 
 
-def check_prefix_cache(ready: Prepared, data: ForgetRetain, rank: int, world: int) -> None:
+def check_prefix_cache(ready: Prepared, data: ForgetRetain, rank: int, world: int) -> bool:
     """Say how large the cache will be, and refuse one that does not fit or would change the numbers.
+
+    Returns whether it goes up to the input of the first trained matrix, which is faster, or, if that would pass
+    the bound, only to the input of its block.
 
     Raises:
         UserError: the objective reads padding, positions are absolute and padding left, or the size passes
             `trainer.prefix_cache_gb` or the disk.
     """
-    kind, bound = ready.settings.prefix_cache, ready.settings.prefix_cache_gb
+    kind, bound = ready.settings.prefix_cache, ready.settings.prefix_cache_gb * 1e9
     if kind == "none" or ready.lowest <= 0:
-        return
+        return False
     key = f"trainer.prefix_cache={kind}"
     if any(need.padding for need in ready.objective.needs().values()):
         raise UserError(
@@ -36,31 +41,52 @@ def check_prefix_cache(ready: Prepared, data: ForgetRetain, rank: int, world: in
         raise UserError(
             f"{key}: {ready.spec.name} counts positions from the batch's edge; use data.padding_side=right"
         )
-    needed = prefix_bytes(ready, data, rank, world)
-    print(f"prefix cache: {size(needed)} ({kind})")
-    if needed > bound * 1e9:
+    lengths = _row_lengths(ready, data, rank, world)
+    wide, needed = (_bytes(ready, lengths, width) for width in (_matrix_width(ready), 0))
+    matrix = wide != needed and wide <= bound
+    needed = wide if matrix else needed
+    where = "inputs of the first trained matrix" if matrix else f"inputs of block {ready.lowest}"
+    print(f"prefix cache: at most {size(needed)} ({kind}; {where})")
+    if needed > bound:
         raise UserError(
-            f"trainer.prefix_cache_gb={bound:g}: the cache needs {size(needed)}; raise it, lower trainer.steps or "
-            "use trainer.prefix_cache=none"
+            f"trainer.prefix_cache_gb={bound / 1e9:g}: the cache needs {size(needed)}; raise it, lower "
+            "trainer.steps or use trainer.prefix_cache=none"
         )
     if kind == "disk":
-        make_room(cache_dir() / "prefix", needed, int(bound * 1e9))
+        make_room(cache_dir() / "prefix", needed, int(bound))
         check_space(cache_dir(), needed, key, "the cache needs")
+    return matrix
 
 
-def prefix_bytes(ready: Prepared, data: ForgetRetain, rank: int, world: int) -> int:
-    """Bytes of the rows that one process sees: each once, every real token a vector of the hidden size."""
-    settings = ready.settings
-    lengths: dict[str, int] = {}
+def _row_lengths(ready: Prepared, data: ForgetRetain, rank: int, world: int) -> dict[str, dict[str, int]]:
+    """Side → row → tokens, of what one process sees."""
+    settings, needs = ready.settings, ready.objective.needs()
     micro = settings.micro_batch or settings.global_batch // world
-    needs = ready.objective.needs()
+    lengths: dict[str, dict[str, int]] = {side: {} for side in needs}
     for step in range(settings.steps):
         for batches in data.micro_batches(step, settings.global_batch, micro, rank, world):
-            for side, need in needs.items():
-                vectors = 1 + sum(layer < ready.lowest for layer in need.layers)
+            for side in needs:
                 counts = batches[side].attention_mask.sum(1).tolist()
-                lengths.update(zip(batches[side].keys, (n * vectors for n in counts), strict=True))
-    return sum(lengths.values()) * ready.skeleton.hidden_size * BYTES[ready.spec.dtype]
+                lengths[side].update(zip(batches[side].keys, counts, strict=True))
+    return lengths
+
+
+def _bytes(ready: Prepared, lengths: Mapping[str, Mapping[str, int]], matrix: int) -> int:
+    """Each row once: a vector a token for the prefix, each layer read in it and each layer of the reference."""
+    total = 0
+    for side, need in ready.objective.needs().items():
+        below = sum(layer < ready.lowest for layer in need.layers)
+        vectors = 1 + below + len(need.layers) * need.reference
+        total += sum(lengths[side].values()) * (vectors * ready.skeleton.hidden_size + matrix)
+    return total * BYTES[ready.spec.dtype]
+
+
+def _matrix_width(ready: Prepared) -> int:
+    """Inputs of the one matrix that trains in the lowest block; 0 if several do."""
+    first = [name for name in ready.trainable if ready.skeleton.block_of(name) == ready.lowest]
+    shape = ready.skeleton.shapes[first[0]]
+    one = len(first) == 1 and len(shape) == 2 and ready.skeleton.hidden_size in shape
+    return prod(shape) // ready.skeleton.hidden_size if one else 0
 
 
 def prefix_base(run: Run) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Run:
     tokenizer: PreTrainedTokenizerBase
     accelerator: Accelerator
     directory: Path
+    cache_matrix: bool  # the prefix cache goes up to the first trained matrix
     base: str = ""  # identity of the untouched weights
     started: str = field(default_factory=now)
     before: Scores = field(default_factory=dict)

@@ -56,11 +56,11 @@ def make_run(cfg: DictConfig) -> Run | None:
     corpora = read_data(plain(cfg.data))
     tokenizer = ready.spec.tokenizer()
     data = load_data(plain(cfg.data), tokenizer, cfg.seed, corpora=corpora)
-    check_prefix_cache(ready, data, accelerator.process_index, world)
+    matrix = check_prefix_cache(ready, data, accelerator.process_index, world)
     for suite in ready.suites.values():
         suite.validate()
     create(directory, cfg)
-    return Run(cfg, ready, plan, data, tokenizer, accelerator, directory)
+    return Run(cfg, ready, plan, data, tokenizer, accelerator, directory, matrix)
 
 
 def make_accelerator(ready: Prepared) -> Accelerator:
@@ -112,7 +112,9 @@ def _unlearn(runs: Sequence[Run], models: SharedModels) -> None:
             run.tapped.memo = memo
         models.drop_trunk()  # each member holds it
         trainers, root = [run.trainer for run in runs], cache_dir() / "prefix"
-        fill_caches(trainers, prefix_base(runs[0]), root, runs[0].ready.trunk)
+        fill_caches(
+            trainers, prefix_base(runs[0]), root, runs[0].ready.trunk, all(run.cache_matrix for run in runs)
+        )
         fit_together(trainers, memo.clear if memo is not None else lambda: None)
     for run in runs:
         run.keep()

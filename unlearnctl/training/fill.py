@@ -19,28 +19,39 @@ from unlearnctl.training.loop import Trainer
 _kept: dict[str, Rows] = {}  # what this process made last: the next member of a sweep may want the same
 
 
-def fill_caches(trainers: Sequence[Trainer], base: Mapping[str, Any], root: Path, trunk: bool) -> None:
-    """Cache the prefix as `trainer.prefix_cache` asks, and the reference's log-probabilities where they suffice.
+def fill_caches(
+    trainers: Sequence[Trainer], base: Mapping[str, Any], root: Path, trunk: bool, matrix: bool = True
+) -> None:
+    """Cache by row what stays frozen, as `trainer.prefix_cache` asks: the prefix and the reference's outputs.
 
-    The first time that a row comes up it is computed in the very batch of that step, so the first epoch of a
-    cached run repeats an uncached one bit for bit.
+    The reference's token log-probabilities are small, so they are kept whatever was asked, if they are all that
+    is read of it. The first time that a row comes up it is computed in the very batch of that step, so the first
+    epoch of a cached run repeats an uncached one bit for bit.
 
     Args:
         trainers: about to start; they share what they agree on.
         base: all that decides the frozen blocks' output, but for the rows: model, dtype, versions.
         root: folder of the caches on disk.
         trunk: the model holds nothing but what training needs, so cached blocks can be let go.
+        matrix: cache up to the input of the first trained matrix, not just of its block; faster and larger.
     """
     made = dict(_kept)
     _kept.clear()
     for trainer in trainers:
         tapped, kind = trainer.tapped, trainer.settings.prefix_cache
-        if kind != "none" and tapped.lowest > 0:
-            tapped.cached = _rows(trainer, {**base, "kind": kind}, root if kind == "disk" else None, made)
-            if trunk:
-                tapped.release_prefix()
-        if tapped.remembers():
-            tapped.remember(_rows(trainer, {**base, "kind": "reference"}, None, made))
+        prefix = kind != "none" and tapped.lowest > 0
+        reference = tapped.can_remember(hidden=kind != "none")
+        if not (prefix or reference):
+            continue
+        what = {"prefix": prefix, "matrix": matrix, "reference": reference}
+        key = {**base, **_run_key(trainer), "what": what}
+        rows = _rows(trainer, key, root if kind == "disk" else None, made)
+        if prefix:
+            tapped.cached = rows
+        if reference:
+            tapped.remember(rows)
+        if prefix and trunk:
+            tapped.release_prefix()
 
 
 def batches(trainer: Trainer) -> Iterator[tuple[str, Batch]]:
@@ -50,16 +61,15 @@ def batches(trainer: Trainer) -> Iterator[tuple[str, Batch]]:
             yield from micro.items()
 
 
-def _rows(trainer: Trainer, base: Mapping[str, Any], root: Path | None, made: Mapping[str, Rows]) -> Rows:
+def _rows(trainer: Trainer, key: Mapping[str, Any], root: Path | None, made: Mapping[str, Rows]) -> Rows:
     """The rows of a run from this process, from the disk, or computed now."""
-    started = time.perf_counter()
-    key = {**base, **_run_key(trainer)}
-    name = digest(key)
+    started, name = time.perf_counter(), digest(key)
     found = made.get(name) or _kept.get(name) or (open_rows(root, key) if root else None)
     if found is None:
-        parts = _new_rows(trainer, reference=base["kind"] == "reference")
+        parts = _new_rows(trainer, **key["what"])
         found = write_rows(root, key, parts) if root else dict(ChainMap(*parts))
-        print(f"{base['kind']} cache: {len(found)} rows in {time.perf_counter() - started:.1f} s")
+        if key["what"]["prefix"]:
+            print(f"prefix cache: filled in {time.perf_counter() - started:.1f} s")
     _kept[name] = found
     return found
 
@@ -71,21 +81,19 @@ def _run_key(trainer: Trainer) -> dict[str, Any]:
         for part in (batch.input_ids, batch.attention_mask):
             seen.update(f"{side}{tuple(part.shape)}".encode() + part.cpu().numpy().tobytes())
         seen.update("/".join(batch.keys).encode())
-    frozen = {s: [tapped.start(need), *tapped.frozen_layers(need)] for s, need in tapped.needs.items()}
-    mixed = trainer.settings.mixed_precision
-    return {"frozen": frozen, "mixed_precision": mixed, "rows": seen.hexdigest()}
+    read = {side: [tapped.start(need), repr(need)] for side, need in tapped.needs.items()}
+    return {"read": read, "mixed_precision": trainer.settings.mixed_precision, "rows": seen.hexdigest()}
 
 
-def _new_rows(trainer: Trainer, reference: bool) -> Iterator[dict[str, Tensor]]:
+def _new_rows(trainer: Trainer, prefix: bool, matrix: bool, reference: bool) -> Iterator[dict[str, Tensor]]:
     tapped = trainer.tapped
-    compute = tapped.reference_rows if reference else tapped.prefix_rows
     seen: set[str] = set()
     for side, batch in batches(trainer):
         need = tapped.needs[side]
         fresh = set(batch.keys) - seen
-        if not fresh or (reference and not need.reference):
+        if not fresh or not (prefix or need.reference):
             continue
         with trainer.accelerator.autocast():
-            rows = compute(batch, need)
+            rows = tapped.frozen_rows(batch, need, prefix, matrix, reference)
         yield {key: value for key, value in rows.items() if key.rpartition("@")[0] in fresh}
         seen |= fresh

@@ -1,0 +1,145 @@
+"""What every benchmark shares: model shapes, timing in turn, the line in RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from unlearnctl.data.batch import Batch
+from unlearnctl.evaluation.provenance import hardware, provenance
+from unlearnctl.models.spec import Skeleton, skeleton
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A Llama shape, the layer that is steered, and the batch of each side."""
+
+    name: str
+    hidden: int
+    mlp: int
+    blocks: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    layer: int
+    sequences: int
+    tokens: int
+    dtype: torch.dtype
+    repeats: int
+
+    @property
+    def device(self) -> str:
+        """Where it runs: the large one needs a GPU."""
+        return "cuda" if self.name == "8b" else "cpu"
+
+    def config(self) -> object:
+        """Hugging Face config."""
+        return AutoConfig.for_model(
+            "llama", hidden_size=self.hidden, intermediate_size=self.mlp, num_hidden_layers=self.blocks,
+            num_attention_heads=self.heads, num_key_value_heads=self.kv_heads, vocab_size=self.vocabulary,
+            max_position_embeddings=8192, rope_theta=5e5, tie_word_embeddings=False,
+        )  # fmt: skip
+
+    def model(self) -> PreTrainedModel:
+        """Random weights, the same every time."""
+        torch.manual_seed(0)
+        with torch.device(self.device):
+            model = AutoModelForCausalLM.from_config(self.config(), dtype=self.dtype)
+        return model.eval()
+
+    def shape(self) -> Skeleton:
+        """Names and shapes."""
+        return skeleton(self.config())
+
+    def batch(self, seed: int, corpus: str) -> Batch:
+        """Random full-length sequences."""
+        ids = torch.randint(
+            3,
+            self.vocabulary,
+            (self.sequences, self.tokens),
+            generator=torch.Generator().manual_seed(seed),
+        )
+        ones = torch.ones_like(ids)
+        count = ids.numel()
+        whole = Batch(
+            ids, ones, ids.clone(), ones.bool(), torch.arange(self.sequences),
+            tokens=count, predictions=count - self.sequences, sequences=self.sequences, corpus=f"{corpus}/{seed}",
+        )  # fmt: skip
+        return whole.to(self.device)
+
+
+PRESETS = {
+    "tiny": Preset("tiny", 64, 224, 8, 4, 2, 512, 3, 4, 64, torch.float32, 5),
+    "cpu": Preset("cpu", 512, 1792, 32, 8, 2, 32000, 7, 4, 256, torch.float32, 5),
+    "8b": Preset("8b", 4096, 14336, 32, 32, 8, 128256, 7, 4, 512, torch.bfloat16, 20),
+}
+
+
+def preset(description: str) -> Preset:
+    """The preset named on the command line; exits with one line if this machine cannot run it."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--preset", choices=PRESETS, default="cpu")
+    return PRESETS[parser.parse_args().preset]
+
+
+def alternate(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each way, run in turn, after one unmeasured turn of each."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(repeats + 1):
+        for name, way in ways.items():
+            _synchronise()
+            start = time.perf_counter()
+            way()
+            _synchronise()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def row(name: str, seconds: Sequence[float], plain: Sequence[float], note: str = "") -> list[str]:
+    """Median, minimum and how many times faster than the plain way."""
+    median, least = statistics.median(seconds), min(seconds)
+    ratio = statistics.median(plain) / median
+    return [name, f"{1000 * median:.1f}", f"{1000 * least:.1f}", f"{ratio:.2f}", note]
+
+
+def report(title: str, chosen: Preset, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table and append it to RESULTS.md with machine, versions and commit."""
+    where = hardware()
+    came = provenance("", 0)
+    machine = ", ".join(where["gpus"]) if chosen.device == "cuda" else where["cpu"]
+    versions = ", ".join(f"{name} {came['versions'][name]}" for name in ("torch", "transformers"))
+    state = " with uncommitted changes" if came["dirty"] else ""
+    lines = [
+        f"### {title}, preset {chosen.name}",
+        "",
+        f"{machine}, {torch.get_num_threads()} threads, {versions}, commit {came['commit'][:10]}{state}; "
+        f"{chosen.blocks} blocks, hidden {chosen.hidden}, vocabulary {chosen.vocabulary}, layer {chosen.layer}, "
+        f"batch {chosen.sequences} × {chosen.tokens}, {str(chosen.dtype).removeprefix('torch.')}",
+        "",
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * len(header),
+        *("| " + " | ".join(cells) + " |" for cells in rows),
+        "",
+    ]
+    print("\n".join(lines))
+    if not RESULTS.is_file():
+        RESULTS.write_text(
+            "# Measurements\n\nAppended by the benchmarks; the newest last.\n\n", encoding="utf-8"
+        )
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")

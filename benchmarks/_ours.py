@@ -1,0 +1,76 @@
+"""Our trainer on the presets: the code that `unlearnctl train` runs, fed with random tokens."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+
+from benchmarks._common import Preset
+from unlearnctl.data.batch import Batch
+from unlearnctl.models.tapped import TappedModel
+from unlearnctl.models.trainable import lowest_block, match
+from unlearnctl.objectives.base import Objective
+from unlearnctl.training.fill import fill_caches
+from unlearnctl.training.loop import Trainer
+from unlearnctl.training.settings import TrainerSettings
+
+
+class Repeated:
+    """One global batch, again and again."""
+
+    topics = ("all",)
+
+    def __init__(self, preset: Preset) -> None:
+        self.sides = {"forget": preset.batch(1, "forget"), "retain": preset.batch(2, "retain")}
+
+    def micro_batches(
+        self, step: int, global_batch: int, micro_batch: int, rank: int = 0, world: int = 1
+    ) -> list[dict[str, Batch]]:
+        """The same batch whatever is asked."""
+        return [self.sides]
+
+
+def trunk(preset: Preset, model: PreTrainedModel) -> PreTrainedModel:
+    """The blocks up to the layer that is read, as trunk loading makes it, with its own trainable weights."""
+    short = copy.copy(model.model)
+    short._modules = dict(short._modules)
+    short.layers = torch.nn.ModuleList([copy.deepcopy(b) for b in model.model.layers[: preset.layer + 1]])
+    short.config = copy.deepcopy(model.config)
+    short.config.num_hidden_layers = preset.layer + 1
+    return short
+
+
+def make_trainer(
+    preset: Preset,
+    model: PreTrainedModel,
+    objective: Objective,
+    data: Repeated,
+    lr: float,
+    cache: str = "none",
+) -> Trainer:
+    """A trainer that is ready to step, its cache filled."""
+    shape = preset.shape()
+    trainable = match(objective.trainable(shape), shape.shapes)
+    tapped = TappedModel(model, shape.blocks, trainable, lowest_block(trainable, shape), objective.needs())
+    settings = TrainerSettings.from_config(
+        {"steps": 1, "global_batch": preset.sequences, "optimizer": {"lr": lr}, "prefix_cache": cache}
+    )
+    optimizer = torch.optim.AdamW(tapped.trained().values(), lr=lr, weight_decay=0.0)
+    accelerator = Accelerator(cpu=preset.device == "cpu")
+    trainer = Trainer(tapped, objective, data, settings, optimizer, accelerator)
+    fill_caches([trainer], {"bench": preset.name}, Path(mkdtemp()), trunk=False)
+    return trainer
+
+
+def share(trainers: Sequence[Trainer]) -> dict:
+    """Give trainers one memo of prefix passes; whoever steps them clears it."""
+    memo: dict = {}
+    for trainer in trainers:
+        trainer.tapped.memo = memo
+    return memo

@@ -1,0 +1,115 @@
+"""Inside the first block that trains, everything before its one trained module is frozen too.
+
+In a Llama block whose MLP output matrix trains, attention and the MLP's first half are the same in every step and in
+the reference: `out = stream + after(matrix(x))`, with `stream` and `x` frozen. A cut is used only if it gives the
+block's own output to the last bit; otherwise the block runs whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Call = tuple[tuple[Any, ...], Mapping[str, Any]]
+
+
+class Catch(nn.Module):
+    """Stands in for the trained module: keeps what comes in, and adds nothing to the stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.caught: Tensor = torch.empty(0)
+        self.width = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zeros of the stream's width."""
+        self.caught = x
+        return x.new_zeros(*x.shape[:-1], self.width)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a block stops being frozen: at the input of `path`, whose output passes `after` and joins the stream."""
+
+    block: nn.Module
+    path: str
+    after: tuple[str, ...]
+
+    def frozen(self, hidden: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+        """The stream without the module's contribution [B, T, D], and the module's input [B, T, M]."""
+        catch = Catch()
+        catch.width = hidden.shape[-1]
+        with _replaced(self.block, self.path, catch):
+            return _output(self.block(hidden, *call[0], **call[1])), catch.caught
+
+    def resume(self, stream: Tensor, x: Tensor) -> Tensor:
+        """The block's output."""
+        y = self.block.get_submodule(self.path)(x)
+        for name in self.after:
+            y = self.block.get_submodule(name)(y)
+        return stream + y
+
+
+@torch.no_grad()
+def find_cut(block: nn.Module, trained: Collection[int], hidden: Tensor, call: Call) -> Cut | None:
+    """The cut of a block, tried out on one input; None if it would change a bit of the output.
+
+    Args:
+        block: the first block that trains.
+        trained: `id` of each parameter that trains.
+        hidden: a stream that enters it, [B, T, D].
+        call: the other arguments of its forward.
+    """
+    owners = [
+        name
+        for name, module in block.named_modules()
+        if any(id(p) in trained for p in module.parameters(recurse=False))
+    ]
+    if len(owners) != 1:
+        return None
+    order, out = _leaf_calls(block, hidden, call)
+    names = [name for name, _ in order]
+    if names.count(owners[0]) != 1 or dict(order)[owners[0]] != hidden.shape:
+        return None
+    after = names[names.index(owners[0]) + 1 :]
+    if any(shape != hidden.shape for name, shape in order if name in after):
+        return None
+    cut = Cut(block, owners[0], tuple(after))
+    return cut if torch.equal(cut.resume(*cut.frozen(hidden, call)), out) else None
+
+
+def _leaf_calls(block: nn.Module, hidden: Tensor, call: Call) -> tuple[list[tuple[str, torch.Size]], Tensor]:
+    """Modules without children in the order in which the block calls them, with the shapes they return."""
+    order: list[tuple[str, torch.Size]] = []
+
+    def note(name: str) -> Any:
+        return lambda module, args, out: order.append((name, getattr(out, "shape", torch.Size())))
+
+    leaves = [(name, module) for name, module in block.named_modules() if not list(module.children())]
+    handles = [module.register_forward_hook(note(name)) for name, module in leaves]
+    try:
+        return order, _output(block(hidden, *call[0], **call[1]))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _output(out: Tensor | tuple) -> Tensor:
+    return out[0] if isinstance(out, tuple) else out
+
+
+@contextmanager
+def _replaced(block: nn.Module, path: str, stand_in: nn.Module) -> Iterator[None]:
+    parent, _, name = path.rpartition(".")
+    holder = block.get_submodule(parent)
+    own = holder._modules[name]
+    holder._modules[name] = stand_in
+    try:
+        yield
+    finally:
+        holder._modules[name] = own
