@@ -85,10 +85,18 @@ PRESETS = {
 
 
 def preset(description: str) -> Preset:
-    """The preset named on the command line; exits with one line if this machine cannot run it."""
+    """The preset named on the command line."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--preset", choices=PRESETS, default="cpu")
     return PRESETS[parser.parse_args().preset]
+
+
+def needs_gpu(chosen: Preset) -> bool:
+    """True, and a line about it, if this machine cannot run the preset."""
+    missing = chosen.device == "cuda" and not torch.cuda.is_available()
+    if missing:
+        print("preset 8b: needs a CUDA GPU; benchmarks/floor.py computes what it must cost at least")
+    return missing
 
 
 def alternate(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
@@ -121,7 +129,7 @@ def report(title: str, chosen: Preset, header: Sequence[str], rows: Sequence[Seq
     """Print a table and append it to RESULTS.md with machine, versions and commit."""
     where = hardware()
     came = provenance("", 0)
-    machine = ", ".join(where["gpus"]) if chosen.device == "cuda" else where["cpu"]
+    machine = ", ".join(where["gpus"]) or where["cpu"]
     versions = ", ".join(f"{name} {came['versions'][name]}" for name in ("torch", "transformers"))
     state = " with uncommitted changes" if came["dirty"] else ""
     lines = [

@@ -53,6 +53,7 @@ def make_trainer(
     data: Repeated,
     lr: float,
     cache: str = "none",
+    release: bool = False,
 ) -> Trainer:
     """A trainer that is ready to step, its cache filled."""
     shape = preset.shape()
@@ -64,7 +65,7 @@ def make_trainer(
     optimizer = torch.optim.AdamW(tapped.trained().values(), lr=lr, weight_decay=0.0)
     accelerator = Accelerator(cpu=preset.device == "cpu")
     trainer = Trainer(tapped, objective, data, settings, optimizer, accelerator)
-    fill_caches([trainer], {"bench": preset.name}, Path(mkdtemp()), trunk=False)
+    fill_caches([trainer], {"bench": preset.name}, Path(mkdtemp()), trunk=release)
     return trainer
 
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from benchmarks._common import Preset, alternate, preset, report, row
+from benchmarks._common import Preset, alternate, needs_gpu, preset, report, row
 from benchmarks._ours import Repeated, make_trainer, share, trunk
 from benchmarks._plain import PlainRMU
 from unlearnctl.models.shared import sharing_copy
@@ -39,8 +39,7 @@ def step_all(trainers: list[Trainer], memo: dict) -> None:
 def main() -> None:
     """Measure, compare the weights, print, append."""
     chosen = preset(__doc__ or "")
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        print("preset 8b: needs a CUDA GPU; benchmarks/floor.py computes what one step must cost")
+    if needs_gpu(chosen):
         return
     model, data = chosen.model(), Repeated(chosen)
     ours = make_trainer(chosen, trunk(chosen, model), objective(chosen), data, LR)

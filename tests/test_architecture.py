@@ -61,6 +61,7 @@ def own(folder: str) -> set[str]:
                 "models.tapped",
                 "models.rows",
                 "models.prefix_cache",
+                "models.sharding",
                 "objectives.base",
                 "data.batch",
                 "evaluation.record",

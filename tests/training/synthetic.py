@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tests.models.tiny import make_batch, tiny_config, tiny_model
 from unlearnctl.data.batch import Batch
+from unlearnctl.models.sharding import shard
 from unlearnctl.models.spec import skeleton
 from unlearnctl.models.tapped import TappedModel
 from unlearnctl.models.trainable import lowest_block, match
@@ -49,11 +50,14 @@ def make_trainer(
     values = {"steps": 10, "global_batch": 8, "optimizer": {"lr": 1e-3}, **settings}
     shape = skeleton(tiny_config(architecture))
     names = [n for n in shape.shapes if n not in shape.tied]
-    trainable = match(objective.trainable(shape), names)
+    trainable = match(values.get("trainable") or objective.trainable(shape), names)
     needs = objective.needs()
+    accelerator = Accelerator(cpu=True)
     tapped = TappedModel(
         tiny_model(architecture), shape.blocks, trainable, lowest_block(trainable, shape), needs
     )
+    if values.get("sharding") == "fsdp":
+        shard(tapped, "cpu")
     objective.setup(32, topics, torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(tapped.trained().values(), lr=values["optimizer"]["lr"], weight_decay=0.0)
     return Trainer(
@@ -62,5 +66,5 @@ def make_trainer(
         Synthetic(topics),
         TrainerSettings.from_config(values),
         optimizer,
-        Accelerator(cpu=True),
+        accelerator,
     )

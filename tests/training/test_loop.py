@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -81,30 +78,6 @@ def test_every_trainable_parameter_moves_and_no_other() -> None:
     trainer.fit()
     moved = {n for n, p in trainer.tapped.model.named_parameters() if not torch.equal(p, before[n])}
     assert moved == set(trainer.tapped.trainable)
-
-
-def free_port() -> int:
-    """torchrun's own choice of a port (0) waits forever."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def test_two_processes_equal_one(tmp_path: Path) -> None:
-    """gloo ranks; the world size that was asked for is asserted in the script."""
-    alone, weights = trajectory(make_trainer(OBJECTIVES["rmu"](), topics=2))
-    command = [
-        sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc_per_node", "2",
-        "--master_addr", "127.0.0.1", "--master_port", str(free_port()),
-        "-m", "tests.training.two_ranks", str(tmp_path / "out.pt"),
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    losses, theirs = torch.load(tmp_path / "out.pt", weights_only=True)
-    assert losses == pytest.approx(alone, rel=2e-5)
-    for key in weights:
-        assert (weights[key] - theirs[key]).abs().mean() < 1e-6
 
 
 class Explodes(RMU):

@@ -1,23 +1,63 @@
-"""Run by test_loop under torch.distributed.run: the same ten steps on two gloo ranks."""
+"""Run by test_processes under torch.distributed.run: the same ten steps on several gloo ranks.
+
+python -m tests.training.two_ranks OUT WORLD none|fsdp
+"""
 
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
 
 import torch
 
 from tests.training.synthetic import make_trainer
-from tests.training.test_loop import OBJECTIVES
+from unlearnctl.models.sharding import whole
+from unlearnctl.objectives.npo import NPO
+from unlearnctl.objectives.retain import KL, NLL
+from unlearnctl.objectives.rmu import RMU
+from unlearnctl.training.fill import fill_caches
+from unlearnctl.training.loop import Trainer
+
+CASES = {
+    "rmu": (lambda: RMU(4, 4.0, 10.0, relative=True), {"prefix_cache": "none"}),
+    "rmu_cached": (lambda: RMU(4, 4.0, 10.0, relative=True), {"prefix_cache": "memory"}),
+    "rmu_accumulated": (lambda: RMU(4, 4.0, 10.0), {"micro_batch": 2}),
+    "npo_remembered": (lambda: NPO(0.1, 1.0, 1.0, NLL()), {}),
+    "npo_kl": (lambda: NPO(0.1, 1.0, 1.0, KL()), {"trainable": [r"layers\."]}),
+}
+Trajectory = tuple[list[float], dict[str, torch.Tensor]]
+
+
+def trajectory(name: str, sharding: str = "none") -> Trajectory:
+    """Losses and final weights of one case."""
+    objective, settings = CASES[name]
+    trainer = make_trainer(objective(), topics=2, sharding=sharding, clip_norm=1.0, **settings)
+    losses: list[float] = []
+    trainer.on_step = lambda row: losses.append(row["loss"])
+    with tempfile.TemporaryDirectory() as folder:
+        fill_caches([trainer], {}, Path(folder), trunk=False)
+    trainer.fit()
+    check_optimizer(trainer)
+    return losses, {n: whole(p.detach()) for n, p in trainer.tapped.trained().items()}
+
+
+def check_optimizer(trainer: Trainer) -> None:
+    """Moments exist for what trains and nothing else, and of the slice alone."""
+    state = trainer.optimizer.state
+    assert len(state) == len(trainer.parameters)
+    for parameter, moments in state.items():
+        assert moments["exp_avg"].shape == parameter.shape
+        assert type(moments["exp_avg"]) is type(parameter.data)
 
 
 def main() -> None:
-    trainer = make_trainer(OBJECTIVES["rmu"](), topics=2)
-    assert trainer.accelerator.num_processes == 2, "the launcher did not give two processes"
-    losses: list[float] = []
-    trainer.on_step = lambda row: losses.append(row["loss"])
-    trainer.fit()
-    if trainer.accelerator.is_main_process:
-        torch.save((losses, {n: p.detach() for n, p in trainer.tapped.trained().items()}), sys.argv[1])
+    out, world, sharding = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    done = {name: trajectory(name, sharding) for name in CASES}
+    rank = torch.distributed.get_rank()
+    assert torch.distributed.get_world_size() == world, "the launcher gave another number of processes"
+    if rank == 0:
+        torch.save(done, out)
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 

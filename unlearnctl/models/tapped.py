@@ -79,6 +79,7 @@ class TappedModel(nn.Module):
         self.cached: Rows = {}
         self.remembered: Rows = {}
         self.memo: MutableMapping[object, Prefix] | None = None
+        self._sharded = False
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Name in the whole causal LM → parameter, of what trains."""
@@ -203,9 +204,22 @@ class TappedModel(nn.Module):
         logprobs = token_logprobs(head, hidden, batch.labels, batch.attention_mask) if need.logprobs else None
         return Outputs({**kept, **above}, logits, logprobs)
 
+    def take_shards(self) -> None:
+        """The parameters have become slices: keep the reference's slices, and never call a block in parts."""
+        parameters = dict(self.model.named_parameters())
+        self._reference = {n: parameters[n].detach().clone() for n in self._reference}
+        self._cut, self._sharded = False, True
+
     @contextmanager
     def _as_reference(self) -> Iterator[None]:
         # Never around a policy pass: a checkpointed block would recompute with the wrong weights.
+        if self._sharded:  # the wrapper gathers whatever the slices hold when a block runs
+            parameters = dict(self.model.named_parameters())
+            policy = {name: parameters[name].detach().clone() for name in self._reference}
+            self._put(self._reference)
+            yield
+            self._put(policy)
+            return
         held = [(module, leaf, module._parameters[leaf]) for module, leaf, _ in self._slots]
         for module, leaf, name in self._slots:
             value = self._reference[name]
@@ -215,6 +229,11 @@ class TappedModel(nn.Module):
         finally:
             for module, leaf, parameter in held:
                 module._parameters[leaf] = parameter
+
+    def _put(self, values: Mapping[str, Tensor]) -> None:
+        parameters = dict(self.model.named_parameters())
+        for name, value in values.items():
+            parameters[name].copy_(value)
 
     def _apply(self, fn: Any, recurse: bool = True) -> TappedModel:
         super()._apply(fn, recurse)

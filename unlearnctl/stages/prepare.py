@@ -72,6 +72,8 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     top = shape.num_blocks - 1 if head else max(max(need.layers) for need in needs)
     trainable = matched if head else _reached(matched, shape, top)
     trunk = _wants_trunk(settings, head)
+    if settings.sharding == "fsdp":
+        _check_sharded_reference(objective, settings, trainable, shape)
     return Prepared(
         spec, shape, objective, settings, suites, trainable, lowest_block(trainable, shape), top, trunk
     )
@@ -302,3 +304,17 @@ def _wants_trunk(settings: TrainerSettings, head: bool) -> bool:
             "trainer.trunk=true: in-training evaluation needs every block; set trainer.monitor.every=0"
         )
     return asked != "false" and not head and not settings.monitor.every
+
+
+def _check_sharded_reference(
+    objective: Objective, settings: TrainerSettings, trainable: list[str], shape: Skeleton
+) -> None:
+    """The reference's values pass through the slices of blocks; what is outside them stays gathered all along."""
+    cached = settings.prefix_cache != "none"
+    asked = [need for need in objective.needs().values() if need.reference]
+    outside = next((name for name in trainable if shape.block_of(name) is None), None)
+    if outside and any(need.logits or (need.layers and not cached) for need in asked):
+        raise UserError(
+            f"trainer.sharding=fsdp: {outside} trains, and the objective compares with the original model; "
+            r"train blocks alone, as in 'trainer.trainable=[layers\.]', or use a retain term without a reference"
+        )

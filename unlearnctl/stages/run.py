@@ -18,6 +18,7 @@ from unlearnctl.evaluation.record import SCHEMA, Metric, scores_to_json, write_r
 from unlearnctl.evaluation.run import evaluate
 from unlearnctl.models.delta import apply_delta, save_delta, stored_dtypes
 from unlearnctl.models.load import enable_checkpointing, identity
+from unlearnctl.models.sharding import shard, whole
 from unlearnctl.models.shared import SharedModels
 from unlearnctl.models.tapped import TappedModel
 from unlearnctl.reporting.report import write_report
@@ -108,7 +109,10 @@ class Run:
         if ready.settings.gradient_checkpointing:
             enable_checkpointing(model)
         needs = ready.objective.needs()
-        return TappedModel(model, ready.skeleton.blocks, ready.trainable, ready.lowest, needs)
+        tapped = TappedModel(model, ready.skeleton.blocks, ready.trainable, ready.lowest, needs)
+        if ready.settings.sharding == "fsdp":
+            shard(tapped, self.accelerator.device.type)
+        return tapped
 
     def make_watcher(self, tapped: TappedModel, trackers: Trackers) -> Watcher:
         """In-training evaluation as `trainer.monitor` asks."""
@@ -194,7 +198,7 @@ class Run:
 
 def snapshot(tapped: TappedModel) -> dict[str, Tensor]:
     """Copies of the trained tensors, on the CPU."""
-    return {name: p.detach().cpu().clone() for name, p in tapped.trained().items()}
+    return {name: whole(p.detach()).cpu().clone() for name, p in tapped.trained().items()}
 
 
 def command_line() -> str:

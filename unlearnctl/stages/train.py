@@ -53,6 +53,8 @@ def make_run(cfg: DictConfig) -> Run | None:
     accelerator = make_accelerator(ready)
     world = accelerator.num_processes
     check_batch(ready.settings.global_batch, ready.settings.micro_batch or 1, world)
+    if ready.settings.sharding == "fsdp" and world == 1:
+        raise UserError("trainer.sharding=fsdp: there is but one process; use sharding=none")
     corpora = read_data(plain(cfg.data))
     tokenizer = ready.spec.tokenizer()
     data = load_data(plain(cfg.data), tokenizer, cfg.seed, corpora=corpora)

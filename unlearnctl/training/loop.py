@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from unlearnctl.data.batch import Batch
+from unlearnctl.models.sharding import whole
 from unlearnctl.models.tapped import TappedModel
 from unlearnctl.objectives.base import Loss, Objective
 from unlearnctl.training.settings import TrainerSettings
@@ -73,8 +74,11 @@ class Trainer:
         scheduler = get_scheduler(s.schedule, self.optimizer, s.warmup_steps, s.steps)
         self.parameters = list(self.tapped.trained().values())
         self.objective.to(self.accelerator.device)
-        prepared = self.accelerator.prepare(self.tapped, self.optimizer)
-        self.model, self.optimizer = prepared
+        self.sharded = self.settings.sharding == "fsdp"
+        if self.sharded:  # sliced already, see models/sharding.py
+            self.model, self.optimizer = self.tapped, self.accelerator.prepare(self.optimizer)
+        else:
+            self.model, self.optimizer = self.accelerator.prepare(self.tapped, self.optimizer)
         self.scheduler = scheduler  # stepped once a global step, whatever the number of processes
 
     def fit(self) -> Fit:
@@ -129,7 +133,7 @@ class Trainer:
 
     def _backward(self, micro: Mapping[str, Batch], synchronise: bool) -> Loss:
         world = self.accelerator.num_processes
-        with nullcontext() if synchronise else self.accelerator.no_sync(self.model):
+        with nullcontext() if synchronise or self.sharded else self.accelerator.no_sync(self.model):
             with self.accelerator.autocast():
                 views = self.model(micro)
                 loss = self.objective(views.get("forget"), views.get("retain"))
@@ -139,7 +143,7 @@ class Trainer:
     def _clip(self) -> float:
         bound = self.settings.clip_norm or math.inf
         norm = self.accelerator.clip_grad_norm_(self.parameters, bound)
-        return float(norm)
+        return float(whole(norm))
 
     def batches(self, step: int) -> list[dict[str, Batch]]:
         """This process's micro-batches of a step, with the sides that the objective reads, on the device."""

@@ -38,6 +38,7 @@ class TrainerSettings:
     trunk: bool | str = "auto"
     prefix_cache: str = "none"
     prefix_cache_gb: float = 20.0
+    sharding: str = "none"
     device: str | None = None
     monitor: Monitor = field(default_factory=Monitor)
 
@@ -65,6 +66,9 @@ class TrainerSettings:
         _one_of("trainer.schedule", self.schedule, SCHEDULES)
         _one_of("trainer.mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
         _one_of("trainer.trunk", str(self.trunk).lower(), ("auto", "true", "false"))
+        _one_of("trainer.sharding", self.sharding, ("none", "fsdp"))
+        if self.sharding == "fsdp" and self.monitor.every:
+            raise UserError("trainer.sharding=fsdp: no in-training evaluation; set trainer.monitor.every=0")
         _one_of("trainer.prefix_cache", self.prefix_cache, ("none", "memory", "disk"))
         if not self.prefix_cache_gb > 0:
             raise UserError(f"trainer.prefix_cache_gb={self.prefix_cache_gb}: must be a positive number")

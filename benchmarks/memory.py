@@ -1,0 +1,111 @@
+"""Memory of RMU: what training holds and its peak, the plain two-model way against ours, each in its own process.
+
+python benchmarks/memory.py --preset tiny|cpu|8b
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+
+from benchmarks._common import PRESETS, Preset, needs_gpu, preset, report
+from benchmarks._ours import Repeated, make_trainer
+from benchmarks._plain import PlainRMU
+from benchmarks.step import ALPHA, COEFFICIENT, LR, objective
+from unlearnctl.models.load import load_model, load_trunk
+from unlearnctl.models.spec import ModelSpec
+from unlearnctl.quiet import quiet_libraries
+from unlearnctl.stages.memory import Held
+
+STEPS = 3
+
+
+def plain(chosen: Preset, spec: ModelSpec) -> int:
+    """Three steps with two whole models; bytes of weights, gradients and optimiser."""
+    model = load_model(spec, chosen.device).requires_grad_(True)
+    target = (COEFFICIENT * objective(chosen).control_vector[0]).to(chosen.device)
+    names = [f"model.layers.{i}.mlp.down_proj.weight" for i in range(chosen.layer - 2, chosen.layer + 1)]
+    way = PlainRMU(model, chosen.layer, names, target, ALPHA, LR)
+    for _ in range(STEPS):
+        way.step(**Repeated(chosen).sides)
+    both = [*model.parameters(), *way.frozen.parameters()]
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    state = [v for group in way.optimizer.state.values() for v in group.values()]
+    return sum(tensor.nbytes for tensor in [*both, *gradients, *state])
+
+
+def ours(chosen: Preset, spec: ModelSpec, cache: str) -> int:
+    """The same three steps as `unlearnctl train` makes them."""
+    trunk = load_trunk(spec, chosen.layer + 1, chosen.device)
+    trainer = make_trainer(chosen, trunk, objective(chosen), Repeated(chosen), LR, cache, release=True)
+    for _ in range(STEPS):
+        trainer.step(0)
+    held = Held.of(trainer)
+    return held.weights + held.reference + held.gradients + held.optimizer
+
+
+WAYS = {
+    "plain: two models": plain,
+    "ours": lambda chosen, spec: ours(chosen, spec, "none"),
+    "ours, prefix cached": lambda chosen, spec: ours(chosen, spec, "memory"),
+}
+
+
+def measure(way: str, name: str, folder: str, send: multiprocessing.connection.Connection) -> None:
+    """In a process of its own: (bytes held, most memory beyond what the process had before the model)."""
+    quiet_libraries()
+    chosen = PRESETS[name]
+    chosen.shape()  # what building a model imports is not the model's
+    before = resident()
+    held = WAYS[way](chosen, ModelSpec(name="bench", path=folder, dtype=str(chosen.dtype)[6:]))
+    peak = torch.cuda.max_memory_allocated() if chosen.device == "cuda" else most_resident() - before
+    send.send((held, peak))
+
+
+def resident() -> int:
+    """Bytes of the process in memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def most_resident() -> int:
+    """The most it ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    """Measure each way twice, keep the smaller peak, print, append."""
+    chosen = preset(__doc__ or "")
+    if needs_gpu(chosen):
+        return
+    quiet_libraries()
+    found: dict[str, tuple[int, int]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        chosen.model().save_pretrained(folder)
+        for _ in range(2):
+            for way in WAYS:
+                receive, send = multiprocessing.Pipe()
+                child = multiprocessing.get_context("spawn").Process(
+                    target=measure, args=(way, chosen.name, folder, send)
+                )
+                child.start()
+                send.close()
+                held, peak = receive.recv()
+                child.join()
+                found[way] = (held, min(peak, found.get(way, (0, peak))[1]))
+    held, peak = next(iter(found.values()))
+    rows = [
+        [way, f"{h / 1e6:.0f}", f"{h / held:.3f}", f"{p / 1e6:.0f}", f"{p / peak:.3f}"]
+        for way, (h, p) in found.items()
+    ]
+    report("RMU memory", chosen, ["way", "held MB", "of plain", "peak MB", "of plain"], rows)
+
+
+if __name__ == "__main__":
+    main()

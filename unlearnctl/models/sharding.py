@@ -1,0 +1,35 @@
+"""FSDP2: every rank holds a slice of each block, and gathers one block at a time.
+
+Frozen parameters are sliced like the others; gradients and optimiser state exist for what trains alone.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from unlearnctl.models.tapped import TappedModel
+
+
+def shard(tapped: TappedModel, device: str) -> None:
+    """Slice a tapped model over all ranks, in place; to be called before the optimiser is made.
+
+    The first trained block is then run whole: its parts cannot be called one by one.
+    """
+    from torch.distributed import get_world_size
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+    mesh = init_device_mesh(device, (get_world_size(),))
+    for block in tapped.decoder.blocks:
+        # gathered anew for the backward pass: the reference's values pass through the same storage
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+    fully_shard(tapped, mesh=mesh, reshard_after_forward=True)
+    register_fsdp_forward_method(tapped, "frozen_rows")
+    tapped.take_shards()
+
+
+def whole(parameter: Tensor) -> Tensor:
+    """A parameter as one plain tensor; every rank has to ask."""
+    from torch.distributed.tensor import DTensor
+
+    return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
