@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -15,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from unlearnctl.data.batch import Batch
 from unlearnctl.evaluation.provenance import hardware, provenance
 from unlearnctl.models.spec import Skeleton, skeleton
+from unlearnctl.quiet import quiet_libraries
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -89,6 +93,32 @@ def preset(description: str) -> Preset:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--preset", choices=PRESETS, default="cpu")
     return PRESETS[parser.parse_args().preset]
+
+
+def apart(work: Callable[..., object], *args: object) -> tuple[object, float, int]:
+    """Run `work` in a process of its own: its result, seconds, and most memory beyond what came before it."""
+    receive, send = multiprocessing.Pipe()
+    child = multiprocessing.get_context("spawn").Process(target=_send, args=(send, work, args))
+    child.start()
+    send.close()
+    found = receive.recv()
+    child.join()
+    return found
+
+
+def _send(send: Connection, work: Callable[..., object], args: tuple) -> None:
+    quiet_libraries()
+    PRESETS["tiny"].shape()  # what building a model imports is not the work's
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    start = time.perf_counter()
+    result = work(*args)
+    seconds = time.perf_counter() - start
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = most - pages * resource.getpagesize()
+    send.send((result, seconds, peak))
 
 
 def needs_gpu(chosen: Preset) -> bool:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from benchmarks._common import Preset
 from unlearnctl.data.batch import Batch
+from unlearnctl.models.adapters import Lora, adaptable, add_adapters
 from unlearnctl.models.tapped import TappedModel
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective
@@ -54,11 +55,16 @@ def make_trainer(
     lr: float,
     cache: str = "none",
     release: bool = False,
+    lora: Lora | None = None,
 ) -> Trainer:
     """A trainer that is ready to step, its cache filled."""
     shape = preset.shape()
     trainable = match(objective.trainable(shape), shape.shapes)
-    tapped = TappedModel(model, shape.blocks, trainable, lowest_block(trainable, shape), objective.needs())
+    if lora:
+        trainable = adaptable(trainable, shape)
+    lowest = lowest_block(trainable, shape)
+    names = add_adapters(model, trainable, lora) if lora else trainable
+    tapped = TappedModel(model, shape.blocks, names, lowest, objective.needs())
     settings = TrainerSettings.from_config(
         {"steps": 1, "global_batch": preset.sequences, "optimizer": {"lr": lr}, "prefix_cache": cache}
     )

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import shutil
 import struct
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -20,8 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from safetensors import safe_open
 
-from benchmarks._common import PRESETS, Preset, preset, report
-from benchmarks.memory import most_resident, resident
+from benchmarks._common import PRESETS, Preset, apart, preset, report
 from benchmarks.step import objective
 from unlearnctl.models.delta import apply_delta, export, save_delta
 from unlearnctl.models.load import load_model
@@ -101,14 +98,9 @@ WAYS = {
 }
 
 
-def measure(way: str, name: str, base: Path, to: Path, send: multiprocessing.connection.Connection) -> None:
-    """In a process of its own: seconds, and most memory beyond what it started with."""
-    quiet_libraries()
-    chosen = PRESETS[name]
-    chosen.shape()
-    before, start = resident(), time.perf_counter()
-    WAYS[way][0](chosen, base, to)
-    send.send((time.perf_counter() - start, most_resident() - before))
+def work(way: str, name: str, base: Path, to: Path) -> None:
+    """One way, in a process of its own."""
+    WAYS[way][0](PRESETS[name], base, to)
 
 
 def equal(to: Path) -> bool:
@@ -146,13 +138,7 @@ def main() -> None:
         for _ in range(TURNS):
             for way, (_, result) in WAYS.items():
                 shutil.rmtree(to / result, ignore_errors=True)
-                receive, send = multiprocessing.Pipe()
-                args = (way, chosen.name, base, to, send)
-                child = multiprocessing.get_context("spawn").Process(target=measure, args=args)
-                child.start()
-                send.close()
-                seconds, peak = receive.recv()
-                child.join()
+                _, seconds, peak = apart(work, way, chosen.name, base, to)
                 found[way].append((seconds, peak, bytes_of(to / result)))
         same = "the same bytes" if equal(to) else "DIFFERENT"
     rows = []

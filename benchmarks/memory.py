@@ -5,17 +5,14 @@ python benchmarks/memory.py --preset tiny|cpu|8b
 
 from __future__ import annotations
 
-import multiprocessing
-import resource
 import sys
 import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import torch
 
-from benchmarks._common import PRESETS, Preset, needs_gpu, preset, report
+from benchmarks._common import PRESETS, Preset, apart, needs_gpu, preset, report
 from benchmarks._ours import Repeated, make_trainer
 from benchmarks._plain import PlainRMU
 from benchmarks.step import ALPHA, COEFFICIENT, LR, objective
@@ -51,32 +48,15 @@ def ours(chosen: Preset, spec: ModelSpec, cache: str) -> int:
     return held.weights + held.reference + held.gradients + held.optimizer
 
 
-WAYS = {
-    "plain: two models": plain,
-    "ours": lambda chosen, spec: ours(chosen, spec, "none"),
-    "ours, prefix cached": lambda chosen, spec: ours(chosen, spec, "memory"),
-}
+WAYS = {"plain: two models": None, "ours": "none", "ours, prefix cached": "memory"}
 
 
-def measure(way: str, name: str, folder: str, send: multiprocessing.connection.Connection) -> None:
-    """In a process of its own: (bytes held, most memory beyond what the process had before the model)."""
-    quiet_libraries()
+def held(way: str, name: str, folder: str) -> int:
+    """Bytes that one way holds after its steps."""
     chosen = PRESETS[name]
-    chosen.shape()  # what building a model imports is not the model's
-    before = resident()
-    held = WAYS[way](chosen, ModelSpec(name="bench", path=folder, dtype=str(chosen.dtype)[6:]))
-    peak = torch.cuda.max_memory_allocated() if chosen.device == "cuda" else most_resident() - before
-    send.send((held, peak))
-
-
-def resident() -> int:
-    """Bytes of the process in memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-def most_resident() -> int:
-    """The most it ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    spec = ModelSpec(name="bench", path=folder, dtype=str(chosen.dtype)[6:])
+    cache = WAYS[way]
+    return plain(chosen, spec) if cache is None else ours(chosen, spec, cache)
 
 
 def main() -> None:
@@ -85,24 +65,18 @@ def main() -> None:
     if needs_gpu(chosen):
         return
     quiet_libraries()
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[str, list[tuple[int, int]]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
         chosen.model().save_pretrained(folder)
         for _ in range(2):
             for way in WAYS:
-                receive, send = multiprocessing.Pipe()
-                child = multiprocessing.get_context("spawn").Process(
-                    target=measure, args=(way, chosen.name, folder, send)
-                )
-                child.start()
-                send.close()
-                held, peak = receive.recv()
-                child.join()
-                found[way] = (held, min(peak, found.get(way, (0, peak))[1]))
-    held, peak = next(iter(found.values()))
+                kept, _, peak = apart(held, way, chosen.name, folder)
+                found[way].append((kept, peak))
+    least = {way: tuple(map(min, zip(*runs, strict=True))) for way, runs in found.items()}
+    kept, peak = least["plain: two models"]
     rows = [
-        [way, f"{h / 1e6:.0f}", f"{h / held:.3f}", f"{p / 1e6:.0f}", f"{p / peak:.3f}"]
-        for way, (h, p) in found.items()
+        [way, f"{h / 1e6:.0f}", f"{h / kept:.3f}", f"{p / 1e6:.0f}", f"{p / peak:.3f}"]
+        for way, (h, p) in least.items()
     ]
     report("RMU memory", chosen, ["way", "held MB", "of plain", "peak MB", "of plain"], rows)
 

@@ -40,5 +40,5 @@ def test_the_number_of_processes_changes_only_the_time(world: int, sharding: str
         for key, value in expected.items():
             apart = (value - weights[key]).abs()
             # Adam divides by |g|: a gradient near zero turns rounding into a visible, but harmless, step
-            assert apart.mean() < 1e-8, (name, key)
+            assert apart.mean() < 1e-7, (name, key)
             assert apart.max() <= (1e-6 if name.startswith("rmu") else 1e-4), (name, key)

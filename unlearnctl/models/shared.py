@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,8 +43,8 @@ class SharedModels:
             self.whole = load_model(self.spec, self.device)
         return self.whole
 
-    def for_training(self, own: Iterable[str]) -> PreTrainedModel:
-        """What one member trains; the base itself if there is but one member."""
+    def for_training(self, own: Sequence[str]) -> PreTrainedModel:
+        """What one member trains; the base itself if there is but one member and it owns some tensors of it."""
         if self.blocks is None:
             base = self.untouched()
         else:
@@ -53,7 +53,7 @@ class SharedModels:
                 gc.collect()
                 self.trunk = load_trunk(self.spec, self.blocks, self.device)
             base = self.trunk
-        return base if self.members == 1 else sharing_copy(base, own)
+        return base if self.members == 1 and own else sharing_copy(base, own)
 
     def for_evaluation(self, own: Iterable[str]) -> PreTrainedModel:
         """A whole model that may be written over in the tensors `own`."""

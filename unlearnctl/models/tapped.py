@@ -36,6 +36,15 @@ class Prefix:
     calls: Sequence[Call]  # how each block is called
 
 
+def can_remember(needs: Mapping[str, Needs], hidden: bool) -> bool:
+    """True if all that an objective asks of the reference can be kept by row; logits are too large.
+
+    Token log-probabilities are small; hidden states count only if `hidden` allows for them.
+    """
+    asked = [need for need in needs.values() if need.reference]
+    return bool(asked) and not any(n.logits or n.padding or (n.layers and not hidden) for n in asked)
+
+
 class TappedModel(nn.Module):
     """A Hugging Face decoder that gives objectives what they declared, and runs nothing else.
 
@@ -136,14 +145,6 @@ class TappedModel(nn.Module):
             if outputs.logprobs is not None:
                 found[LOGPROBS] = outputs.logprobs
         return {key: row for what, values in found.items() for key, row in split(values, batch, what).items()}
-
-    def can_remember(self, hidden: bool) -> bool:
-        """True if all that the objective asks of the reference can be kept by row; logits are too large.
-
-        Token log-probabilities are small; hidden states count only if `hidden` allows for them.
-        """
-        asked = [need for need in self.needs.values() if need.reference]
-        return bool(asked) and not any(n.logits or n.padding or (n.layers and not hidden) for n in asked)
 
     def remember(self, rows: Rows) -> None:
         """Take the reference's outputs from these rows from now on, and let its tensors go."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+from unlearnctl.models.tapped import can_remember
+
 if TYPE_CHECKING:
     from unlearnctl.stages.prepare import Prepared
 
@@ -38,17 +40,22 @@ def make_plan(ready: Prepared, tokens: int) -> Plan:
     kept = {
         name for name in shape.shapes if not ready.trunk or _in_trunk(ready, name, range(released, loaded))
     }
-    trained = sum(prod(shape.shapes[name]) for name in ready.trainable)
-    reference = any(need.reference for need in ready.objective.needs().values())
+    changed = sum(prod(shape.shapes[name]) for name in ready.trainable)
+    lora = ready.lora
+    trained = sum(lora.parameters(shape.shapes[name]) for name in ready.trainable) if lora else changed
+    each = BYTES["float32"] if lora else width
+    needs = ready.objective.needs()
+    reference = any(need.reference for need in needs.values())
+    reference &= not can_remember(needs, hidden=ready.settings.prefix_cache != "none")
     return Plan(
         blocks_loaded=loaded,
         blocks_total=shape.num_blocks,
-        weights=shape.count(kept) * width,
-        reference=trained * width if reference else 0,
-        gradients=trained * width,
-        optimizer=2 * trained * width,
+        weights=shape.count(kept) * width + (trained * each if lora else 0),
+        reference=trained * each if reference else 0,
+        gradients=trained * each,
+        optimizer=2 * trained * each,
         activations=_activations(ready, tokens, width),
-        checkpoint=trained * width,
+        checkpoint=changed * width,
         trained_tensors=len(ready.trainable),
         trained_parameters=trained,
         total_parameters=shape.count(),
@@ -93,6 +100,7 @@ def plan_rows(ready: Prepared, plan: Plan) -> list[tuple[str, str]]:
     s = ready.settings
     first, *_, last = [*ready.trainable[:1], *ready.trainable[-1:]]
     names = first if len(ready.trainable) == 1 else f"{first} … {last}"
+    names += f" (LoRA of rank {ready.lora.rank})" if ready.lora else ""
     held = plan.weights + plan.reference + plan.gradients + plan.optimizer
     return [
         ("trained", f"{plan.trained_tensors} tensors, {plan.trained_parameters:,} of "
@@ -102,7 +110,8 @@ def plan_rows(ready: Prepared, plan: Plan) -> list[tuple[str, str]]:
                           f"{' (trunk; no LM head)' if ready.trunk else ''}; frozen prefix: "
                           f"{max(ready.lowest, 0)} blocks, run once"),
         ("weights", size(plan.weights) + f" in {ready.spec.dtype}"),
-        ("reference", size(plan.reference) + " (the original trainable tensors)"),
+        ("reference", size(plan.reference) + (" (the original trainable tensors)" if plan.reference else
+                                       " (its outputs are kept instead)")),
         ("gradients", size(plan.gradients)),
         ("optimiser", size(plan.optimizer)),
         ("activations", f"about {size(plan.activations)} a micro-batch"),

@@ -18,7 +18,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import check_batch
 from unlearnctl.errors import UserError, unknown
+from unlearnctl.models.adapters import Lora, adaptable, lora_from_config
 from unlearnctl.models.spec import ModelSpec, Skeleton, brief, skeleton, weight_index
+from unlearnctl.models.tapped import can_remember
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective
 from unlearnctl.training.settings import Monitor, TrainerSettings
@@ -40,6 +42,7 @@ class Prepared:
     lowest: int
     top: int  # highest block that must run in training
     trunk: bool  # whether only blocks 0..top are loaded for training
+    lora: Lora | None  # train low-rank updates of `trainable` instead
 
 
 def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
@@ -71,12 +74,13 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     head = any(need.head for need in needs)
     top = shape.num_blocks - 1 if head else max(max(need.layers) for need in needs)
     trainable = matched if head else _reached(matched, shape, top)
+    lora = lora_from_config(settings.lora)
+    trainable = adaptable(trainable, shape) if lora else trainable
     trunk = _wants_trunk(settings, head)
     if settings.sharding == "fsdp":
         _check_sharded_reference(objective, settings, trainable, shape)
-    return Prepared(
-        spec, shape, objective, settings, suites, trainable, lowest_block(trainable, shape), top, trunk
-    )
+    lowest = lowest_block(trainable, shape)
+    return Prepared(spec, shape, objective, settings, suites, trainable, lowest, top, trunk, lora)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -310,10 +314,10 @@ def _check_sharded_reference(
     objective: Objective, settings: TrainerSettings, trainable: list[str], shape: Skeleton
 ) -> None:
     """The reference's values pass through the slices of blocks; what is outside them stays gathered all along."""
-    cached = settings.prefix_cache != "none"
-    asked = [need for need in objective.needs().values() if need.reference]
+    needs = objective.needs()
+    compared = any(need.reference for need in needs.values())
     outside = next((name for name in trainable if shape.block_of(name) is None), None)
-    if outside and any(need.logits or (need.layers and not cached) for need in asked):
+    if outside and compared and not can_remember(needs, hidden=settings.prefix_cache != "none"):
         raise UserError(
             f"trainer.sharding=fsdp: {outside} trains, and the objective compares with the original model; "
             r"train blocks alone, as in 'trainer.trainable=[layers\.]', or use a retain term without a reference"

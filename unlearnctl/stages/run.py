@@ -16,6 +16,7 @@ from unlearnctl.evaluation.cache import cached_evaluate
 from unlearnctl.evaluation.provenance import now, provenance
 from unlearnctl.evaluation.record import SCHEMA, Metric, scores_to_json, write_results
 from unlearnctl.evaluation.run import evaluate
+from unlearnctl.models.adapters import add_adapters, merged
 from unlearnctl.models.delta import apply_delta, save_delta, stored_dtypes
 from unlearnctl.models.load import enable_checkpointing, identity
 from unlearnctl.models.sharding import shard, whole
@@ -82,7 +83,7 @@ class Run:
 
         ready = self.ready
         set_seed(self.cfg.seed)
-        self.tapped = self.tapped_model(models.for_training(ready.trainable))
+        self.tapped = self.tapped_model(models.for_training([] if ready.lora else ready.trainable))
         generator = torch.Generator().manual_seed(self.cfg.seed)
         ready.objective.setup(ready.skeleton.hidden_size, len(self.data.topics), generator)
         optimizer = instantiate(
@@ -108,8 +109,10 @@ class Run:
         ready = self.ready
         if ready.settings.gradient_checkpointing:
             enable_checkpointing(model)
-        needs = ready.objective.needs()
-        tapped = TappedModel(model, ready.skeleton.blocks, ready.trainable, ready.lowest, needs)
+        needs, names = ready.objective.needs(), ready.trainable
+        if ready.lora:
+            names = add_adapters(model, names, ready.lora)
+        tapped = TappedModel(model, ready.skeleton.blocks, names, ready.lowest, needs)
         if ready.settings.sharding == "fsdp":
             shard(tapped, self.accelerator.device.type)
         return tapped
@@ -125,9 +128,17 @@ class Run:
         return Watcher(
             settings,
             evaluate=lambda: evaluate(suites, tapped.model, self.tokenizer, quiet=True),
-            snapshot=lambda: snapshot(tapped),
+            snapshot=lambda: self.snapshot(tapped),
             report=report,
         )
+
+    def snapshot(self, tapped: TappedModel) -> dict[str, Tensor]:
+        """Copies of the changed tensors, on the CPU, by their names in the base model."""
+        if self.ready.lora:
+            tensors = merged(tapped.model, self.ready.trainable)
+        else:
+            tensors = {name: whole(p.detach()) for name, p in tapped.trained().items()}
+        return {name: value.cpu().clone() for name, value in tensors.items()}
 
     def keep(self) -> None:
         """Save what changed, in the dtype in which the base folder stores it, and let the trainer go."""
@@ -137,7 +148,7 @@ class Run:
         self.trackers.finish(self.fit.status)
         self.close()
         self.held = Held.of(self.trainer)
-        tensors = self.watcher.best_tensors or snapshot(self.tapped)
+        tensors = self.watcher.best_tensors or self.snapshot(self.tapped)
         stored = stored_dtypes(self.ready.spec, list(tensors))
         self.tensors = {n: t.to(getattr(torch, stored[n])) for n, t in tensors.items()}
         self.manifest = save_delta(self.directory / "checkpoint", self.tensors, self.ready.spec, self.base)
@@ -194,11 +205,6 @@ class Run:
         print(f"\nreport: {self.directory / 'report.html'}")
         print(f"export: unlearnctl export run={self.directory} to={self.directory.name}-model")
         print(f"run: {self.directory}")
-
-
-def snapshot(tapped: TappedModel) -> dict[str, Tensor]:
-    """Copies of the trained tensors, on the CPU."""
-    return {name: whole(p.detach()).cpu().clone() for name, p in tapped.trained().items()}
 
 
 def command_line() -> str:

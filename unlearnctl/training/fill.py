@@ -14,6 +14,7 @@ from torch import Tensor
 from unlearnctl.data.batch import Batch
 from unlearnctl.models.prefix_cache import digest, open_rows, write_rows
 from unlearnctl.models.rows import Rows
+from unlearnctl.models.tapped import can_remember
 from unlearnctl.training.loop import Trainer
 
 _kept: dict[str, Rows] = {}  # what this process made last: the next member of a sweep may want the same
@@ -40,7 +41,7 @@ def fill_caches(
     for trainer in trainers:
         tapped, kind = trainer.tapped, trainer.settings.prefix_cache
         prefix = kind != "none" and tapped.lowest > 0
-        reference = tapped.can_remember(hidden=kind != "none")
+        reference = can_remember(tapped.needs, hidden=kind != "none")
         if not (prefix or reference):
             continue
         what = {"prefix": prefix, "matrix": matrix, "reference": reference}

@@ -30,6 +30,7 @@ class TrainerSettings:
     optimizer: Mapping[str, Any]
     micro_batch: int | None = None
     trainable: list[str] | None = None
+    lora: Mapping[str, Any] | None = None
     schedule: str = "constant"
     warmup_steps: int = 0
     clip_norm: float | None = None

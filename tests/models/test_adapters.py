@@ -1,0 +1,109 @@
+"""LoRA trains adapters alone, starts at the base, and merges into what it computed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.models.tiny import make_batch, tiny_config, tiny_model
+from unlearnctl.errors import UserError
+from unlearnctl.models.adapters import Lora, adaptable, add_adapters, lora_from_config, merged
+from unlearnctl.models.delta import apply_delta
+from unlearnctl.models.spec import skeleton
+from unlearnctl.models.tapped import TappedModel
+from unlearnctl.models.trainable import lowest_block, match
+from unlearnctl.objectives.base import Objective
+from unlearnctl.objectives.npo import NPO
+from unlearnctl.objectives.retain import KL
+from unlearnctl.objectives.rmu import RMU
+
+LORA = Lora(rank=3, alpha=6.0)
+OBJECTIVES = {"rmu": lambda: RMU(4, 3.0, 10.0), "npo_kl": lambda: NPO(0.1, 1.0, 1.0, KL())}
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    batch = make_batch()
+    with torch.no_grad():
+        out = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+    return out.logits[batch.mask]
+
+
+def tap(architecture: str, objective: Objective) -> tuple[TappedModel, list[str]]:
+    model, shape = tiny_model(architecture), skeleton(tiny_config(architecture))
+    chosen = match(objective.trainable(shape), [n for n in shape.shapes if n not in shape.tied])
+    names = adaptable(chosen, shape)
+    objective.setup(32, 1, torch.Generator().manual_seed(0))
+    adapters = add_adapters(model, names, LORA)
+    tapped = TappedModel(model, shape.blocks, adapters, lowest_block(names, shape), objective.needs())
+    assert sum(p.numel() for p in tapped.trained().values()) == sum(
+        LORA.parameters(shape.shapes[n]) for n in names
+    )
+    return tapped, names
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_five_steps(architecture: str, name: str) -> None:
+    objective, untouched = OBJECTIVES[name](), tiny_model(architecture)
+    tapped, names = tap(architecture, objective)
+    assert torch.equal(logits(tapped.model), logits(untouched))
+    before = {n: p.detach().clone() for n, p in tapped.model.named_parameters()}
+    optimizer = torch.optim.AdamW(tapped.trained().values(), lr=1e-2, weight_decay=0.0)
+    batches = {"forget": make_batch(), "retain": make_batch(seed=1)}
+    for _ in range(5):
+        views = tapped(batches)
+        objective(views["forget"], views["retain"]).total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    moved = {n for n, p in tapped.model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == set(tapped.trainable)
+    # the reference is still the base, the policy is not
+    reference = tapped(batches)["retain"].reference
+    plain = untouched(
+        batches["retain"].input_ids, batches["retain"].attention_mask, output_hidden_states=True
+    )
+    real = batches["retain"].mask
+    ours = reference.logits if reference.logits is not None else reference.hidden[4]
+    theirs = plain.logits if reference.logits is not None else plain.hidden_states[5]
+    torch.testing.assert_close(ours[real], theirs[real], atol=1e-6, rtol=1e-6)
+    # merged into the base, the matrices give what base and adapters gave
+    adapted = logits(tapped.model)
+    assert not torch.equal(adapted, logits(untouched))
+    apply_delta(untouched, merged(tapped.model, names))
+    torch.testing.assert_close(logits(untouched), adapted, atol=1e-5, rtol=1e-5)
+
+
+def test_adapters_are_float32_on_a_bfloat16_base() -> None:
+    model = tiny_model("llama").bfloat16()
+    names = ["model.layers.2.mlp.down_proj.weight"]
+    adapters = add_adapters(model, names, LORA)
+    parameters = dict(model.named_parameters())
+    assert {parameters[n].dtype for n in adapters} == {torch.float32}
+    assert merged(model, names)[names[0]].dtype == torch.float32
+    assert torch.equal(
+        merged(model, names)[names[0]],
+        tiny_model("llama").model.layers[2].mlp.down_proj.weight.bfloat16().float(),
+    )
+
+
+def test_only_matrices_inside_blocks_are_adapted() -> None:
+    shape = skeleton(tiny_config("llama"))
+    chosen = adaptable(list(shape.shapes), shape)
+    assert len(chosen) == 6 * 7
+    with pytest.raises(UserError, match=r"trainer.lora: model.norm.weight is no matrix inside a block"):
+        adaptable(["model.norm.weight"], shape)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "message"),
+    [
+        ({"rank": 0, "alpha": 1}, "trainer.lora.rank=0: must be a whole number, 1 or more"),
+        ({"rank": 2.5, "alpha": 1}, "trainer.lora.rank=2.5"),
+        ({"alpha": 1}, "trainer.lora.rank=None"),
+        ({"rank": 2, "alpha": 0}, "trainer.lora.alpha=0: must be a positive number"),
+        ({"rank": 2, "alfa": 1}, "trainer.lora=alfa: unknown .did you mean 'alpha'"),
+    ],
+)
+def test_wrong_settings_are_named(cfg: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message.replace(".", r"\.")):
+        lora_from_config(cfg)
+    assert lora_from_config(None) is None

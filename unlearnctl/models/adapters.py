@@ -1,0 +1,94 @@
+"""LoRA through peft: a low-rank update of each matrix instead of the matrix, for any objective.
+
+The base weights stay as they are, so the reference is the adapters at their start (the second factor zero); what is
+saved is the merged matrix, so that a checkpoint looks the same however it was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unlearnctl.errors import UserError, unknown
+from unlearnctl.models.spec import Skeleton
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+ADAPTER = "default"
+
+
+@dataclass(frozen=True)
+class Lora:
+    """`trainer.lora`: W + (alpha / rank) · B A, with A [rank, in] and B [out, rank] (Hu et al., arXiv 2106.09685)."""
+
+    rank: int
+    alpha: float
+
+    def parameters(self, shape: tuple[int, ...]) -> int:
+        """How many numbers train instead of one matrix."""
+        return self.rank * sum(shape)
+
+
+def adaptable(names: Sequence[str], shape: Skeleton) -> list[str]:
+    """Those of the names that are matrices inside blocks.
+
+    Raises:
+        UserError: none is.
+    """
+    chosen = [n for n in names if shape.block_of(n) is not None and len(shape.shapes[n]) == 2]
+    if not chosen:
+        raise UserError(
+            f"trainer.lora: {names[0]} is no matrix inside a block, nor is anything else that trains"
+        )
+    return chosen
+
+
+def add_adapters(model: PreTrainedModel, names: Sequence[str], lora: Lora) -> list[str]:
+    """Put an adapter on each matrix; returns the names of what trains now, as the whole causal LM has them.
+
+    Adapters are float32 whatever the base is. Their start is drawn from torch's global generator.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    prefix = f"{model.base_model_prefix}." if model.base_model is model else ""
+    modules = [name.removeprefix(prefix).removesuffix(".weight") for name in names]
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=modules)  # type: ignore[arg-type]
+    inject_adapter_in_model(config, model, adapter_name=ADAPTER)
+    factors = (f".lora_A.{ADAPTER}.", f".lora_B.{ADAPTER}.")
+    chosen = [(name, p) for name, p in model.named_parameters() if any(f in name for f in factors)]
+    for _, parameter in chosen:
+        parameter.data = parameter.data.float()
+    return [prefix + name for name, _ in chosen]
+
+
+def merged(model: PreTrainedModel, names: Sequence[str]) -> dict[str, Tensor]:
+    """The matrices `names` with their adapters added, in float32."""
+    prefix = f"{model.base_model_prefix}." if model.base_model is model else ""
+    out = {}
+    for name in names:
+        layer = model.get_submodule(name.removeprefix(prefix).removesuffix(".weight"))
+        update = layer.get_delta_weight(ADAPTER)  # type: ignore[operator]
+        out[name] = layer.base_layer.weight.detach().float() + update.detach().float()  # type: ignore[union-attr,operator]
+    return out
+
+
+def lora_from_config(cfg: Mapping[str, object] | None) -> Lora | None:
+    """`cfg.trainer.lora`.
+
+    Raises:
+        UserError: an unknown key or a value out of range.
+    """
+    if cfg is None:
+        return None
+    for key in cfg:
+        if key not in Lora.__dataclass_fields__:
+            raise unknown("trainer.lora", key, Lora.__dataclass_fields__)
+    rank, alpha = cfg.get("rank"), cfg.get("alpha")
+    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
+        raise UserError(f"trainer.lora.rank={rank}: must be a whole number, 1 or more")
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not alpha > 0:
+        raise UserError(f"trainer.lora.alpha={alpha}: must be a positive number")
+    return Lora(rank, float(alpha))
