@@ -15,6 +15,7 @@ import torch
 from benchmarks._common import Preset, alternate, needs_gpu, preset, report, row
 from benchmarks._ours import Repeated, make_trainer, share, trunk
 from benchmarks._plain import PlainRMU
+from unlearnctl.models.load import compile_blocks
 from unlearnctl.models.shared import sharing_copy
 from unlearnctl.objectives.rmu import RMU
 from unlearnctl.training.loop import Trainer
@@ -44,6 +45,8 @@ def main() -> None:
     model, data = chosen.model(), Repeated(chosen)
     ours = make_trainer(chosen, trunk(chosen, model), objective(chosen), data, LR)
     cached = make_trainer(chosen, trunk(chosen, model), objective(chosen), data, LR, "memory")
+    compiled = make_trainer(chosen, trunk(chosen, model), objective(chosen), data, LR)
+    compile_blocks(compiled.tapped)
     base = trunk(chosen, model)
     names = ours.tapped.trainable
     groups = {
@@ -73,6 +76,7 @@ def main() -> None:
         "plain": lambda: plain.step(**data.sides),
         "ours": lambda: ours.step(0),
         "cached": lambda: cached.step(0),
+        "compiled": lambda: compiled.step(0),
         "side": lambda: step_all(groups["none"], memos["none"]),
         "side cached": lambda: step_all(groups["memory"], memos["memory"]),
     }
@@ -84,6 +88,7 @@ def main() -> None:
             "ours", each["ours"], each["plain"], f"weights after {CHECKED} steps apart by {apart['ours']:.1e}"
         ),
         row("ours, prefix cached", each["cached"], each["plain"], f"apart by {apart['cached']:.1e}"),
+        row("ours, blocks compiled", each["compiled"], each["plain"]),
         row(f"a member of {MEMBERS} side by side", each["side"], each["plain"]),
         row(f"a member of {MEMBERS} side by side, cached", each["side cached"], each["plain"]),
     ]

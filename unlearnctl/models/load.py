@@ -13,6 +13,8 @@ from unlearnctl.models.spec import ModelSpec, brief
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+    from unlearnctl.models.tapped import TappedModel
+
 
 def load_model(spec: ModelSpec, device: str = "cpu") -> PreTrainedModel:
     """The whole causal language model, frozen, in eval mode. Safetensors only.
@@ -70,6 +72,13 @@ def enable_checkpointing(model: PreTrainedModel) -> None:
         {"use_reentrant": False}
     )
     model.train()
+
+
+def compile_blocks(tapped: TappedModel) -> None:
+    """torch.compile each block but the first that trains, which the engine calls in parts."""
+    for index, block in enumerate(tapped.decoder.blocks):
+        if index != tapped.lowest:
+            block.compile()
 
 
 def identity(spec: ModelSpec) -> str:

@@ -18,7 +18,7 @@ from unlearnctl.evaluation.record import SCHEMA, Metric, scores_to_json, write_r
 from unlearnctl.evaluation.run import evaluate
 from unlearnctl.models.adapters import add_adapters, merged
 from unlearnctl.models.delta import apply_delta, save_delta, stored_dtypes
-from unlearnctl.models.load import enable_checkpointing, identity
+from unlearnctl.models.load import compile_blocks, enable_checkpointing, identity
 from unlearnctl.models.sharding import shard, whole
 from unlearnctl.models.shared import SharedModels
 from unlearnctl.models.tapped import TappedModel
@@ -113,6 +113,8 @@ class Run:
         if ready.lora:
             names = add_adapters(model, names, ready.lora)
         tapped = TappedModel(model, ready.skeleton.blocks, names, ready.lowest, needs)
+        if ready.settings.compile:
+            compile_blocks(tapped)
         if ready.settings.sharding == "fsdp":
             shard(tapped, self.accelerator.device.type)
         return tapped

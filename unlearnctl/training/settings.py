@@ -36,6 +36,7 @@ class TrainerSettings:
     clip_norm: float | None = None
     mixed_precision: str = "no"
     gradient_checkpointing: bool = False
+    compile: bool = False
     trunk: bool | str = "auto"
     prefix_cache: str = "none"
     prefix_cache_gb: float = 20.0
