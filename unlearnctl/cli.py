@@ -14,6 +14,7 @@ from unlearnctl.paths import conf_dir
 VERBS = {
     "train": "unlearn: train, measure before and after, save what changed",
     "eval": "measure a model, or the result of a run",
+    "repair": "give back what an unlearning update damaged, without training",
     "export": "merge a run's checkpoint into a whole Hugging Face folder",
     "report": "remake the tables, plots and HTML of runs or of a sweep",
     "ls": "list config groups and their options",
@@ -21,7 +22,7 @@ VERBS = {
     "tinyworld": "remake the embedded model: tinyworld build to=DIR",
     "completion": "print the shell completion script: completion bash|zsh|fish",
 }
-HYDRA_VERBS = ("train", "eval", "export")
+HYDRA_VERBS = ("train", "eval", "repair", "export")
 
 HELP = """\
 usage: unlearnctl VERB [key=value ...]
@@ -66,6 +67,20 @@ examples:
   unlearnctl eval
   unlearnctl eval run_dir=outputs/train/NAME/RUN
   unlearnctl eval model=local model.path=DIR eval=[wmdp,mmlu]
+""",
+    "repair": """\
+usage: unlearnctl repair run_dir=DIR [repair=sage|task_arithmetic] [strength=S] [key=value ...]
+       unlearnctl repair model=local model.path=BASE unlearned=DIR data=... eval=[a,b]
+
+{summary}
+
+Learns where retained text lives at the input of every changed matrix, shrinks the update there, and picks the
+strength by forgetting and retention on the validation items. The result is a checkpoint like any other.
+
+examples:
+  unlearnctl repair run_dir=outputs/train/NAME/RUN
+  unlearnctl repair run_dir=outputs/train/NAME/RUN repair=task_arithmetic
+  unlearnctl repair run_dir=outputs/train/NAME/RUN repair.energy=0.95 strength=30
 """,
     "export": """\
 usage: unlearnctl export run=DIR to=DIR

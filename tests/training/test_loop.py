@@ -12,14 +12,19 @@ import torch
 
 from tests.training.synthetic import make_trainer
 from unlearnctl.objectives.base import Loss, Objective
+from unlearnctl.objectives.ceu import CEU
 from unlearnctl.objectives.grad_ascent import GradAscent
 from unlearnctl.objectives.grad_diff import GradDiff
 from unlearnctl.objectives.npo import NPO
+from unlearnctl.objectives.pdu import PDU
 from unlearnctl.objectives.retain import KL, NLL, EmbedDiff
 from unlearnctl.objectives.rmu import RMU
 from unlearnctl.objectives.rmu_adaptive import RMUAdaptive
 from unlearnctl.objectives.rmu_cosine import RMUCosine
+from unlearnctl.objectives.satimp import SatImp
 from unlearnctl.objectives.simnpo import SimNPO
+from unlearnctl.objectives.undial import UNDIAL
+from unlearnctl.objectives.wga import WGA
 from unlearnctl.training.loop import Trainer
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "trajectories.json"
@@ -31,6 +36,11 @@ OBJECTIVES = {
     "grad_ascent": GradAscent,
     "grad_diff": lambda: GradDiff(1.0, 1.0, NLL()),
     "npo_embed_diff": lambda: NPO(0.1, 1.0, 1.0, EmbedDiff([3])),
+    "wga": lambda: WGA(1.0, 1.0, 1.0, NLL()),
+    "satimp": lambda: SatImp(2.0, 1.0, 1.0, 1.0, NLL()),
+    "ceu": lambda: CEU(1.0, 1.0, NLL()),
+    "undial": lambda: UNDIAL(3.0, 1.0, 1.0, NLL()),
+    "pdu": lambda: PDU(10.0, 0.02, 1.0, 1.0, NLL()),
     "simnpo_kl": lambda: SimNPO(0.5, 0.0, 1.0, 0.1, KL()),
 }
 

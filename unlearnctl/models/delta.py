@@ -92,6 +92,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def changed_tensors(base: Path, other: Path) -> dict[str, Tensor]:
+    """Tensors of a model folder that differ from the base folder's, one pair in memory at a time.
+
+    Raises:
+        UserError: the folders do not hold the same tensors.
+    """
+    import torch
+    from safetensors import safe_open
+
+    indices = weight_index(base), weight_index(other)
+    if set(indices[0]) != set(indices[1]):
+        name = sorted(set(indices[0]) ^ set(indices[1]))[0]
+        raise UserError(f"{other}: not the same architecture as {base}: only one of them has {name}")
+    out = {}
+    for name in indices[0]:
+        pair = []
+        for folder, index in zip((base, other), indices, strict=True):
+            with safe_open(folder / index[name], framework="pt") as file:
+                pair.append(file.get_tensor(name))
+        if pair[0].shape != pair[1].shape:
+            raise UserError(f"{other}: {name} is {list(pair[1].shape)}, in {base} {list(pair[0].shape)}")
+        if not torch.equal(pair[0], pair[1].to(pair[0].dtype)):
+            out[name] = pair[1]
+    return out
+
+
 def apply_delta(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
     """Put the changed tensors into a loaded whole model, in place.
 

@@ -5,6 +5,7 @@ Legend of axes: B sequences, T positions, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -138,6 +139,9 @@ class Objective(nn.Module):
     def forward(self, forget: View, retain: View | None) -> Loss:
         """The loss of one micro-batch, as its share of the global batch's."""
         raise NotImplementedError
+
+    def after_step(self, terms: Mapping[str, float]) -> None:
+        """Called after each optimiser step with the global batch's unweighted terms, the same on every process."""
 
 
 class RetainTerm(nn.Module):

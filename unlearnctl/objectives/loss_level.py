@@ -17,6 +17,7 @@ class LossLevel(Objective):
     """
 
     reference = False  # whether the forget term compares with the original model
+    logits = False  # whether it reads whole logits instead of the labels' log-probabilities
 
     def __init__(self, forget_coeff: float, alpha: float, retain: RetainTerm) -> None:
         super().__init__()
@@ -25,9 +26,9 @@ class LossLevel(Objective):
         self.forget_coeff, self.alpha, self.retain = forget_coeff, alpha, retain
 
     def needs(self) -> dict[str, Needs]:
-        """Token log-probabilities of the forget side, and whatever the retain term reads."""
+        """Token log-probabilities or logits of the forget side, and whatever the retain term reads."""
         return {
-            "forget": Needs(logprobs=True, reference=self.reference),
+            "forget": Needs(logits=self.logits, logprobs=not self.logits, reference=self.reference),
             "retain": self.retain.needs(),
         }
 
@@ -35,8 +36,14 @@ class LossLevel(Objective):
         """The method's own equation, as this micro-batch's share of the global mean."""
         raise NotImplementedError
 
+    def retain_weight(self) -> float | Tensor:
+        """What the retain term counts."""
+        return self.alpha
+
     def forward(self, forget: View, retain: View | None) -> Loss:
         """The weighted sum."""
         assert retain is not None
         erase, keep = self.forget_term(forget), self.retain(retain)
-        return Loss(self.forget_coeff * erase + self.alpha * keep, {"forget": erase, "retain": keep})
+        return Loss(
+            self.forget_coeff * erase + self.retain_weight() * keep, {"forget": erase, "retain": keep}
+        )

@@ -61,3 +61,15 @@ def kl_divergence(
     log_policy = policy_logits.float().log_softmax(-1)
     log_reference = reference_logits.float().log_softmax(-1)
     return (log_reference.exp() * (log_reference - log_policy)).sum(-1)
+
+
+def shifted_targets(labels: Int[Tensor, "B T"]) -> Int[Tensor, "B T1 1"]:
+    """The token that each position but the last predicts, to index logits with; 0 where none counts."""
+    return labels[:, 1:, None].clamp_min(0)
+
+
+def soft_cross_entropy(
+    logits: Float[Tensor, "B T V"], target: Float[Tensor, "B T V"]
+) -> Float[Tensor, "B T"]:
+    """−Σ_v target_v log softmax(logits)_v in nats per position."""
+    return -(target * logits.log_softmax(-1)).sum(-1)

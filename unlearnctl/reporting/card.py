@@ -9,7 +9,7 @@ from typing import Any
 def model_card(results: Mapping[str, Any]) -> str:
     """Markdown with a YAML header, from results.json."""
     config, provenance = results["config"], results["provenance"]
-    base, objective = config["model"]["path"], config["objective"]["name"]
+    base = config["model"]["path"]
     shown = config["model"]["name"] if base.startswith("tinyworld:") or "/" not in base else base
     lines = [
         "---",
@@ -17,12 +17,11 @@ def model_card(results: Mapping[str, Any]) -> str:
         "library_name: transformers",
         "tags: [machine-unlearning, unlearnctl]",
         "---",
-        f"# {config['model']['name']} after unlearning with {objective}",
+        f"# {config['model']['name']} after unlearning{_method(results)}",
         "",
         f"`{provenance['command']}` (unlearnctl commit {provenance['commit']}, seed {provenance['seed']})",
         "",
-        f"{results['train']['trained']['tensors']} tensors were changed in {results['train']['steps']} steps "
-        f"on forget/retain data `{config['data']['name']}`.",
+        _done(results),
         "",
         "| suite | metric | before | after | n | chance |",
         "|---|---|---|---|---|---|",
@@ -40,6 +39,23 @@ def model_card(results: Mapping[str, Any]) -> str:
         "Research on unlearning and its evaluation. Not a safety guarantee for deployment.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _method(results: Mapping[str, Any]) -> str:
+    objective, repair = results["config"].get("objective"), results.get("repair")
+    with_what = f" with {objective['name']}" if objective else ""
+    return f"{with_what} and repair with {repair['method']}" if repair else with_what
+
+
+def _done(results: Mapping[str, Any]) -> str:
+    data, repair = f"`{results['config']['data']['name']}`", results.get("repair")
+    if repair:
+        return (
+            f"The update of {len(repair['modules'])} matrices was repaired at strength {repair['strength']:g} "
+            f"with the retain text of {data}; no training."
+        )
+    train = results["train"]
+    return f"{train['trained']['tensors']} tensors were changed in {train['steps']} steps on forget/retain data {data}."
 
 
 def _rows(results: Mapping[str, Any]) -> Iterator[str]:

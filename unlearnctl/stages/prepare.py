@@ -92,18 +92,23 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 def build_objective(cfg: DictConfig) -> Objective:
     """Instantiate `cfg.objective`; its `name` is for paths and tables only."""
-    return _build("objective", {k: v for k, v in plain(cfg).items() if k != "name"})
+    return build("objective", {k: v for k, v in plain(cfg).items() if k != "name"})
 
 
 def build_suites(cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """Instantiate the suites of `cfg.eval`, with some settings replaced."""
     return {
-        name: _build(f"eval.{name}", {**suite, **(overrides or {}).get(name, {})})
+        name: build(f"eval.{name}", {**suite, **(overrides or {}).get(name, {})})
         for name, suite in plain(cfg).items()
     }
 
 
-def _build(key: str, node: Mapping[str, Any]) -> Any:
+def build(key: str, node: Mapping[str, Any]) -> Any:
+    """Instantiate one config node.
+
+    Raises:
+        UserError: no such class, or arguments that it does not take, named with their config key.
+    """
     try:
         _check_arguments(key, node)
         return instantiate(node, _convert_="all")
@@ -120,7 +125,7 @@ def _check_arguments(key: str, node: Mapping[str, Any]) -> None:
         init = get_class(node["_target_"]).__init__  # type: ignore[misc]
     except (KeyError, ImportError, ValueError) as error:
         raise UserError(f"{key}._target_={node.get('_target_')}: no such class") from error
-    parameters = inspect.signature(init).parameters
+    parameters = {} if init is object.__init__ else inspect.signature(init).parameters
     open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
     for name in node:
         if name not in parameters and not name.startswith("_") and not open_ended:

@@ -124,6 +124,7 @@ class Trainer:
         if math.isfinite(norm) and all(map(math.isfinite, summed.values())):
             self.optimizer.step()
             self.scheduler.step()
+            self.objective.after_step(summed)
         self.optimizer.zero_grad()
         total = summed.pop("loss")
         tokens = {side: batch.tokens for side, batch in micros[0].items()}

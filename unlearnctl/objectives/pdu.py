@@ -1,0 +1,51 @@
+"""PDU: primal-dual unlearning with a bound on the retain loss (Entesari et al. 2025, arXiv 2506.05314)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unlearnctl.objectives.base import RetainTerm, View, require
+from unlearnctl.objectives.loss_level import LossLevel
+
+
+class PDU(LossLevel):
+    """`⟨(max_v z_v − mean_v z_v)²⟩` per forget token (flat logits), plus λ · retain with a learned λ.
+
+    Minimise the forget term subject to retain ≤ ε: after each step λ ← max(0, λ + η (retain − ε)).
+
+    Args:
+        bound: ε, the retain loss that is allowed.
+        dual_step: η.
+        forget_coeff, retain: see `LossLevel`; `alpha` is where λ starts.
+    """
+
+    logits = True
+    multiplier: Tensor
+
+    def __init__(
+        self, bound: float, dual_step: float, forget_coeff: float, alpha: float, retain: RetainTerm
+    ) -> None:
+        super().__init__(forget_coeff, alpha, retain)
+        require(bound >= 0, "bound", bound, "0 or more")
+        require(dual_step >= 0, "dual_step", dual_step, "0 or more")
+        self.bound, self.dual_step = bound, dual_step
+        self.register_buffer("multiplier", torch.tensor(float(alpha)))
+
+    def forget_term(self, forget: View) -> Tensor:
+        """Mean over predicted tokens; the logits at t − 1 predict token t."""
+        assert forget.policy.logits is not None
+        logits = forget.policy.logits[:, :-1].float()
+        flatness = (logits.amax(-1) - logits.mean(-1)) ** 2
+        return forget.prediction_mean(F.pad(flatness, (1, 0)))
+
+    def retain_weight(self) -> Tensor:
+        """λ as it stands."""
+        return self.multiplier
+
+    def after_step(self, terms: Mapping[str, float]) -> None:
+        """The dual ascent step, on the global batch's retain loss."""
+        self.multiplier.add_(self.dual_step * (terms["retain"] - self.bound)).clamp_(min=0)

@@ -1,0 +1,40 @@
+"""UNDIAL: self-distillation on adjusted logits (Dong et al. 2024, arXiv 2402.10052)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unlearnctl.objectives.base import RetainTerm, View, require
+from unlearnctl.objectives.loss_level import LossLevel
+from unlearnctl.ops.logprobs import shifted_targets, soft_cross_entropy
+
+
+class UNDIAL(LossLevel):
+    """`⟨−Σ_v q_v log p_v⟩` per forget token, q = softmax(z_θ0 − β·1[v = x_t]), plus α · retain.
+
+    The original model teaches, its logit of the true token lowered by β.
+
+    Args:
+        beta: β, in logits.
+        forget_coeff, alpha, retain: see `LossLevel`.
+    """
+
+    logits = True
+    reference = True
+
+    def __init__(self, beta: float, forget_coeff: float, alpha: float, retain: RetainTerm) -> None:
+        super().__init__(forget_coeff, alpha, retain)
+        require(beta > 0, "beta", beta, "positive")
+        self.beta = beta
+
+    def forget_term(self, forget: View) -> Tensor:
+        """Mean over predicted tokens; the logits at t − 1 predict token t."""
+        assert forget.policy.logits is not None
+        assert forget.reference.logits is not None
+        teacher = forget.reference.logits[:, :-1].float()
+        truth = shifted_targets(forget.batch.labels)
+        lowered = teacher.scatter_add(-1, truth, torch.full_like(teacher[..., :1], -self.beta))
+        loss = soft_cross_entropy(forget.policy.logits[:, :-1].float(), lowered.softmax(-1))
+        return forget.prediction_mean(F.pad(loss, (1, 0)))

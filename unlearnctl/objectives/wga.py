@@ -1,0 +1,29 @@
+"""WGA: weighted gradient ascent (Wang et al. 2025, arXiv 2502.19301)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from unlearnctl.objectives.base import RetainTerm, View, require
+from unlearnctl.objectives.loss_level import LossLevel
+
+
+class WGA(LossLevel):
+    """`⟨p_θ(x_t)^β log p_θ(x_t)⟩` per forget token, the weight without gradient, plus α · retain.
+
+    The weight fades as a token is forgotten, which keeps ascent from running away; β = 0 is gradient ascent.
+
+    Args:
+        beta: β, how fast the weight fades.
+        forget_coeff, alpha, retain: see `LossLevel`.
+    """
+
+    def __init__(self, beta: float, forget_coeff: float, alpha: float, retain: RetainTerm) -> None:
+        super().__init__(forget_coeff, alpha, retain)
+        require(beta >= 0, "beta", beta, "0 or more")
+        self.beta = beta
+
+    def forget_term(self, forget: View) -> Tensor:
+        """Mean over predicted tokens."""
+        weight = (self.beta * forget.logprobs.detach()).exp()
+        return forget.prediction_mean(weight * forget.logprobs)

@@ -1,0 +1,1 @@
+"""Post-hoc repair: two checkpoints → a third, without training."""

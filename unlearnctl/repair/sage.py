@@ -1,0 +1,36 @@
+"""SAGE: take out of an update what acts on retained text (arXiv 2606.18309; equations our reading of the abstract)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unlearnctl.errors import UserError
+from unlearnctl.repair.spectrum import Spectrum
+
+
+class SAGE:
+    """`Δ' = Δ (I − U diag(μλ/(1 + μλ)) Uᵀ)`, the minimiser of `‖Δ' − Δ‖²_F + μ tr(Δ'CΔ'ᵀ)` over the kept directions.
+
+    With all directions kept it is `Δ (I + μC)⁻¹`. Strength s is relative, μ = s / mean(λ), so that one value
+    means the same on every module: s = 1 halves the update along an average direction.
+
+    Args:
+        energy: share of the retained text's second moment whose dominant eigenvectors are kept; 1 keeps all.
+    """
+
+    def __init__(self, energy: float = 1.0) -> None:
+        if not 0 < energy <= 1:
+            raise UserError(f"repair.energy={energy}: must be above 0, up to 1")
+        self.energy = energy
+
+    def __call__(
+        self, update: Float[Tensor, "O I"], spectrum: Spectrum, strength: float
+    ) -> Float[Tensor, "O I"]:
+        """The repaired update, in float64."""
+        update = update.double()
+        weakest_first = spectrum.values.cumsum(0)
+        kept = weakest_first > (1 - self.energy) * weakest_first[-1]
+        scaled = strength * spectrum.values / spectrum.values.mean().clamp_min(1e-300) * kept
+        shrink = scaled / (1 + scaled)
+        return update - (update @ spectrum.vectors * shrink) @ spectrum.vectors.T

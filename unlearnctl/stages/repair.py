@@ -1,0 +1,233 @@
+"""`unlearnctl repair`: base and unlearned weights → damage → strength → a delta like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from unlearnctl.data.batch import Batch
+from unlearnctl.data.streams import ForgetRetain, load_data
+from unlearnctl.errors import UserError
+from unlearnctl.evaluation.cache import cached_evaluate
+from unlearnctl.evaluation.provenance import now, provenance
+from unlearnctl.evaluation.record import SCHEMA, scores_to_json, write_results
+from unlearnctl.evaluation.run import evaluate
+from unlearnctl.models.delta import apply_delta, changed_tensors, read_delta, save_delta, stored_dtypes
+from unlearnctl.models.load import identity, load_model
+from unlearnctl.models.spec import ModelSpec, check_folder
+from unlearnctl.repair.spectrum import Spectrum, linear_updates, second_moments
+from unlearnctl.reporting.repair import print_curve, write_curve
+from unlearnctl.reporting.report import write_report
+from unlearnctl.reporting.terminal import print_comparison
+from unlearnctl.stages.eval import check_base, pick_device, with_model_of
+from unlearnctl.stages.prepare import build, build_suites, check_data, check_model, check_seed, plain
+from unlearnctl.stages.run import Scores, command_line
+from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
+from unlearnctl.training.monitor import trade_off
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def repair(cfg: DictConfig) -> Path:
+    """Repair one update and write a run directory of its own.
+
+    Raises:
+        UserError: no such run or folders, nothing changed between them, a value out of range.
+    """
+    cfg = _complete(cfg)
+    _check(cfg)
+    method, suites = build("repair", cfg.repair), build_suites(cfg.eval)
+    searched = build_suites(cfg.eval, plain(cfg.select) if cfg.select else None)
+    spec = ModelSpec.from_config(plain(cfg.model))
+    check_model(spec)
+    changed = _changed(cfg, spec)
+    tokenizer = spec.tokenizer()
+    data = load_data(plain(cfg.data), tokenizer, cfg.seed)
+    for suite in suites.values():
+        suite.validate()
+    directory = run_directory(cfg, "repair")
+    check_free(directory, sum(t.nbytes for t in changed.values()) + REPORT_BYTES)
+    model = load_model(spec, pick_device(cfg.device))
+    work = Repairing(cfg, method, model, tokenizer, changed, searched)
+    base = identity(spec)
+    before = cached_evaluate(base, plain(cfg.eval), lambda: evaluate(suites, model, tokenizer))
+    work.measure_damage(data)
+    create(directory, cfg)
+    strength = cfg.strength if cfg.strength is not None else work.search()
+    tensors = work.rounded(work.repaired(strength), spec)
+    manifest = save_delta(directory / "checkpoint", tensors, spec, base)
+    unlearned = work.scores(changed, suites)
+    found = work.record(strength)
+    record = {
+        "schema": SCHEMA,
+        "status": "completed",
+        "config": plain(cfg),
+        "provenance": {
+            **provenance(command_line(), cfg.seed), "started": work.started, "finished": now(), "base": base,
+            "data": data.fingerprint(), "checkpoint_sha256": manifest["sha256"],
+        },
+        "before": scores_to_json(before),
+        "unlearned": scores_to_json(unlearned),
+        "after": scores_to_json(work.scores(tensors, suites)),
+        "repair": found,
+    }  # fmt: skip
+    write_results(directory / "results.json", record)
+    write_report(directory)
+    write_curve(directory, found)
+    print_curve(found)
+    print("before: the unlearned model; after: repaired")
+    print_comparison({**record, "before": scores_to_json(unlearned)})
+    print(f"export: unlearnctl export run={directory} to={directory.name}-model")
+    print(f"run: {directory}")
+    return directory
+
+
+@dataclass
+class Repairing:
+    """A base model in memory, the update, and what was learnt of the retained text."""
+
+    cfg: DictConfig
+    method: Any
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    changed: Mapping[str, Tensor]
+    searched: Mapping[str, Any]
+    started: str = field(default_factory=now)
+    spectra: dict[str, Spectrum] = field(default_factory=dict)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+    def measure_damage(self, data: ForgetRetain) -> None:
+        """Second moments of the retained text at the input of every changed linear module of the base model."""
+        self.updates, self.others = linear_updates(self.model, self.changed)
+        if not self.updates:
+            raise UserError("repair: no linear weight changed, so there is nothing that it could repair")
+        for names in self._groups():
+            moments = second_moments(self.model, names, self._batches(data))
+            self.spectra |= {name: Spectrum.of(moment) for name, moment in moments.items()}
+
+    def _groups(self, bound: int = 4 << 30) -> Iterator[list[str]]:
+        """Modules whose second moments fit into memory together."""
+        group: list[str] = []
+        held = 0
+        for name, update in self.updates.items():
+            size = 3 * 8 * update.shape[1] ** 2
+            if group and held + size > bound:
+                yield group
+                group, held = [], 0
+            group.append(name)
+            held += size
+        yield group
+
+    def _batches(self, data: ForgetRetain) -> Iterator[Batch]:
+        size = self.cfg.batch_size
+        for step in range(-(-self.cfg.sequences // size)):
+            for micro in data.micro_batches(step, size, size):
+                yield micro["retain"].to(self.model.device)
+
+    def repaired(self, strength: float) -> dict[str, Tensor]:
+        """Every changed tensor: linear weights with their repaired update, others as they were."""
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        out = {name: self.changed[name] for name in self.others}
+        for module, update in self.updates.items():
+            name = f"{module}.weight"
+            out[name] = parameters[name].double() + self.method(update, self.spectra[module], strength)
+        return {name: out[name] for name in self.changed}
+
+    def rounded(self, tensors: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+        """In the dtype in which the base stores them, as they will be saved."""
+        import torch
+
+        stored = stored_dtypes(spec, list(tensors))
+        return {name: value.to("cpu", getattr(torch, stored[name])) for name, value in tensors.items()}
+
+    def scores(self, tensors: Mapping[str, Tensor], suites: Mapping[str, Any]) -> Scores:
+        """Of the base model with these tensors put in; they are taken out again."""
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        held = {name: parameters[name].detach().clone() for name in tensors}
+        apply_delta(self.model, tensors)
+        try:
+            return evaluate(suites, self.model, self.tokenizer)
+        finally:
+            apply_delta(self.model, held)
+
+    def search(self) -> float:
+        """The strength whose forgotten share × retained share is largest on the validation items."""
+        base = evaluate(self.searched, self.model, self.tokenizer)
+        best, chosen = -1.0, 0.0
+        for strength in sorted({0.0, *map(float, self.cfg.strengths)}):
+            tensors = self.repaired(strength)
+            forgotten, retained = trade_off(base, self.scores(tensors, self.searched))
+            self.curve.append(
+                {
+                    "strength": strength,
+                    "forgotten": forgotten,
+                    "retained": retained,
+                    "damage": sum(self.damage(strength).values()),
+                }
+            )
+            if forgotten * retained > best:
+                best, chosen = forgotten * retained, strength
+        return chosen
+
+    def damage(self, strength: float) -> dict[str, float]:
+        """Module → tr(Δ'CΔ'ᵀ)."""
+        return {
+            name: self.spectra[name].damage(self.method(update, self.spectra[name], strength))
+            for name, update in self.updates.items()
+        }
+
+    def record(self, strength: float) -> dict[str, Any]:
+        """The `repair` part of results.json."""
+        before, after = self.damage(0.0), self.damage(strength)
+        return {
+            "method": type(self.method).__name__,
+            "strength": strength,
+            "curve": self.curve,
+            "modules": {n: {"damage_before": before[n], "damage_after": after[n]} for n in before},
+            "untouched": self.others,
+        }
+
+
+def _complete(cfg: DictConfig) -> DictConfig:
+    """With the model and the data of the run, if one is given."""
+    if cfg.run_dir is None:
+        return cfg
+    merged = with_model_of(cfg, Path(str(cfg.run_dir)))
+    trained = OmegaConf.load(Path(str(cfg.run_dir)) / "config.yaml")
+    merged.data, merged.objective = trained.data, trained.objective
+    merged.name = f"{trained.name}-{cfg.repair._target_.split('.')[-2]}"
+    return merged
+
+
+def _check(cfg: DictConfig) -> None:
+    check_seed(cfg.seed)
+    if (cfg.run_dir is None) == (cfg.unlearned is None):
+        raise UserError("run_dir= or unlearned=: give one, a train run or the unlearned model's folder")
+    if not cfg.get("eval"):
+        raise UserError("eval=[]: nothing to choose a strength by; name a suite, e.g. eval=[tinyworld]")
+    for key in ("sequences", "batch_size"):
+        if not isinstance(cfg[key], int) or cfg[key] < 1:
+            raise UserError(f"{key}={cfg[key]}: must be a whole number, 1 or more")
+    given = [cfg.strength] if cfg.strength is not None else list(cfg.strengths)
+    for value in given:
+        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+            raise UserError(f"strength={value}: must be a number, 0 or more")
+    check_data(plain(cfg.data))
+
+
+def _changed(cfg: DictConfig, spec: ModelSpec) -> dict[str, Tensor]:
+    if cfg.run_dir is not None:
+        tensors, manifest = read_delta(Path(str(cfg.run_dir)) / "checkpoint")
+        check_base(spec, manifest["identity"], f"run_dir={cfg.run_dir}")
+        return tensors
+    check_folder(str(cfg.unlearned))
+    tensors = changed_tensors(Path(spec.path), Path(str(cfg.unlearned)))
+    if not tensors:
+        raise UserError(f"unlearned={cfg.unlearned}: its weights are those of model.path={spec.path}")
+    return tensors
