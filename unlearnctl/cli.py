@@ -14,6 +14,7 @@ from unlearnctl.paths import conf_dir
 VERBS = {
     "train": "unlearn: train, measure before and after, save what changed",
     "eval": "measure a model, or the result of a run",
+    "probe": "fit a linear probe per layer: where can forget text be told from retain text?",
     "repair": "give back what an unlearning update damaged, without training",
     "export": "merge a run's checkpoint into a whole Hugging Face folder",
     "report": "remake the tables, plots and HTML of runs or of a sweep",
@@ -22,7 +23,7 @@ VERBS = {
     "tinyworld": "remake the embedded model: tinyworld build to=DIR",
     "completion": "print the shell completion script: completion bash|zsh|fish",
 }
-HYDRA_VERBS = ("train", "eval", "repair", "export")
+HYDRA_VERBS = ("train", "eval", "probe", "repair", "export")
 
 HELP = """\
 usage: unlearnctl VERB [key=value ...]
@@ -67,6 +68,20 @@ examples:
   unlearnctl eval
   unlearnctl eval run_dir=outputs/train/NAME/RUN
   unlearnctl eval model=local model.path=DIR eval=[wmdp,mmlu]
+""",
+    "probe": """\
+usage: unlearnctl probe [model=NAME] [data=NAME] [layers=[..]] [pool=mean|before] [key=value ...]
+
+{summary}
+
+Held-out accuracy per layer beside that of the same probe on shuffled labels; directions for
+objective=probe_directions in one safetensors file.
+
+examples:
+  unlearnctl probe
+  unlearnctl probe pool=before
+  unlearnctl probe data=local data.forget.path=paradetox.tsv data.forget.field=toxic \\
+      data.retain.path=paradetox.tsv data.retain.field=neutral1 model=local model.path=DIR
 """,
     "repair": """\
 usage: unlearnctl repair run_dir=DIR [repair=sage|task_arithmetic] [strength=S] [key=value ...]

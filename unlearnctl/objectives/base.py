@@ -136,6 +136,13 @@ class Objective(nn.Module):
     def calibrate(self, forget: View) -> None:
         """Add one micro-batch's share to the buffers that `calibration` names."""
 
+    def probes(self) -> tuple[int, ...]:
+        """Layers whose linear probes (forget text against retain text) are wanted before the first step."""
+        return ()
+
+    def take_probes(self, probes: Mapping[str, Tensor]) -> None:
+        """Take what was found at those layers, see `unlearnctl.probes.fit.Probes`."""
+
     def forward(self, forget: View, retain: View | None) -> Loss:
         """The loss of one micro-batch, as its share of the global batch's."""
         raise NotImplementedError

@@ -22,6 +22,8 @@ from unlearnctl.models.load import compile_blocks, enable_checkpointing, identit
 from unlearnctl.models.sharding import shard, whole
 from unlearnctl.models.shared import SharedModels
 from unlearnctl.models.tapped import TappedModel
+from unlearnctl.probes.fit import load_probes
+from unlearnctl.probes.fitting import fit_on
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.stages.memory import Held
@@ -86,6 +88,7 @@ class Run:
         self.tapped = self.tapped_model(models.for_training([] if ready.lora else ready.trainable))
         generator = torch.Generator().manual_seed(self.cfg.seed)
         ready.objective.setup(ready.skeleton.hidden_size, len(self.data.topics), generator)
+        self.give_probes()
         optimizer = instantiate(
             ready.settings.optimizer, params=self.tapped.trained().values(), _convert_="all"
         )
@@ -103,6 +106,23 @@ class Run:
             self.tapped, ready.objective, self.data, ready.settings, optimizer, self.accelerator,
             on_step, self.watcher.after_step,
         )  # fmt: skip
+
+    def give_probes(self) -> None:
+        """Probes for an objective that wants them: from its artefact, or fitted on the run's own texts."""
+        objective = self.ready.objective
+        layers = objective.probes()
+        if not layers:
+            return
+        folder = self.cfg.objective.get("probe")
+        if folder:
+            probes = load_probes(Path(str(folder)))
+        else:
+            probes = fit_on(self.tapped.decoder, self.data, layers, self.cfg.seed)
+            found = ", ".join(
+                f"{layer}: {a:.2f}" for layer, a in zip(layers, probes.accuracy.tolist(), strict=True)
+            )
+            print(f"probes: held-out accuracy by layer {found} ({probes.held_out} texts)")
+        objective.take_probes(probes.of(layers))
 
     def tapped_model(self, model: PreTrainedModel) -> TappedModel:
         """The training model with what the objective reads tapped."""

@@ -1,0 +1,1 @@
+"""Linear probes of the residual stream, and the directions they find."""

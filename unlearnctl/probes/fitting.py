@@ -1,0 +1,47 @@
+"""From a model and a run's texts to probes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from unlearnctl.data.batch import Batch
+from unlearnctl.data.streams import SIDES, ForgetRetain
+from unlearnctl.errors import UserError
+from unlearnctl.probes.fit import Probes, fit_probes
+from unlearnctl.probes.states import pooled_states
+
+if TYPE_CHECKING:
+    from unlearnctl.models.decoder import Decoder
+
+
+def fit_on(
+    decoder: Decoder,
+    data: ForgetRetain,
+    layers: Sequence[int],
+    seed: int,
+    texts: int = 1024,
+    batch_size: int = 16,
+    pool: str = "mean",
+) -> Probes:
+    """Probes of a model's states on the first `texts` forget and retain texts.
+
+    Raises:
+        UserError: fewer than eight texts on a side, so that nothing could be held out.
+    """
+    states = {}
+    for side in SIDES:
+        states[side] = pooled_states(decoder, _batches(decoder, data, side, texts, batch_size), layers, pool)
+        if len(states[side]) < 8:
+            raise UserError(
+                f"data.{side}: {len(states[side])} texts are too few to fit a probe; 8 is the least"
+            )
+    return fit_probes(states["forget"], states["retain"], layers, seed)
+
+
+def _batches(decoder: Decoder, data: ForgetRetain, side: str, texts: int, size: int) -> Iterator[Batch]:
+    topics = len(data.topics)
+    most = max(len(rows) for rows in data.rows[side].values())
+    for step in range(topics * -(-min(texts, most * topics) // (size * topics))):
+        for micro in data.micro_batches(step, size, size):
+            yield micro[side].to(decoder.model.device)

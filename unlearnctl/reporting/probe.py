@@ -1,0 +1,62 @@
+"""Probe accuracy by layer: a table, a CSV file and a plot."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from unlearnctl.reporting import series
+from unlearnctl.reporting.plots import canvas, title
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def write_probes(folder: Path, manifest: Mapping[str, Any], rows: Rows) -> Rows:
+    """`probes.csv` and `probes.png`; returns the rows with the standard error of each accuracy."""
+    n = manifest["held_out"]
+    full = [{**row, "stderr": (row["accuracy"] * (1 - row["accuracy"]) / n) ** 0.5, "n": n} for row in rows]
+    with (folder / "probes.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(full[0]))
+        writer.writeheader()
+        writer.writerows(full)
+    layers = [row["layer"] for row in full]
+    with canvas(folder / "probes.png") as (axes,):
+        errors = [1.96 * row["stderr"] for row in full]
+        accuracy, control = ([row[key] for row in full] for key in ("accuracy", "control"))
+        axes.errorbar(layers, accuracy, errors, color=series.FORGET, marker="o", capsize=3, label="probe")
+        axes.plot(
+            layers, control, color=series.GREY, marker="o", linestyle="--", label="control: shuffled labels"
+        )
+        axes.set_xlabel("layer")
+        axes.set_ylabel("held-out accuracy")
+        axes.set_ylim(min(0.4, *control) - 0.02, 1.02)
+        axes.legend(loc="lower right")
+        title(
+            axes,
+            "Probe accuracy by layer",
+            f"{n} held-out texts, pooled: {manifest['pool']}; bars: 95 % interval",
+        )
+    return full
+
+
+def print_probes(rows: Rows, held_out: int, console: Console | None = None) -> None:
+    """One line a layer."""
+    console = console or Console()
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("layer", "accuracy", "control", "threshold", "neutral mean", "neutral scale"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(
+            str(row["layer"]), f"{row['accuracy']:.3f} ± {1.96 * row['stderr']:.3f}", f"{row['control']:.3f}",
+            *(f"{row[key]:.3g}" for key in ("threshold", "neutral_mean", "neutral_scale")),
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"{held_out} held-out texts; ± 95 % interval; control: the same probe on shuffled labels", style="dim"
+    )

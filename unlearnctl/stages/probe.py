@@ -1,0 +1,80 @@
+"""`unlearnctl probe`: states of forget and retain text → one probe a layer → directions, accuracies, a plot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from unlearnctl.data.streams import load_data
+from unlearnctl.errors import UserError
+from unlearnctl.evaluation.provenance import now, provenance
+from unlearnctl.models.decoder import Decoder
+from unlearnctl.models.load import identity, load_trunk
+from unlearnctl.models.spec import ModelSpec, skeleton
+from unlearnctl.probes.fit import Probes, save_probes
+from unlearnctl.probes.fitting import fit_on
+from unlearnctl.probes.states import POOLS
+from unlearnctl.reporting.probe import print_probes, write_probes
+from unlearnctl.stages.eval import pick_device
+from unlearnctl.stages.prepare import check_data, check_model, check_seed, plain
+from unlearnctl.stages.run import command_line
+from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
+
+
+def probe(cfg: DictConfig) -> Path:
+    """Fit and save probes; forget text is the positive class, retain text the negative.
+
+    Raises:
+        UserError: a layer that the model does not have, too few texts, wrong data.
+    """
+    _check(cfg)
+    spec = ModelSpec.from_config(plain(cfg.model))
+    check_model(spec)
+    blocks = skeleton(spec.config, spec.blocks, spec.trust_remote_code)
+    layers = list(range(blocks.num_blocks)) if cfg.layers is None else [int(layer) for layer in cfg.layers]
+    wrong = [layer for layer in layers if not 0 <= layer < blocks.num_blocks]
+    if wrong or not layers:
+        raise UserError(
+            f"layers={layers}: {spec.name} has {blocks.num_blocks} blocks, 0 to {blocks.num_blocks - 1}"
+        )
+    data = load_data(plain(cfg.data), spec.tokenizer(), cfg.seed)
+    directory = run_directory(cfg, "probe")
+    check_free(directory, REPORT_BYTES)
+    started = now()
+    model = load_trunk(spec, max(layers) + 1, pick_device(cfg.device))
+    decoder = Decoder(model, blocks.blocks)
+    probes = fit_on(decoder, data, layers, cfg.seed, cfg.texts, cfg.batch_size, cfg.pool)
+    create(directory, cfg)
+    note = {
+        "pool": cfg.pool,
+        "base": identity(spec),
+        "data": data.fingerprint(),
+        "provenance": {**provenance(command_line(), cfg.seed), "started": started, "finished": now()},
+    }
+    save_probes(directory, probes, note)
+    rows = write_probes(directory, json.loads((directory / "probes.json").read_text()), _rows(probes))
+    print_probes(rows, probes.held_out)
+    print(f"use it: unlearnctl train objective=probe_directions objective.probe={directory}")
+    print(f"run: {directory}")
+    return directory
+
+
+def _rows(probes: Probes) -> list[dict[str, float]]:
+    names = ("accuracy", "control", "threshold", "neutral_mean", "neutral_scale")
+    columns = [getattr(probes, name).tolist() for name in names]
+    return [
+        {"layer": layer, **dict(zip(names, values, strict=True))}
+        for layer, *values in zip(probes.layers, *columns, strict=True)
+    ]
+
+
+def _check(cfg: DictConfig) -> None:
+    check_seed(cfg.seed)
+    for key in ("texts", "batch_size"):
+        if not isinstance(cfg[key], int) or cfg[key] < 1:
+            raise UserError(f"{key}={cfg[key]}: must be a whole number, 1 or more")
+    if cfg.pool not in POOLS:
+        raise UserError(f"pool={cfg.pool}: must be {' or '.join(POOLS)}")
+    check_data(plain(cfg.data))
