@@ -20,6 +20,7 @@ from unlearnctl.errors import UserError
 from unlearnctl.models.files import replacing, sha256
 
 FORMAT = "unlearnctl/probes/1"
+SHUFFLES = 5  # of the control
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Probes:
     neutral_mean: Float[Tensor, " L"]  # of h·direction over the negative texts ...
     neutral_scale: Float[Tensor, " L"]  # ... and its standard deviation
     accuracy: Float[Tensor, " L"]  # on held-out texts
-    control: Float[Tensor, " L"]  # the same with shuffled labels: what a probe of this size finds in noise
+    control: Float[Tensor, " L"]  # mean over shuffled labels: what a probe of this size finds in noise
     held_out: int
 
     def tensors(self) -> dict[str, Tensor]:
@@ -72,7 +73,8 @@ def fit_probes(
     states = torch.cat([positive, negative]).double().numpy()
     labels = np.repeat([1, 0], [len(positive), len(negative)])
     train, test = _split(labels, share, seed)
-    shuffled = np.random.default_rng(seed + 1).permutation(labels)
+    rng = np.random.default_rng(seed + 1)
+    shuffled = [rng.permutation(labels) for _ in range(SHUFFLES)]
     rows = [_fit_layer(states[:, i], labels, shuffled, train, test, strength) for i in range(len(layers))]
     stacked = {
         key: torch.tensor(np.stack([row[key] for row in rows]), dtype=torch.float32) for key in rows[0]
@@ -92,7 +94,7 @@ def _split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.
 def _fit_layer(
     states: np.ndarray,
     labels: np.ndarray,
-    shuffled: np.ndarray,
+    shuffled: Sequence[np.ndarray],
     train: np.ndarray,
     test: np.ndarray,
     strength: float,
@@ -101,10 +103,14 @@ def _fit_layer(
 
     mean, scale = states[train].mean(0), states[train].std(0) + 1e-6
     scaled = (states - mean) / scale
-    probe, control = (
-        LogisticRegression(C=strength, max_iter=2000, class_weight="balanced").fit(scaled[train], y[train])
-        for y in (labels, shuffled)
-    )
+
+    def fit(y: np.ndarray) -> tuple[LogisticRegression, float]:
+        probe = LogisticRegression(C=strength, max_iter=2000, class_weight="balanced").fit(
+            scaled[train], y[train]
+        )
+        return probe, probe.score(scaled[test], y[test])
+
+    probe, accuracy = fit(labels)
     weight = probe.coef_[0] / scale  # back to activation coordinates
     norm = np.linalg.norm(weight)
     along = states[labels == 0] @ weight / norm
@@ -113,8 +119,8 @@ def _fit_layer(
         "threshold": (mean @ weight - probe.intercept_[0]) / norm,
         "neutral_mean": along.mean(),
         "neutral_scale": along.std() + 1e-6,
-        "accuracy": probe.score(scaled[test], labels[test]),
-        "control": control.score(scaled[test], shuffled[test]),
+        "accuracy": accuracy,
+        "control": np.mean([fit(y)[1] for y in shuffled]),
     }
 
 

@@ -36,7 +36,7 @@ def write_probes(folder: Path, manifest: Mapping[str, Any], rows: Rows) -> Rows:
         axes.set_xlabel("layer")
         axes.set_ylabel("held-out accuracy")
         axes.set_ylim(min(0.4, *control) - 0.02, 1.02)
-        axes.legend(loc="lower right")
+        axes.legend(loc="center right")
         title(
             axes,
             "Probe accuracy by layer",

@@ -125,7 +125,11 @@ class Run:
     def title(self) -> str:
         """`rmu_cosine on tinyworld, tinyworld_hazard`, as far as the config names them."""
         objective, model, data = (self._name(group) for group in ("objective", "model", "data"))
-        return f"{objective or 'evaluation'} on {', '.join(filter(None, (model, data))) or self.path.name}"
+        repair = self.results.get("repair")
+        what = objective or ("update" if repair else "evaluation")
+        if repair:
+            what += f" repaired with {repair['method']}"
+        return f"{what} on {', '.join(filter(None, (model, data))) or self.path.name}"
 
     def _name(self, group: str) -> str:
         entry = (self.results.get("config") or {}).get(group)
