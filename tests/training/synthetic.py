@@ -24,7 +24,8 @@ LENGTHS = (13, 20, 7, 16, 9, 18, 5, 11)
 class Synthetic:
     """Four random global batches of eight ragged sequences, over and over."""
 
-    def __init__(self, topics: int = 1) -> None:
+    def __init__(self, topics: int = 1, side: str = "right") -> None:
+        self.side = side
         self.topics = [f"topic{i}" for i in range(topics)]
 
     def micro_batches(
@@ -39,13 +40,17 @@ class Synthetic:
         ]
 
     def _cut(self, side: str, seed: int, global_batch: int, step: int, a: int, b: int) -> Batch:
-        whole = make_batch(LENGTHS[:global_batch], seed=seed, topic=step % len(self.topics))
+        whole = make_batch(LENGTHS[:global_batch], self.side, seed=seed, topic=step % len(self.topics))
         cut = {k: v[a:b] for k, v in vars(whole).items() if isinstance(v, Tensor)}
         return replace(whole, **cut, corpus=f"{side}/{seed}")
 
 
 def make_trainer(
-    objective: Objective, architecture: str = "llama", topics: int = 1, **settings: object
+    objective: Objective,
+    architecture: str = "llama",
+    topics: int = 1,
+    side: str = "right",
+    **settings: object,
 ) -> Trainer:
     values = {"steps": 10, "global_batch": 8, "optimizer": {"lr": 1e-3}, **settings}
     shape = skeleton(tiny_config(architecture))
@@ -63,7 +68,7 @@ def make_trainer(
     return Trainer(
         tapped,
         objective,
-        Synthetic(topics),
+        Synthetic(topics, side),
         TrainerSettings.from_config(values),
         optimizer,
         accelerator,

@@ -10,6 +10,7 @@ import torch
 
 from tests.training.synthetic import make_trainer
 from unlearnctl.models.decoder import Decoder
+from unlearnctl.models.load import enable_checkpointing
 from unlearnctl.objectives.base import Objective
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import KL, NLL, EmbedDiff
@@ -158,3 +159,31 @@ def test_side_by_side_each_member_equals_its_run_alone(kind: str, tmp_path: Path
         assert_same(trainer, seen, own)
     # two sides shared by the three that agree on the batch, four micro-batches of the one that does not
     assert sizes[0] == 6
+
+
+@pytest.mark.parametrize("kind", ["none", "memory"])
+def test_gradient_checkpointing_goes_with_cut_and_cache(architecture: str, kind: str, tmp_path: Path) -> None:
+    plain = alone(RMU(4, 4.0, 10.0), architecture)
+    trainer = make_trainer(RMU(4, 4.0, 10.0), architecture, prefix_cache=kind)
+    enable_checkpointing(trainer.tapped.model)
+    losses = watch(trainer)
+    fill_caches([trainer], BASE, tmp_path, trunk=False)
+    trainer.fit()
+    assert losses == pytest.approx(plain[0], rel=1e-6)
+    for name, value in weights(trainer).items():
+        assert (value - plain[1][name]).abs().max() <= 1e-6
+
+
+def test_bfloat16_weights_are_cut_and_cached_without_a_change(tmp_path: Path) -> None:
+    def trainer(kind: str) -> Trainer:
+        made = make_trainer(RMU(4, 4.0, 10.0), prefix_cache=kind)
+        made.tapped.to(torch.bfloat16)
+        return made
+
+    plain, cached = trainer("none"), trainer("memory")
+    first, second = watch(plain), watch(cached)
+    fill_caches([cached], BASE, tmp_path, trunk=True)
+    plain.fit()
+    cached.fit()
+    assert first == second
+    assert cached.tapped.cached["forget/0/0@stream"].dtype == torch.bfloat16

@@ -7,24 +7,38 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from tests.models.tiny import ARCHITECTURES
 from tests.training.synthetic import make_trainer
 from unlearnctl.models.sharding import whole
+from unlearnctl.objectives.base import Objective
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import KL, NLL
 from unlearnctl.objectives.rmu import RMU
 from unlearnctl.training.fill import fill_caches
 from unlearnctl.training.loop import Trainer
 
-CASES = {
+CASES: dict[str, tuple[Callable[[], Objective], dict[str, Any]]] = {
     "rmu": (lambda: RMU(4, 4.0, 10.0, relative=True), {"prefix_cache": "none"}),
     "rmu_cached": (lambda: RMU(4, 4.0, 10.0, relative=True), {"prefix_cache": "memory"}),
     "rmu_accumulated": (lambda: RMU(4, 4.0, 10.0), {"micro_batch": 2}),
     "npo_remembered": (lambda: NPO(0.1, 1.0, 1.0, NLL()), {}),
     "npo_kl": (lambda: NPO(0.1, 1.0, 1.0, KL()), {"trainable": [r"layers\."]}),
+}
+FEW = tuple(CASES)
+# each architecture, ragged batches padded on either side
+CASES |= {
+    f"rmu_{architecture}_{side}": (
+        lambda: RMU(4, 4.0, 10.0),
+        {"architecture": architecture, "side": side, "steps": 5},
+    )
+    for architecture in ARCHITECTURES
+    for side in ("right", "left")
 }
 Trajectory = tuple[list[float], dict[str, torch.Tensor]]
 
@@ -53,7 +67,10 @@ def check_optimizer(trainer: Trainer) -> None:
 
 def main() -> None:
     out, world, sharding = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    done = {name: trajectory(name, sharding) for name in CASES}
+    names = [
+        name for name in CASES if world == 2 or name in FEW
+    ]  # four ranks share two cores: not all of them
+    done = {name: trajectory(name, sharding) for name in names}
     rank = torch.distributed.get_rank()
     assert torch.distributed.get_world_size() == world, "the launcher gave another number of processes"
     if rank == 0:
