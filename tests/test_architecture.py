@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from unlearnctl.objectives.base import Objective
 from unlearnctl.paths import conf_dir
-from unlearnctl.stages.prepare import build_objective, build_suites, plain
+from unlearnctl.stages.build import build_objective, build_suites, plain
 
 PACKAGE = Path(__file__).parent.parent / "unlearnctl"
 SHARED = {"__init__", "base", "retain", "loss_level"}

@@ -15,7 +15,8 @@ from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
-from unlearnctl.stages.prepare import build_suites, check_model, check_seed, plain
+from unlearnctl.stages.build import build_suites, plain
+from unlearnctl.stages.checks import check_model, check_seed
 from unlearnctl.stages.run import command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
 

@@ -13,8 +13,9 @@ from unlearnctl.models.delta import export as merge
 from unlearnctl.models.delta import read_manifest
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.card import model_card
+from unlearnctl.stages.build import plain
+from unlearnctl.stages.checks import check_weights
 from unlearnctl.stages.eval import check_base
-from unlearnctl.stages.prepare import check_weights, plain
 from unlearnctl.stages.run_dir import check_space
 
 

@@ -17,8 +17,9 @@ from unlearnctl.probes.fit import Probes, save_probes
 from unlearnctl.probes.fitting import fit_on
 from unlearnctl.probes.states import POOLS
 from unlearnctl.reporting.probe import print_probes, write_probes
+from unlearnctl.stages.build import plain
+from unlearnctl.stages.checks import check_data, check_model, check_seed
 from unlearnctl.stages.eval import pick_device
-from unlearnctl.stages.prepare import check_data, check_model, check_seed, plain
 from unlearnctl.stages.run import command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
 

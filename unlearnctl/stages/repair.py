@@ -23,8 +23,9 @@ from unlearnctl.repair.spectrum import Spectrum, linear_updates, second_moments
 from unlearnctl.reporting.repair import print_curve, write_curve
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
+from unlearnctl.stages.build import build, build_suites, plain
+from unlearnctl.stages.checks import check_data, check_model, check_seed
 from unlearnctl.stages.eval import check_base, pick_device, with_model_of
-from unlearnctl.stages.prepare import build, build_suites, check_data, check_model, check_seed, plain
 from unlearnctl.stages.run import Scores, command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
 from unlearnctl.training.monitor import trade_off

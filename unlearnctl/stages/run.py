@@ -26,9 +26,10 @@ from unlearnctl.probes.fit import load_probes
 from unlearnctl.probes.fitting import fit_on
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
+from unlearnctl.stages.build import build_suites, plain
 from unlearnctl.stages.memory import Held
 from unlearnctl.stages.plan import Plan
-from unlearnctl.stages.prepare import Prepared, build_suites, plain
+from unlearnctl.stages.prepare import Prepared
 from unlearnctl.tracking import Trackers, make_trackers
 from unlearnctl.training.loop import Fit, Trainer
 from unlearnctl.training.monitor import Watcher

@@ -9,7 +9,7 @@ from typing import TypeVar
 from omegaconf import DictConfig
 
 from unlearnctl.errors import UserError
-from unlearnctl.stages.prepare import plain
+from unlearnctl.stages.build import plain
 from unlearnctl.stages.run import Run
 from unlearnctl.stages.train import make_run, train_together
 

@@ -13,9 +13,10 @@ from unlearnctl.data.streams import check_batch, load_data, read_data
 from unlearnctl.errors import UserError
 from unlearnctl.models.shared import SharedModels
 from unlearnctl.paths import cache_dir
+from unlearnctl.stages.build import plain
 from unlearnctl.stages.plan import make_plan, show_plan
 from unlearnctl.stages.prefix import check_prefix_cache, prefix_base
-from unlearnctl.stages.prepare import Prepared, plain, prepare
+from unlearnctl.stages.prepare import Prepared, prepare
 from unlearnctl.stages.run import Run
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
 from unlearnctl.training.fill import fill_caches

@@ -1,0 +1,110 @@
+"""Values that can be checked one by one, before anything loads: seed, trainer, data, model folder."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+
+from unlearnctl.data.spec import CorpusSpec, DataSpec
+from unlearnctl.data.streams import check_batch
+from unlearnctl.errors import UserError, unknown
+from unlearnctl.models.spec import ModelSpec, brief, weight_index
+from unlearnctl.stages.build import check_kinds, first_line
+from unlearnctl.training.settings import Monitor, TrainerSettings
+
+
+def check_seed(seed: object) -> None:
+    """Refuse a seed that some generator would not take."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed}: must be a whole number, 0 to {2**32 - 1}")
+
+
+def trainer_settings(cfg: Mapping[str, Any]) -> TrainerSettings:
+    """`cfg.trainer`, with the optimiser's own arguments tried out on a number.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong kind or out of range.
+    """
+    for key in ("optimizer", "monitor"):
+        if not isinstance(cfg.get(key), Mapping):
+            raise UserError(
+                f"trainer.{key}={cfg.get(key)}: must be a mapping, as in conf/trainer/default.yaml"
+            )
+    check_kinds("trainer", cfg, TrainerSettings)
+    check_kinds("trainer.monitor", cfg["monitor"], Monitor)
+    settings = TrainerSettings.from_config(cfg)
+    clip, damage = settings.clip_norm, settings.monitor.max_retain_damage
+    if clip is not None and not clip > 0:
+        raise UserError(f"trainer.clip_norm={clip}: must be positive, or null")
+    if damage is not None and not 0 <= damage <= 1:
+        raise UserError(f"trainer.monitor.max_retain_damage={damage}: must be 0 to 1, or null")
+    if settings.warmup_steps < 0:
+        raise UserError(f"trainer.warmup_steps={settings.warmup_steps}: must be a whole number, 0 or more")
+    if not math.isfinite(settings.optimizer["lr"]):
+        raise UserError(f"trainer.optimizer.lr={settings.optimizer['lr']}: must be a positive number")
+    if settings.trainable == []:
+        raise UserError("trainer.trainable=[]: must name something; null is the objective's own choice")
+    check_batch(settings.global_batch, settings.micro_batch or 1, int(os.environ.get("WORLD_SIZE", "1")))
+    _try_optimizer(settings.optimizer)
+    return settings
+
+
+def _try_optimizer(node: Mapping[str, Any]) -> None:
+    import torch
+
+    try:
+        get_class(str(node.get("_target_")))
+    except (ImportError, ValueError) as error:
+        raise UserError(f"trainer.optimizer._target_={node.get('_target_')}: no such class") from error
+    try:
+        instantiate(node, params=[torch.nn.Parameter(torch.zeros(1))], _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        raise UserError(f"trainer.optimizer: {first_line(cause)}") from error
+
+
+def check_data(cfg: Mapping[str, Any]) -> None:
+    """Everything about `cfg.data` that needs no file."""
+    check_kinds("data", cfg, DataSpec)
+    for side in ("forget", "retain"):
+        if not isinstance(cfg[side], Mapping):
+            raise UserError(f"data.{side}={cfg[side]}: needs a path, or topics that each have one")
+        topics = {"": cfg[side]} if "path" in cfg[side] else {f".{t}": c for t, c in cfg[side].items()}
+        for topic, corpus in topics.items():
+            if isinstance(corpus, Mapping):
+                check_kinds(f"data.{side}{topic}", corpus, CorpusSpec)
+    DataSpec.from_config(cfg)
+
+
+def check_model(spec: ModelSpec) -> None:
+    """What is known of the weights without reading them: how to attend, whether the shards are whole."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    known = ["eager", *(name for name in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in name)]
+    asked = spec.attn_implementation
+    if asked is not None and asked not in known and "/" not in asked:  # a/b: a kernel from the hub
+        raise unknown("model.attn_implementation", asked, known)
+    if spec.is_local:
+        spec.config  # noqa: B018  says what is wrong with the folder, if it is not the shards
+        check_weights(Path(spec.path), f"model.path={spec.path}")
+
+
+def check_weights(folder: Path, key: str) -> None:
+    """Refuse a safetensors shard that is missing, cut short or something else; headers alone are read."""
+    from safetensors import SafetensorError, safe_open
+
+    shard = "model.safetensors"
+    try:
+        for shard in sorted(set(weight_index(folder).values())):
+            with safe_open(folder / shard, framework="numpy"):
+                pass
+    except FileNotFoundError as error:
+        raise UserError(f"{key}: its index names {shard}, which is missing") from error
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{key}: weights damaged, or not fetched whole ({brief(error)})") from error
