@@ -8,7 +8,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class Preset:
     tokens: int
     dtype: torch.dtype
     repeats: int
+    results: Path = RESULTS
 
     @property
     def device(self) -> str:
@@ -89,10 +90,15 @@ PRESETS = {
 
 
 def preset(description: str) -> Preset:
-    """The preset named on the command line."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--preset", choices=PRESETS, default="cpu")
-    return PRESETS[parser.parse_args().preset]
+    """The preset named on the command line; `--results` says where the table is appended."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--preset", choices=PRESETS, default="cpu", help="shape and batch (default: cpu)")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="file to append to (default: RESULTS.md)"
+    )
+    args = parser.parse_args()
+    chosen = PRESETS[args.preset]
+    return replace(chosen, results=args.results)
 
 
 def apart(work: Callable[..., object], *args: object) -> tuple[object, float, int]:
@@ -175,9 +181,9 @@ def report(title: str, chosen: Preset, header: Sequence[str], rows: Sequence[Seq
         "",
     ]
     print("\n".join(lines))
-    if not RESULTS.is_file():
-        RESULTS.write_text(
+    if not chosen.results.is_file():
+        chosen.results.write_text(
             "# Measurements\n\nAppended by the benchmarks; the newest last.\n\n", encoding="utf-8"
         )
-    with RESULTS.open("a", encoding="utf-8") as file:
+    with chosen.results.open("a", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
