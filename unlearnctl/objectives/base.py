@@ -136,6 +136,10 @@ class Objective(nn.Module):
     def calibrate(self, forget: View) -> None:
         """Add one micro-batch's share to the buffers that `calibration` names."""
 
+    def parts(self) -> dict[str, Objective]:
+        """Forget topic → objective, of one that is made of several; otherwise empty."""
+        return {}
+
     def probes(self) -> tuple[int, ...]:
         """Layers whose linear probes (forget text against retain text) are wanted before the first step."""
         return ()

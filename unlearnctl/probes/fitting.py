@@ -23,15 +23,18 @@ def fit_on(
     texts: int = 1024,
     batch_size: int = 16,
     pool: str = "mean",
+    topic: str | None = None,
 ) -> Probes:
-    """Probes of a model's states on the first `texts` forget and retain texts.
+    """Probes of a model's states on the first `texts` forget and retain texts, of one topic or of all.
 
     Raises:
         UserError: fewer than eight texts on a side, so that nothing could be held out.
     """
     states = {}
     for side in SIDES:
-        states[side] = pooled_states(decoder, _batches(decoder, data, side, texts, batch_size), layers, pool)
+        states[side] = pooled_states(
+            decoder, _batches(decoder, data, side, texts, batch_size, topic), layers, pool
+        )
         if len(states[side]) < 8:
             raise UserError(
                 f"data.{side}: {len(states[side])} texts are too few to fit a probe; 8 is the least"
@@ -39,9 +42,14 @@ def fit_on(
     return fit_probes(states["forget"], states["retain"], layers, seed)
 
 
-def _batches(decoder: Decoder, data: ForgetRetain, side: str, texts: int, size: int) -> Iterator[Batch]:
-    topics = len(data.topics)
-    most = max(len(rows) for rows in data.rows[side].values())
-    for step in range(topics * -(-min(texts, most * topics) // (size * topics))):
-        for micro in data.micro_batches(step, size, size):
-            yield micro[side].to(decoder.model.device)
+def _batches(
+    decoder: Decoder, data: ForgetRetain, side: str, texts: int, size: int, topic: str | None
+) -> Iterator[Batch]:
+    topics = [topic] if topic else data.topics
+    most = max(len(data.rows[side][name]) for name in topics)
+    turns = -(-min(texts, most * len(topics)) // (size * len(topics)))
+    for turn in range(turns):
+        for place, name in enumerate(data.topics):
+            if name in topics:
+                for micro in data.micro_batches(turn * len(data.topics) + place, size, size):
+                    yield micro[side].to(decoder.model.device)

@@ -23,8 +23,21 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def build_objective(cfg: DictConfig) -> Objective:
-    """Instantiate `cfg.objective`; its `name` is for paths and tables only."""
-    return build("objective", {k: v for k, v in plain(cfg).items() if k != "name"})
+    """Instantiate `cfg.objective`; its `name` is for paths and tables only.
+
+    Raises:
+        UserError: see `build`.
+    """
+    return _objective("objective", plain(cfg))
+
+
+def _objective(key: str, node: Mapping[str, Any]) -> Objective:
+    node = {name: value for name, value in node.items() if name != "name"}
+    parts = node.get("by_topic")
+    if not isinstance(parts, Mapping):
+        return build(key, node)
+    built = {topic: _objective(f"{key}.by_topic.{topic}", part) for topic, part in parts.items() if part}
+    return get_class(node["_target_"])(by_topic=built, weights=node.get("weights"))
 
 
 def build_suites(cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:

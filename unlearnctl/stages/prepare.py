@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, open_dict
 
+from unlearnctl.data.spec import DataSpec
 from unlearnctl.errors import UserError
 from unlearnctl.models.adapters import Lora, adaptable, lora_from_config
 from unlearnctl.models.spec import ModelSpec, Skeleton, skeleton
@@ -52,6 +53,7 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     settings = trainer_settings(plain(cfg.trainer))
     check_data(plain(cfg.data))
     objective = build_objective(cfg.objective)
+    check_topics(objective, plain(cfg.data))
     suites = build_suites(cfg.eval)
     _check_overrides(cfg, settings, suites)
     check_kinds("model", plain(cfg.model), ModelSpec)
@@ -91,6 +93,15 @@ def _check_overrides(cfg: DictConfig, settings: TrainerSettings, suites: Mapping
         )
     if settings.monitor.every and settings.monitor.overrides:
         build_suites(cfg.eval, settings.monitor.overrides)
+
+
+def check_topics(objective: Objective, data: Mapping[str, Any]) -> None:
+    """Refuse an objective of several parts that are not the data's forget topics, in their order."""
+    topics = list(DataSpec.from_config(data).forget)
+    if objective.parts() and list(objective.parts()) != topics:
+        raise UserError(
+            f"objective.by_topic: its topics {list(objective.parts())} are not those of data={data['name']}, {topics}"
+        )
 
 
 def check_layers(objective: Objective, shape: Skeleton, model: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from unlearnctl.models.load import compile_blocks, enable_checkpointing, identit
 from unlearnctl.models.sharding import shard, whole
 from unlearnctl.models.shared import SharedModels
 from unlearnctl.models.tapped import TappedModel
-from unlearnctl.probes.fit import load_probes
+from unlearnctl.probes.fit import Probes, load_probes
 from unlearnctl.probes.fitting import fit_on
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
@@ -109,21 +109,24 @@ class Run:
         )  # fmt: skip
 
     def give_probes(self) -> None:
-        """Probes for an objective that wants them: from its artefact, or fitted on the run's own texts."""
-        objective = self.ready.objective
-        layers = objective.probes()
-        if not layers:
-            return
-        folder = self.cfg.objective.get("probe")
+        """Probes for each objective that wants them: from its artefact, or fitted on the run's own texts."""
+        whole = self.ready.objective
+        for topic, objective in whole.parts().items() or [(None, whole)]:
+            if layers := objective.probes():
+                objective.take_probes(
+                    self.probes_for(layers, topic, getattr(objective, "probe", None)).of(layers)
+                )
+
+    def probes_for(self, layers: Sequence[int], topic: str | None, folder: str | None) -> Probes:
+        """Read, or fitted on a topic's forget and retain texts."""
         if folder:
-            probes = load_probes(Path(str(folder)))
-        else:
-            probes = fit_on(self.tapped.decoder, self.data, layers, self.cfg.seed)
-            found = ", ".join(
-                f"{layer}: {a:.2f}" for layer, a in zip(layers, probes.accuracy.tolist(), strict=True)
-            )
-            print(f"probes: held-out accuracy by layer {found} ({probes.held_out} texts)")
-        objective.take_probes(probes.of(layers))
+            return load_probes(Path(folder))
+        probes = fit_on(self.tapped.decoder, self.data, layers, self.cfg.seed, topic=topic)
+        found = ", ".join(
+            f"{layer}: {a:.2f}" for layer, a in zip(layers, probes.accuracy.tolist(), strict=True)
+        )
+        print(f"probes: held-out accuracy by layer {found} ({probes.held_out} texts)")
+        return probes
 
     def tapped_model(self, model: PreTrainedModel) -> TappedModel:
         """The training model with what the objective reads tapped."""

@@ -1,0 +1,92 @@
+"""Several functions in one run: an objective of its own for each forget topic, which take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, require
+
+
+class Composite(Objective):
+    """Dispatches each step to the objective of its topic. Our own; what topics share is the model alone.
+
+    Args:
+        by_topic: objectives by the names of `data.forget`'s topics, in their order.
+        weights: of each topic's loss, 1 where not named. One Adam serves all: a topic whose gradients are
+            hundreds of times larger fills its second moments, and the other one's steps vanish.
+    """
+
+    def __init__(self, by_topic: Mapping[str, Objective], weights: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        require(len(by_topic) > 0, "by_topic", dict(by_topic), "an objective for each forget topic")
+        for topic, weight in (weights or {}).items():
+            require(topic in by_topic, "weights", topic, "one of " + ", ".join(by_topic))
+            require(weight > 0, f"weights.{topic}", weight, "positive")
+        self.by_topic, self.weights = nn.ModuleDict(by_topic), dict(weights or {})
+
+    def parts(self) -> dict[str, Objective]:
+        """Topic → objective."""
+        return dict(self.by_topic.items())  # type: ignore[arg-type]
+
+    def needs(self) -> dict[str, Needs]:
+        """Whatever any of them reads."""
+        asked = [part.needs() for part in self.parts().values()]
+        sides = {side for needs in asked for side in needs}
+        return {
+            side: _union([needs[side] for needs in asked if side in needs])
+            for side in ("forget", "retain")
+            if side in sides
+        }
+
+    def trainable(self, arch: Architecture) -> list[str]:
+        """Whatever any of them trains."""
+        return list(dict.fromkeys(p for part in self.parts().values() for p in part.trainable(arch)))
+
+    def setup(self, hidden_size: int, topics: int, generator: torch.Generator) -> None:
+        """Each draws its own."""
+        for part in self.parts().values():
+            part.setup(hidden_size, topics, generator)
+
+    def calibration(self) -> tuple[str, ...]:
+        """The buffers of all."""
+        return tuple(
+            f"by_topic.{t}.{name}" for t, part in self.parts().items() for name in part.calibration()
+        )
+
+    def calibrate(self, forget: View) -> None:
+        """By the objective of the batch's topic."""
+        part = self._part(forget)[1]
+        if part.calibration():
+            part.calibrate(forget)
+
+    def forward(self, forget: View, retain: View | None) -> Loss:
+        """The loss of the batch's topic, its terms under the topic's name."""
+        topic, part = self._part(forget)
+        loss: Loss = part(forget, retain)
+        return Loss(
+            self.weights.get(topic, 1.0) * loss.total,
+            {f"{topic}/{name}": value for name, value in loss.terms.items()},
+        )
+
+    def after_step(self, terms: Mapping[str, float]) -> None:
+        """Each sees the terms of its own steps."""
+        for topic, part in self.parts().items():
+            own = {n.removeprefix(f"{topic}/"): v for n, v in terms.items() if n.startswith(f"{topic}/")}
+            if own:
+                part.after_step(own)
+
+    def _part(self, forget: View) -> tuple[str, Objective]:
+        return list(self.parts().items())[forget.batch.topic]
+
+
+def _union(needs: list[Needs]) -> Needs:
+    return Needs(
+        layers=tuple(sorted({layer for need in needs for layer in need.layers})),
+        logits=any(need.logits for need in needs),
+        logprobs=any(need.logprobs for need in needs),
+        reference=any(need.reference for need in needs),
+        padding=any(need.padding for need in needs),
+    )
