@@ -68,6 +68,8 @@ def own(folder: str) -> set[str]:
                 "errors",
             ),
         ),
+        ("probes", ("probes", "models.decoder", "models.files", "data", "errors")),
+        ("repair", ("repair", "data.batch", "errors")),
         ("reporting", ("reporting", "errors")),
         ("tracking", ("tracking", "errors")),
     ],

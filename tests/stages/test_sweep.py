@@ -80,7 +80,7 @@ def test_a_member_that_fails_at_its_end_costs_only_itself(monkeypatch: pytest.Mo
     done = run(*SWEEP, SIDE)
     assert done.code == 2
     assert "disk full" in done.err
-    assert len(members(done)) == 3
+    assert len(members(done)) == 2
     assert (
         len(list(Path("outputs/train/sweep/s").glob("*/checkpoint/delta.json"))) == 3
     )  # nothing computed is lost

@@ -75,14 +75,16 @@ def merged(model: PreTrainedModel, names: Sequence[str]) -> dict[str, Tensor]:
     return out
 
 
-def lora_from_config(cfg: Mapping[str, object] | None) -> Lora | None:
+def lora_from_config(cfg: object) -> Lora | None:
     """`cfg.trainer.lora`.
 
     Raises:
-        UserError: an unknown key or a value out of range.
+        UserError: not a mapping, an unknown key or a value out of range.
     """
     if cfg is None:
         return None
+    if not isinstance(cfg, Mapping):
+        raise UserError(f"trainer.lora={cfg}: must be null or a mapping, as in {{rank: 16, alpha: 32}}")
     for key in cfg:
         if key not in Lora.__dataclass_fields__:
             raise unknown("trainer.lora", key, Lora.__dataclass_fields__)
