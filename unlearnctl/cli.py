@@ -56,6 +56,8 @@ examples:
   unlearnctl train objective=npo objective/retain=kl
   unlearnctl train data=local data.forget.path=bad.jsonl data.retain.path=good.txt model=local model.path=DIR
   unlearnctl train -m objective=rmu,rmu_cosine seed=0,1,2        a sweep: every combination, one summary
+  unlearnctl train -m objective.alpha=1,10,40 hydra/launcher=side_by_side   the same at once, on shared frozen blocks
+  unlearnctl train data=tinyworld_hazard_toxic objective=composite       two functions in one run
   unlearnctl train model=llama3_8b data=wmdp_bio launch.dry_run=true     the plan, without weights
   unlearnctl train --cfg job --resolve                            the config, nothing else
 """,

@@ -10,10 +10,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.command import QUICK, succeed
+from tests.command import QUICK, run, succeed
 from tests.models.tiny import tiny_model
 from tests.models.words import word_tokenizer
 from unlearnctl.evaluation.record import validate_results
+from unlearnctl.stages import train as stage_train
+from unlearnctl.tracking import Trackers
 
 
 @pytest.fixture(autouse=True)
@@ -153,3 +155,28 @@ def test_what_lies_above_the_layer_read_is_left_out() -> None:
     run = succeed("train", *QUICK, "objective.layer=2", "run=l").run_dir
     names = json.loads((Path(run) / "checkpoint/delta.json").read_text())["tensors"]
     assert {int(name.split(".")[2]) for name in names} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(RuntimeError("out of memory"), "failed"), (KeyboardInterrupt(), "interrupted")]
+)
+def test_trackers_hear_how_a_run_ended(
+    error: BaseException, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    finish = Trackers.finish
+
+    def listening(self: Trackers, how: str) -> None:
+        heard.extend([how] * bool(self.trackers))
+        finish(self, how)
+
+    monkeypatch.setattr(Trackers, "finish", listening)
+    succeed("train", *QUICK, "run=good")
+    assert heard == ["completed"]
+
+    def failing(trainers: object, after_round: object) -> None:
+        raise error
+
+    monkeypatch.setattr(stage_train, "fit_together", failing)
+    assert run("train", *QUICK, "run=bad").code != 0
+    assert heard == ["completed", status]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,14 +60,13 @@ class Run:
     before: Scores = field(default_factory=dict)
     tapped: TappedModel = field(init=False)
     trainer: Trainer = field(init=False)
-    trackers: Trackers = field(init=False)
     watcher: Watcher = field(init=False)
     fit: Fit = field(init=False)
     held: Held = field(init=False)
     best_step: int | None = None
     tensors: dict[str, Tensor] = field(init=False)
     manifest: dict[str, Any] = field(init=False)
-    _open: ExitStack = field(default_factory=ExitStack)
+    trackers: Trackers = field(default_factory=lambda: Trackers([]))
 
     def measure_base(self, models: SharedModels) -> None:
         """Scores of the untouched model, from the cache if it was measured before."""
@@ -93,8 +91,7 @@ class Run:
         optimizer = instantiate(
             ready.settings.optimizer, params=self.tapped.trained().values(), _convert_="all"
         )
-        trackers = make_trackers(plain(self.cfg.tracker), self.directory, plain(self.cfg))
-        self.trackers = self._open.enter_context(trackers)
+        self.trackers = make_trackers(plain(self.cfg.tracker), self.directory, plain(self.cfg))
         self.watcher = self.make_watcher(self.tapped, self.trackers)
         self.watcher.start()
         advance = progress.member(self.directory.name, ready.settings.steps)
@@ -172,7 +169,6 @@ class Run:
 
         self.fit = self.trainer.result
         self.trackers.finish(self.fit.status)
-        self.close()
         self.held = Held.of(self.trainer)
         tensors = self.watcher.best_tensors or self.snapshot(self.tapped)
         stored = stored_dtypes(self.ready.spec, list(tensors))
@@ -181,9 +177,9 @@ class Run:
         self.best_step = self.watcher.best_step
         del self.trainer, self.tapped, self.watcher  # and with them the model
 
-    def close(self) -> None:
-        """Close the trackers, however the run ended."""
-        self._open.close()
+    def close(self, status: str) -> None:
+        """Close the trackers of a run that did not end well; those that are closed already stay as they are."""
+        self.trackers.finish(status)
 
     def finish(self, models: SharedModels) -> None:
         """Measure the result, write results.json and the report, print the table and what to do next."""

@@ -102,9 +102,10 @@ def train_together(runs: Sequence[Run], failed: Callable[[Exception], None] | No
                 if failed is None:
                     raise
                 failed(error)
-    finally:
+    except BaseException as error:
         for run in runs:
-            run.close()
+            run.close("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
 
 
 def _unlearn(runs: Sequence[Run], models: SharedModels) -> None:
