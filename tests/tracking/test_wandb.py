@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ def test_has_key_finds_the_one_that_login_writes(tmp_path: Path, monkeypatch: py
     assert not has_key()
 
 
+def _holds(file: Path, words: bytes, patience: float = 60.0) -> bool:
+    """True once `words` stand in `file`: wandb's own process writes on after `finish` has returned."""
+    end = time.monotonic() + patience
+    while words not in file.read_bytes() and time.monotonic() < end:
+        time.sleep(0.05)
+    return words in file.read_bytes()
+
+
 def test_two_offline_runs_in_one_process_are_two(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for name in ("first", "second"):
         run_dir = tmp_path / name
@@ -51,6 +60,6 @@ def test_two_offline_runs_in_one_process_are_two(tmp_path: Path, capfd: pytest.C
             trackers.log(EVAL, 3)
         (offline,) = (run_dir / "wandb").glob("offline-run-*")
         (record,) = offline.glob("*.wandb")
-        assert b"train/loss" in record.read_bytes()
+        assert _holds(record, b"train/loss")
     said = capfd.readouterr()
     assert said.out == said.err == ""
