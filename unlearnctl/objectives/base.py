@@ -5,7 +5,7 @@ Legend of axes: B sequences, T positions, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -139,6 +139,16 @@ class Objective(nn.Module):
     def parts(self) -> dict[str, Objective]:
         """Forget topic → objective, of one that is made of several; otherwise empty."""
         return {}
+
+    def read_at(self, layers: Sequence[int]) -> None:
+        """Read only these of the declared layers from now on; what a meta-learned choice of layer turns.
+
+        Raises:
+            UserError: this objective's layers are fixed.
+        """
+        raise UserError(
+            "trainer.meta.layers: this objective reads fixed layers; use rmu_cosine, or set it to null"
+        )
 
     def probes(self) -> tuple[int, ...]:
         """Layers whose linear probes (forget text against retain text) are wanted before the first step."""

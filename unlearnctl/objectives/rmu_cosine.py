@@ -45,8 +45,8 @@ class RMUCosine(Objective):
         require(alpha >= 0, "alpha", alpha, "0 or more")
         require(norm_anchor >= 0, "norm_anchor", norm_anchor, "0 or more")
         require(tilt >= 0, "tilt", tilt, "0 or more")
-        self.layers, self.target, self.alpha = layers, target, alpha
-        self.norm_anchor, self.tilt = norm_anchor, tilt
+        self.layers, self.active, self.target = layers, layers, target
+        self.alpha, self.norm_anchor, self.tilt = alpha, norm_anchor, tilt
 
     def needs(self) -> dict[str, Needs]:
         """The residual stream after the layers; a random target needs no reference on the forget side."""
@@ -58,6 +58,16 @@ class RMUCosine(Objective):
     def trainable(self, arch: Architecture) -> list[str]:
         """MLP output matrices of each steered block and the two before it, as in RMU."""
         return mlp_outputs(arch, self.layers)
+
+    def read_at(self, layers: Sequence[int]) -> None:
+        """Steer these of the declared layers only."""
+        require(
+            bool(layers) and set(layers) <= set(self.layers),
+            "layer",
+            list(layers),
+            f"among {list(self.layers)}",
+        )
+        self.active = tuple(layers)
 
     def setup(self, hidden_size: int, topics: int, generator: Generator) -> None:
         """One control vector per topic."""
@@ -77,10 +87,10 @@ class RMUCosine(Objective):
         """The equation above."""
         assert retain is not None
         steer = keep = anchor = torch.zeros((), device=self.control_vector.device)
-        for layer in self.layers:
+        for layer in self.active:
             h, h0 = retain.hidden[layer], retain.reference.hidden[layer]
-            steer = steer + self.forget_term(forget, layer) / len(self.layers)
-            keep = keep + retain.token_mean(1 - cosine(h, h0)) / len(self.layers)
-            anchor = anchor + retain.token_mean((norm_ratio(h, h0) - 1) ** 2) / len(self.layers)
+            steer = steer + self.forget_term(forget, layer) / len(self.active)
+            keep = keep + retain.token_mean(1 - cosine(h, h0)) / len(self.active)
+            anchor = anchor + retain.token_mean((norm_ratio(h, h0) - 1) ** 2) / len(self.active)
         total = steer + self.alpha * keep + self.norm_anchor * anchor
         return Loss(total, {"forget": steer, "retain": keep, "norm": anchor})

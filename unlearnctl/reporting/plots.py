@@ -66,7 +66,7 @@ def colour(term: str, position: int) -> str:
 
 def write_plots(run: Run) -> list[Path]:
     """All plots for which the run has data."""
-    made = (losses_png(run), plane_png(run), scores_png(run))
+    made = (losses_png(run), plane_png(run), scores_png(run), meta_png(run))
     return [path for path in made if path is not None]
 
 
@@ -91,6 +91,28 @@ def losses_png(run: Run) -> Path | None:
         axes.set(xlabel="optimiser step", ylabel="loss (terms before weighting)")
         title(axes, "Loss terms", run.title)
         axes.legend(ncols=min(len(lines), 4))
+    return path
+
+
+def meta_png(run: Run) -> Path | None:
+    """What a meta-learned run set, and what it brought."""
+    panels = [lines for lines in (series.knobs(run), series.outcomes(run)) if lines]
+    if not panels:
+        return None
+    path = run.path / "meta.png"
+    with canvas(path, 7.0, 1.4 + 2.4 * len(panels), (1,) * len(panels)) as axes:
+        for axis, lines in zip(axes, panels, strict=True):
+            for i, line in enumerate(lines):
+                shade = {"forgotten": series.FORGET, "retained": series.RETAIN}.get(line.name, colour("", i))
+                axis.plot(*zip(*line.points, strict=True), label=name(line.name), color=shade, marker=".")
+            axis.set_xlabel(series.action_axis(run))
+            axis.legend(ncols=3)
+            if lines[0].name == "forgotten":
+                axis.set_ylim(-0.03, 1.03)
+            else:
+                axis.set_yscale("log")
+                axis.set_ylabel("multiple of the config's value")
+        title(axes[0], "Learned trade-offs", run.title)
     return path
 
 

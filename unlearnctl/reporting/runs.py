@@ -113,6 +113,7 @@ class Run:
     results: dict[str, Any]
     train: list[dict[str, Any]] = field(default_factory=list)
     evals: list[dict[str, Any]] = field(default_factory=list)
+    actions: list[dict[str, Any]] = field(default_factory=list)  # of a meta-learned run
     yaml: str = ""
     unreadable: int = 0
 
@@ -150,13 +151,16 @@ def load_run(path: Path) -> Run:
     """Read a run directory. `UserError` when results.json is missing or is none of ours."""
     results = _read_results(path / "results.json")
     history, unreadable = _read_history(path / "metrics.jsonl")
-    by_kind: dict[str, dict[float, dict[str, Any]]] = {"train": {}, "eval": {}}
+    by_kind: dict[str, dict[float, dict[str, Any]]] = {"train": {}, "eval": {}, "meta": {}, "episode": {}}
     for row in history:  # a resumed run repeats steps: the later row is the one that counted
         by_kind.setdefault(str(row.get("kind")), {})[row["step"]] = row
-    train, evals = ([rows[step] for step in sorted(rows)] for rows in (by_kind["train"], by_kind["eval"]))
+    train, evals, acts, episodes = (
+        [by_kind[kind][step] for step in sorted(by_kind[kind])]
+        for kind in ("train", "eval", "meta", "episode")
+    )
     config = path / "config.yaml"
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
-    return Run(path, results, train, evals, text, unreadable)
+    return Run(path, results, train, evals, episodes or acts, text, unreadable)
 
 
 def _read_results(path: Path) -> dict[str, Any]:

@@ -69,6 +69,33 @@ def scores(run: Run) -> list[Line]:
     return [line for line in lines if len(line.points) > 1]
 
 
+def knobs(run: Run) -> list[Line]:
+    """What a meta-learned run set, by action, in multiples of where each knob began."""
+    first = _knobs(run.actions[0]) if run.actions else {}
+    rows = [
+        {"step": row["step"], **{n: v / first[n] for n, v in _knobs(row).items() if first.get(n)}}
+        for row in run.actions
+    ]
+    return [line for line in (Line(name, _column(rows, name)) for name in first) if len(line.points) > 1]
+
+
+def outcomes(run: Run) -> list[Line]:
+    """What each action of a meta-learned run brought."""
+    lines = [Line(name, _column(run.actions, name)) for name in ("forgotten", "retained", "hypervolume")]
+    return [line for line in lines if len(line.points) > 1]
+
+
+def action_axis(run: Run) -> str:
+    """What the actions of a meta-learned run are counted in."""
+    return "episode" if run.actions and run.actions[0].get("kind") == "episode" else "optimiser step"
+
+
+def _knobs(row: Mapping[str, Any]) -> dict[str, float]:
+    held = row.get("knobs")
+    found = {n: numbers.finite(v) for n, v in held.items()} if isinstance(held, Mapping) else {}
+    return {str(n): v for n, v in found.items() if v is not None}
+
+
 def plane(run: Run) -> Plane | None:
     """The forget/retain plane, when the run has a metric of each role."""
     pair = main_pair(run.rows)

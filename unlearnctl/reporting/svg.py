@@ -102,8 +102,12 @@ def charts(run: Run) -> list[Chart]:
         _curves("losses", "Loss terms", f"before weighting{means}", "loss", losses, {}),
         _plane_chart(plane) if plane else None,
         _curves("scores", "Scores while training", "in-training evaluation", "score (0 to 1)", scores, roles),
+        _curves("knobs", "Learned trade-offs", "multiples of the config's values", "multiple", series.knobs(run), {},
+                series.action_axis(run)),
+        _curves("outcomes", "What each setting brought", "on validation items", "score (0 to 1)",
+                series.outcomes(run), {}, series.action_axis(run)),
         _curves("grad", "Gradient norm", f"before clipping{means}", "norm", norms, {}),
-    ]
+    ]  # fmt: skip
     return [chart for chart in made if chart]
 
 
@@ -114,7 +118,13 @@ def css_class(name: str, role: str, position: int) -> str:
 
 
 def _curves(
-    key: str, title: str, note: str, unit: str, lines: list[Line], roles: dict[str, str]
+    key: str,
+    title: str,
+    note: str,
+    unit: str,
+    lines: list[Line],
+    roles: dict[str, str],
+    across: str = "optimiser step",
 ) -> Chart | None:
     if not lines:
         return None
@@ -128,11 +138,11 @@ def _curves(
     for i, line in enumerate(lines):
         cls = css_class(line.name, roles.get(line.name, ""), i)
         dash, used[cls] = used.get(cls, 0), used.get(cls, 0) + 1
-        points = [[x_axis.at(x), y_axis.at(y), f"step {x:g}", f"{y:.4g}"] for x, y in line.points]
+        points = [
+            [x_axis.at(x), y_axis.at(y), f"{across.split()[-1]} {x:g}", f"{y:.4g}"] for x, y in line.points
+        ]
         drawn.append(_drawn(line.name, f"{cls} dash{min(dash, 3)}", points))
-    return Chart(
-        key, title, f"{note}, log scale" if log else note, "optimiser step", unit, x_axis, y_axis, drawn
-    )
+    return Chart(key, title, f"{note}, log scale" if log else note, across, unit, x_axis, y_axis, drawn)
 
 
 def _drawn(name: str, cls: str, points: list[list[Any]]) -> dict[str, Any]:

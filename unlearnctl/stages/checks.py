@@ -16,6 +16,7 @@ from unlearnctl.data.streams import check_batch
 from unlearnctl.errors import UserError, unknown
 from unlearnctl.models.spec import ModelSpec, brief, weight_index
 from unlearnctl.stages.build import check_kinds, first_line
+from unlearnctl.training.meta import MetaSettings
 from unlearnctl.training.settings import Monitor, TrainerSettings
 
 
@@ -38,6 +39,8 @@ def trainer_settings(cfg: Mapping[str, Any]) -> TrainerSettings:
             )
     check_kinds("trainer", cfg, TrainerSettings)
     check_kinds("trainer.monitor", cfg["monitor"], Monitor)
+    if isinstance(cfg.get("meta"), Mapping):
+        check_kinds("trainer.meta", cfg["meta"], MetaSettings)
     settings = TrainerSettings.from_config(cfg)
     clip, damage = settings.clip_norm, settings.monitor.max_retain_damage
     if clip is not None and not clip > 0:

@@ -53,6 +53,8 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     settings = trainer_settings(plain(cfg.trainer))
     check_data(plain(cfg.data))
     objective = build_objective(cfg.objective)
+    if settings.meta and settings.meta.layers:
+        objective = _over_choices(cfg, objective, settings.meta.choices())
     check_topics(objective, plain(cfg.data))
     suites = build_suites(cfg.eval)
     _check_overrides(cfg, settings, suites)
@@ -76,6 +78,14 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
         _check_sharded_reference(objective, settings, trainable, shape)
     lowest = lowest_block(trainable, shape)
     return Prepared(spec, shape, objective, settings, suites, trainable, lowest, top, trunk, lora)
+
+
+def _over_choices(cfg: DictConfig, objective: Objective, choices: list[tuple[int, ...]]) -> Objective:
+    """The objective built over every layer that a meta-learned run may choose."""
+    objective.read_at(objective.needs()["forget"].layers)  # says so if its layers are fixed
+    every = sorted({layer for choice in choices for layer in choice})
+    node: dict[Any, Any] = {**plain(cfg.objective), "layer": every}
+    return build_objective(DictConfig(node))
 
 
 def _skeleton(spec: ModelSpec, config: Any) -> Skeleton:

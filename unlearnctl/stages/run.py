@@ -27,6 +27,7 @@ from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.stages.build import build_suites, plain
 from unlearnctl.stages.memory import Held
+from unlearnctl.stages.meta import Meta
 from unlearnctl.stages.plan import Plan
 from unlearnctl.stages.prepare import Prepared
 from unlearnctl.tracking import Trackers, make_trackers
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from unlearnctl.objectives.base import Objective
     from unlearnctl.training.progress import TrainProgress
+    from unlearnctl.training.settings import TrainerSettings
 
 Scores = dict[str, dict[str, Metric]]
 
@@ -63,6 +66,7 @@ class Run:
     watcher: Watcher = field(init=False)
     fit: Fit = field(init=False)
     held: Held = field(init=False)
+    meta: Meta | None = None
     best_step: int | None = None
     tensors: dict[str, Tensor] = field(init=False)
     manifest: dict[str, Any] = field(init=False)
@@ -88,9 +92,6 @@ class Run:
         generator = torch.Generator().manual_seed(self.cfg.seed)
         ready.objective.setup(ready.skeleton.hidden_size, len(self.data.topics), generator)
         self.give_probes()
-        optimizer = instantiate(
-            ready.settings.optimizer, params=self.tapped.trained().values(), _convert_="all"
-        )
         self.trackers = make_trackers(plain(self.cfg.tracker), self.directory, plain(self.cfg))
         self.watcher = self.make_watcher(self.tapped, self.trackers)
         self.watcher.start()
@@ -100,10 +101,16 @@ class Run:
             self.trackers.log(row, row["step"])
             advance(row)
 
-        self.trainer = Trainer(
-            self.tapped, ready.objective, self.data, ready.settings, optimizer, self.accelerator,
-            on_step, self.watcher.after_step,
-        )  # fmt: skip
+        self.trainer = self.make_trainer(ready.objective, ready.settings)
+        self.trainer.on_step, self.trainer.after_step = on_step, self.watcher.after_step
+        if ready.settings.meta:
+            self.meta = Meta(self, ready.settings.meta, progress.say)
+
+    def make_trainer(self, objective: Objective, settings: TrainerSettings) -> Trainer:
+        """A trainer of this run's model and data, its optimiser at the start."""
+        trained = self.tapped.trained().values()
+        optimizer = instantiate(settings.optimizer, params=trained, _convert_="all")
+        return Trainer(self.tapped, objective, self.data, settings, optimizer, self.accelerator)
 
     def give_probes(self) -> None:
         """Probes for each objective that wants them: from its artefact, or fitted on the run's own texts."""
@@ -215,6 +222,7 @@ class Run:
             "trained": {"tensors": self.plan.trained_tensors, "parameters": self.plan.trained_parameters},
             "memory": self.held.record(),
             "stop_reason": self.fit.stop_reason,
+            **({"meta": self.meta.record(self.fit.steps)} if self.meta else {}),
         }
 
     def tell(self, record: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from unlearnctl.errors import UserError
 from unlearnctl.models.shared import SharedModels
 from unlearnctl.paths import cache_dir
 from unlearnctl.stages.build import plain
+from unlearnctl.stages.meta import check_meta
 from unlearnctl.stages.plan import make_plan, show_plan
 from unlearnctl.stages.prefix import check_prefix_cache, prefix_base
 from unlearnctl.stages.prepare import Prepared, prepare
@@ -56,6 +57,7 @@ def make_run(cfg: DictConfig) -> Run | None:
     check_batch(ready.settings.global_batch, ready.settings.micro_batch or 1, world)
     if ready.settings.sharding == "fsdp" and world == 1:
         raise UserError("trainer.sharding=fsdp: there is but one process; use sharding=none")
+    check_meta(ready.objective, ready.settings, world)
     corpora = read_data(plain(cfg.data))
     tokenizer = ready.spec.tokenizer()
     data = load_data(plain(cfg.data), tokenizer, cfg.seed, corpora=corpora)
@@ -119,6 +121,9 @@ def _unlearn(runs: Sequence[Run], models: SharedModels) -> None:
         fill_caches(
             trainers, prefix_base(runs[0]), root, runs[0].ready.trunk, all(run.cache_matrix for run in runs)
         )
+        for run in runs:
+            if run.meta:
+                run.meta.explore()
         fit_together(trainers, memo.clear if memo is not None else lambda: None)
     for run in runs:
         run.keep()

@@ -58,6 +58,7 @@ class Watcher:
     snapshot: Callable[[], dict[str, Tensor]]
     report: Callable[[int, Scores], None]
     before: Scores = field(default_factory=dict)
+    listener: Callable[[int, float, float], None] = lambda step, forgotten, retained: None
     best_step: int | None = None
     best_score: float = -1.0
     best_tensors: dict[str, Tensor] | None = None
@@ -75,6 +76,7 @@ class Watcher:
         now = self.evaluate()
         self.report(step, now)
         forgotten, retained = trade_off(self.before, now)
+        self.listener(step, forgotten, retained)
         if self.settings.keep == "best" and forgotten * retained > self.best_score:
             self.best_step, self.best_score, self.best_tensors = step, forgotten * retained, self.snapshot()
         bound = self.settings.max_retain_damage

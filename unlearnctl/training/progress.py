@@ -55,9 +55,13 @@ class TrainProgress:
 
         return step
 
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        if self.enabled:
+            self.console.print(line, highlight=False, soft_wrap=True)
+
     def _print(self, head: str, rate: float, left: float, terms: str) -> None:
-        line = f"{head}  {rate:.1f} step/s  {left:.0f} s left  {terms}"
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self.say(f"{head}  {rate:.1f} step/s  {left:.0f} s left  {terms}")
 
 
 def format_terms(row: dict[str, Any]) -> str:

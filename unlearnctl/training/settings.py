@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from unlearnctl.errors import UserError, unknown
+from unlearnctl.training.meta import MetaSettings
 
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")
 
@@ -43,6 +44,7 @@ class TrainerSettings:
     sharding: str = "none"
     device: str | None = None
     monitor: Monitor = field(default_factory=Monitor)
+    meta: MetaSettings | None = None
 
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> TrainerSettings:
@@ -55,7 +57,9 @@ class TrainerSettings:
         _known("trainer", values, cls)
         monitor = dict(values.pop("monitor", {}))
         _known("trainer.monitor", monitor, Monitor)
-        settings = cls(**values, monitor=Monitor(**monitor))
+        meta = values.pop("meta", None)
+        learned = None if meta is None else MetaSettings.from_config(meta)
+        settings = cls(**values, monitor=Monitor(**monitor), meta=learned)
         settings._check()
         return settings
 

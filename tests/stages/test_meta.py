@@ -1,0 +1,103 @@
+"""trainer=meta around whole runs: what it writes, replays to the last bit, searches without a trace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.command import run, succeed
+
+SHORT = (
+    "trainer=meta", "trainer.device=cpu", "trainer.steps=6", "trainer.global_batch=4", "trainer.monitor.every=2",
+    "eval=[smoke]", "trainer.monitor.overrides=null", "objective.alpha=1",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def rows(run: str, kind: str) -> list[dict]:
+    lines = (Path(run) / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["kind"] == kind]
+
+
+def delta(run: str) -> bytes:
+    return (Path(run) / "checkpoint/delta.safetensors").read_bytes()
+
+
+def test_online_acts_at_each_evaluation_and_is_replayed_bit_for_bit() -> None:
+    learned = succeed("train", *SHORT, "trainer.meta.layers=[[4],[3,4]]", "run=a")
+    acts = rows(learned.run_dir, "meta")
+    assert [(r["step"], r["until"]) for r in acts] == [(0, 2), (2, 4), (4, 6)]
+    assert len({r["knobs"]["alpha"] for r in acts}) == 3
+    assert "meta steps 2-4  alpha" in learned.out
+    record = json.loads((Path(learned.run_dir) / "results.json").read_text())["train"]["meta"]
+    assert record["mode"] == "online"
+    assert record["steps"] == 6
+    again = succeed(
+        "train", *SHORT, "trainer.meta.layers=[[4],[3,4]]", "trainer.meta.mode=replay",
+        f"trainer.meta.replay={learned.run_dir}", "trainer.monitor.every=0", "run=b",
+    )  # fmt: skip
+    assert delta(again.run_dir) == delta(learned.run_dir)
+    fixed = succeed("train", *SHORT, "trainer.meta=null", "objective.layer=[3,4]", "run=c")
+    assert delta(fixed.run_dir) != delta(learned.run_dir)
+    assert (Path(learned.run_dir) / "meta.png").is_file()
+    assert "Learned trade-offs" in (Path(learned.run_dir) / "report.html").read_text()
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_episodes_leave_no_trace_in_the_run_itself(cache: str) -> None:
+    """One episode, which has the config's own values: the run is that of the fixed setting, to the last bit."""
+    both = (f"trainer.prefix_cache={cache}",)
+    mode = ("trainer.meta.mode=search", "trainer.meta.episodes=1", "trainer.meta.episode_steps=3")
+    found = succeed("train", *SHORT, *both, *mode, "run=a")
+    fixed = succeed("train", *SHORT, *both, "trainer.meta=null", "run=b")
+    assert delta(found.run_dir) == delta(fixed.run_dir)
+    record = json.loads((Path(found.run_dir) / "results.json").read_text())["train"]["meta"]
+    assert record["steps"] == 6 + 3
+
+
+def test_the_best_episode_is_what_is_run_and_can_be_replayed() -> None:
+    mode = ("trainer.meta.mode=random", "trainer.meta.episodes=3", "trainer.meta.episode_steps=2")
+    found = succeed("train", *SHORT, *mode, "run=a")
+    episodes = rows(found.run_dir, "episode")
+    assert len(episodes) == 3
+    (final,) = rows(found.run_dir, "meta")
+    assert final["knobs"] == max(episodes, key=lambda r: r["hypervolume"])["knobs"]
+    again = succeed(
+        "train", *SHORT, "trainer.meta.mode=replay", f"trainer.meta.replay={found.run_dir}", "run=b"
+    )
+    assert delta(again.run_dir) == delta(found.run_dir)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        (["trainer.meta.knobs=[alfa]"], "trainer.meta.knobs=alfa: unknown (did you mean 'alpha'?)"),
+        (
+            ["trainer.monitor.every=0"],
+            "trainer.monitor.every=0: trainer=meta learns from in-training evaluation",
+        ),
+        (["trainer.meta.mode=search"], "trainer.meta.episode_steps=50: must be at most trainer.steps=6"),
+        (
+            ["trainer.meta.mode=replay", "trainer.meta.replay=nowhere"],
+            "trainer.meta.replay=nowhere: no readable",
+        ),
+        (
+            ["objective=rmu", "trainer.meta.layers=[3,4]"],
+            "trainer.meta.layers: this objective reads fixed layers",
+        ),
+        (["trainer.meta.layers=[3,9]"], "objective.layer=9: tinyworld has 8 blocks"),
+        (["trainer.meta.episodes=many"], "trainer.meta.episodes=many: must be a whole number"),
+    ],
+)
+def test_mistakes_are_one_line_before_weights_load(wrong: list[str], line: str) -> None:
+    done = run("train", *SHORT, *wrong)
+    assert done.code == 2
+    assert line in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert not Path("outputs").exists()

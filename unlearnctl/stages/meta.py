@@ -1,0 +1,141 @@
+"""`trainer=meta` around one run: what learns, what it learns from, and where that is written."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.utils import set_seed
+
+from unlearnctl.errors import UserError
+from unlearnctl.objectives.base import Objective
+from unlearnctl.training.meta import (
+    MetaSettings,
+    Online,
+    Replay,
+    knob_values,
+    make_policy,
+    read_schedule,
+    search,
+    turn,
+)
+from unlearnctl.training.monitor import trade_off
+from unlearnctl.training.policy import Action
+from unlearnctl.training.settings import Monitor, TrainerSettings
+
+if TYPE_CHECKING:
+    from unlearnctl.stages.run import Run
+
+
+def check_meta(objective: Objective, settings: TrainerSettings, world: int) -> None:
+    """Refuse what a meta-learned run cannot do, before weights load.
+
+    Raises:
+        UserError: by config key.
+    """
+    meta = settings.meta
+    if meta is None:
+        return
+    knob_values(objective, meta.knobs)
+    if meta.mode == "replay":
+        read_schedule(Path(str(meta.replay)))
+        return
+    if not settings.monitor.every:
+        raise UserError(
+            "trainer.monitor.every=0: trainer=meta learns from in-training evaluation; set it to steps"
+        )
+    if meta.mode in ("search", "random"):
+        if meta.episode_steps > settings.steps:
+            raise UserError(
+                f"trainer.meta.episode_steps={meta.episode_steps}: must be at most trainer.steps={settings.steps}"
+            )
+        if world > 1:
+            raise UserError(f"trainer.meta.mode={meta.mode}: episodes run in one process; use mode=online")
+
+
+class Meta:
+    """The learner of one run; a run without `trainer.meta` has none.
+
+    Args:
+        run: begun: its model, trainer and watcher are there, nothing has been trained.
+        say: takes a line for people.
+    """
+
+    def __init__(self, run: Run, settings: MetaSettings, say: Callable[[str], None]) -> None:
+        self.run, self.settings, self.say = run, settings, say
+        self.rows: list[dict[str, Any]] = []
+        self.objective = run.ready.objective
+        if settings.mode == "replay":
+            replayed = Replay(self.objective, settings, read_schedule(Path(str(settings.replay))))
+            run.trainer.after_step = self._then(replayed.after_step, run.trainer.after_step)
+            return
+        self.policy = make_policy(self.objective, settings, run.cfg.seed)
+        if settings.mode == "online":
+            run.watcher.listener = Online(self.objective, self.policy, settings, self.log).scored
+
+    @staticmethod
+    def _then(
+        first: Callable[[int], None], second: Callable[[int, bool], str | None]
+    ) -> Callable[[int, bool], str | None]:
+        def both(step: int, last: bool) -> str | None:
+            first(step)
+            return second(step, last)
+
+        return both
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Write down one action and what it brought."""
+        self.rows.append(row)
+        self.run.trackers.log(row, row["step"])
+        knobs = "  ".join(f"{name} {value:.4g}" for name, value in row["knobs"].items())
+        layers = "" if row["choice"] is None else f"  layers {list(self.settings.choices()[row['choice']])}"
+        place = f"episode {row['step'] + 1}/{self.settings.episodes}" if row["kind"] == "episode" else (
+            f"steps {row['step']}-{row['until']}"
+        )  # fmt: skip
+        self.say(
+            f"  meta {place}  {knobs}{layers}  forgotten {row['forgotten']:.3f}  retained {row['retained']:.3f}  "
+            f"hypervolume {row['hypervolume']:.3f}"
+        )
+
+    def explore(self) -> None:
+        """With mode=search or random: the episodes, then the best one's setting for the run itself."""
+        if self.settings.mode not in ("search", "random"):
+            return
+        start = {name: p.detach().clone() for name, p in self.run.tapped.trained().items()}
+        best = search(self.policy, self.settings, lambda action: self._episode(action, start), self.log)
+        turn(self.objective, best, self.settings.choices())
+        row = {"kind": "meta", "step": 0, "until": self.run.ready.settings.steps, **best.record()}
+        self.run.trackers.log(row, 0)
+        set_seed(self.run.cfg.seed)
+
+    def _episode(self, action: Action, start: Mapping[str, torch.Tensor]) -> tuple[float, float]:
+        run, settings = self.run, self.run.ready.settings
+        objective = copy.deepcopy(self.objective)
+        turn(objective, action, self.settings.choices())
+        short = replace(settings, steps=self.settings.episode_steps, monitor=Monitor())
+        fit = run.make_trainer(objective, short).fit()
+        if fit.status == "interrupted":
+            raise KeyboardInterrupt
+        now = run.watcher.evaluate()
+        with torch.no_grad():
+            for name, parameter in run.tapped.trained().items():
+                parameter.copy_(start[name])
+                parameter.grad = None
+        return trade_off(run.watcher.before, now) if fit.status == "completed" else (0.0, 0.0)
+
+    def record(self, steps: int) -> dict[str, Any]:
+        """The `train.meta` part of results.json; `steps` are those of the run itself."""
+        spent = sum(row.get("steps", 0) for row in self.rows)
+        found: dict[str, Any] = {
+            "mode": self.settings.mode,
+            "steps": steps + spent,
+            "actions": len(self.rows),
+        }
+        if self.rows:
+            found["best_hypervolume"] = max(row["hypervolume"] for row in self.rows)
+            found["policy"] = self.policy.record()
+        return found

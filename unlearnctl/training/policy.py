@@ -1,0 +1,114 @@
+"""A stochastic policy over trade-off knobs, learned by REINFORCE (Williams 1992)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Normal
+
+
+@dataclass(frozen=True)
+class Action:
+    """One setting of the knobs, and which of the layer choices is read (None: the objective's own)."""
+
+    knobs: dict[str, float]
+    choice: int | None = None
+    drawn: dict[str, float] = field(default_factory=dict)  # what the normals gave, before the bounds
+
+    def record(self) -> dict[str, Any]:
+        """For a row of metrics.jsonl."""
+        return {"knobs": self.knobs, "choice": self.choice}
+
+
+class Policy:
+    """Independent normals over the logarithms of the knobs, and a categorical over layer choices.
+
+    A knob is `start · exp(z · log(factor))` with z ~ N(mean, spread²), kept within [start / factor, start · factor].
+    The update ascends `⟨(reward − baseline) · log π(action)⟩ + entropy · H(π)` by Adam; the baseline is a moving
+    average of the rewards, as a control variate.
+
+    Args:
+        starts: knob → value in the config, where the search is centred.
+        factor: how far a knob may go either way, above 1.
+        choices: number of layer choices; 0 = the layer is not learned.
+        lr: Adam's step, on means and log spreads.
+        spread: first standard deviation of z.
+        entropy: weight of the bonus that keeps the policy from settling too soon.
+        decay: of the baseline, 0 = the last reward.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, starts: Mapping[str, float], factor: float, choices: int,
+        lr: float, spread: float, entropy: float, decay: float, seed: int,
+    ) -> None:  # fmt: skip
+        self.starts, self.factor = dict(starts), factor
+        self.mean = torch.zeros(len(starts), requires_grad=True)
+        self.log_spread = torch.full((len(starts),), math.log(spread), requires_grad=True)
+        self.logits = torch.zeros(choices, requires_grad=True)
+        self.optimizer = torch.optim.Adam([self.mean, self.log_spread, self.logits], lr=lr)
+        self.entropy, self.decay = entropy, decay
+        self.baseline: float | None = None
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def sample(self) -> Action:
+        """Draw an action; the global random state is left alone."""
+        noise = torch.randn(len(self.starts), generator=self.generator)
+        choice = None
+        if len(self.logits):
+            choice = int(torch.multinomial(self.logits.detach().softmax(0), 1, generator=self.generator))
+        return self._action((self.mean + self.log_spread.exp() * noise).tolist(), choice)
+
+    def evenly(self) -> Action:
+        """An action drawn evenly from the whole range, whatever was learned: random search."""
+        z = 2 * torch.rand(len(self.starts), generator=self.generator) - 1
+        count = len(self.logits)
+        choice = int(torch.randint(count, (), generator=self.generator)) if count else None
+        return self._action(z.tolist(), choice)
+
+    def centre(self) -> Action:
+        """The most likely action; before any update, the config's own values."""
+        choice = int(self.logits.argmax()) if len(self.logits) else None
+        return self._action(self.mean.tolist(), choice)
+
+    def _action(self, drawn: Sequence[float], choice: int | None) -> Action:
+        z = dict(zip(self.starts, drawn, strict=True))
+        knobs = {k: self.starts[k] * self.factor ** min(1.0, max(-1.0, v)) for k, v in z.items()}
+        return Action(knobs, choice, z)
+
+    def log_prob(self, action: Action) -> Tensor:
+        """log π(action), differentiable in the policy's parameters."""
+        z = torch.tensor([action.drawn[name] for name in self.starts])
+        total = Normal(self.mean, self.log_spread.exp()).log_prob(z).sum()
+        if action.choice is not None:
+            total = total + Categorical(logits=self.logits).log_prob(torch.tensor(action.choice))
+        return total
+
+    def update(self, actions: Sequence[Action], rewards: Sequence[float]) -> None:
+        """One REINFORCE step."""
+        mean = sum(rewards) / len(rewards)
+        baseline = mean if self.baseline is None else self.baseline
+        gain = sum(
+            ((reward - baseline) * self.log_prob(action) for action, reward in zip(actions, rewards, strict=True)),
+            torch.zeros(()),
+        ) / len(rewards)  # fmt: skip
+        bonus = Normal(self.mean, self.log_spread.exp()).entropy().sum()
+        if len(self.logits):
+            bonus = bonus + Categorical(logits=self.logits).entropy()
+        self.optimizer.zero_grad()
+        (-gain - self.entropy * bonus).backward()
+        self.optimizer.step()
+        self.baseline = self.decay * baseline + (1 - self.decay) * mean
+
+    def record(self) -> dict[str, Any]:
+        """Where the policy stands: the centre of each knob, its spread, the choices' probabilities."""
+        spreads = dict(zip(self.starts, self.log_spread.exp().tolist(), strict=True))
+        return {
+            "centre": self.centre().knobs, "spread": spreads, "baseline": self.baseline,
+            "choices": self.logits.softmax(0).tolist(),
+        }  # fmt: skip
