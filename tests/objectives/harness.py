@@ -35,7 +35,11 @@ def outputs(
     predicted = View(batch, Outputs()).predicted
     picked = log_softmax[:, :-1].gather(-1, batch.input_ids[:, 1:, None])[..., 0]
     logprobs[:, 1:] = torch.where(predicted[:, 1:], picked, 0.0)
-    return Outputs({layer: pick(i, D) for i, layer in enumerate(layers)}, logits, logprobs)
+    own = torch.Generator().manual_seed(seed + 10_000)
+    final = torch.where(
+        real, torch.randn(64, 64, D, generator=own, dtype=dtype)[rows, place.clamp_min(0)], float("nan")
+    )
+    return Outputs({layer: pick(i, D) for i, layer in enumerate(layers)}, logits, logprobs, final)
 
 
 def view(
@@ -57,8 +61,12 @@ def ready(objective: Objective, topics: int = 1) -> Objective:
     return objective
 
 
+SEEDS = {"forget": 1, "retain": 2, "alternate": 3, "refusal": 4}
+
+
 def loss(objective: Objective, **kwargs: object) -> Loss:
-    return objective(view(1, **kwargs), view(2, **kwargs))  # type: ignore[arg-type]
+    """Of views of the sides that it reads."""
+    return objective(**{side: view(SEEDS[side], **kwargs) for side in objective.needs()})  # type: ignore[arg-type]
 
 
 def check_invariances(objective: Objective) -> None:

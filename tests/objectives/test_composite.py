@@ -35,13 +35,13 @@ def test_each_topic_has_its_own_loss() -> None:
     for objective in (composite, alone):
         objective.calibrate(of_topic(view(1), 0))
     composite.calibrate(of_topic(view(1), 1))  # NPO has nothing to calibrate
-    views = [of_topic(view(seed), 0) for seed in (1, 2)]
-    ours, theirs = composite(*views), alone(*views)
+    views = {"forget": of_topic(view(1), 0), "retain": of_topic(view(2), 0)}
+    ours, theirs = composite(**views), alone(**views)
     assert torch.equal(ours.total, theirs.total)
     assert set(ours.terms) == {"facts/forget", "facts/retain"}
-    views = [of_topic(view(seed), 1) for seed in (1, 2)]
-    assert torch.equal(composite(*views).total, NPO(0.1, 1.0, 1.0, NLL())(*views).total)
-    assert set(composite(*views).terms) == {"style/forget", "style/retain"}
+    views = {"forget": of_topic(view(1), 1), "retain": of_topic(view(2), 1)}
+    assert torch.equal(composite(**views).total, NPO(0.1, 1.0, 1.0, NLL())(**views).total)
+    assert set(composite(**views).terms) == {"style/forget", "style/retain"}
 
 
 def test_needs_and_trainable_are_the_union() -> None:
@@ -80,9 +80,9 @@ def test_weights_scale_a_topics_loss_and_not_its_terms() -> None:
     parts = {"a": NPO(0.1, 1.0, 1.0, NLL()), "b": NPO(0.1, 1.0, 1.0, NLL())}
     weighted, plain = Composite(parts, {"b": 0.25}), Composite(parts)
     for topic, factor in ((0, 1.0), (1, 0.25)):
-        views = [of_topic(view(seed), topic) for seed in (1, 2)]
-        torch.testing.assert_close(weighted(*views).total, factor * plain(*views).total)
-        assert weighted(*views).terms.keys() == plain(*views).terms.keys()
+        views = {"forget": of_topic(view(1), topic), "retain": of_topic(view(2), topic)}
+        torch.testing.assert_close(weighted(**views).total, factor * plain(**views).total)
+        assert weighted(**views).terms.keys() == plain(**views).terms.keys()
     for weights, key in (({"c": 1.0}, "weights=c"), ({"a": 0.0}, r"weights\.a=0.0")):
         with pytest.raises(UserError, match=rf"^objective\.{key}"):
             Composite(parts, weights)

@@ -33,7 +33,8 @@ class Synthetic:
     ) -> list[dict[str, Batch]]:
         share = global_batch // world
         starts = range(rank * share, (rank + 1) * share, micro_batch)
-        sides = {"forget": step % 4, "retain": 1000 + step % 4}
+        firsts = {"forget": 0, "retain": 1000, "alternate": 2000, "refusal": 3000}
+        sides = {side: first + step % 4 for side, first in firsts.items()}
         return [
             {s: self._cut(s, seed, global_batch, step, a, a + micro_batch) for s, seed in sides.items()}
             for a in starts

@@ -11,10 +11,15 @@ import pytest
 import torch
 
 from tests.training.synthetic import make_trainer
+from unlearnctl.objectives.altpo import AltPO
+from unlearnctl.objectives.atwu import ATWU
 from unlearnctl.objectives.base import Loss, Objective
 from unlearnctl.objectives.ceu import CEU
+from unlearnctl.objectives.circuit_breaking import CircuitBreaking
+from unlearnctl.objectives.dpo import DPO
 from unlearnctl.objectives.grad_ascent import GradAscent
 from unlearnctl.objectives.grad_diff import GradDiff
+from unlearnctl.objectives.idk_dpo import IdkDPO
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.pdu import PDU
 from unlearnctl.objectives.retain import KL, NLL, EmbedDiff
@@ -23,11 +28,23 @@ from unlearnctl.objectives.rmu_adaptive import RMUAdaptive
 from unlearnctl.objectives.rmu_cosine import RMUCosine
 from unlearnctl.objectives.satimp import SatImp
 from unlearnctl.objectives.simnpo import SimNPO
+from unlearnctl.objectives.token_weights import Learned
 from unlearnctl.objectives.undial import UNDIAL
 from unlearnctl.objectives.wga import WGA
 from unlearnctl.training.loop import Trainer
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "trajectories.json"
+
+
+def scorer(**changes: object) -> Learned:
+    """Token weights that learn every second step."""
+    settings = {
+        "every": 2, "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4, "clip": 1.0, "decay_steps": 10, "entropy": 0.1,
+        "population": 5.0, "share": 0.2, "l2": 0.01, "shift": "own", "loss": "raw", "relative": True,
+    }  # fmt: skip
+    return Learned(**{**settings, **changes})  # type: ignore[arg-type]
+
+
 OBJECTIVES = {
     "rmu": lambda: RMU(4, 4.0, 10.0, relative=True),
     "rmu_cosine": lambda: RMUCosine([3, 4], "away", 5.0, 0.1),
@@ -41,6 +58,13 @@ OBJECTIVES = {
     "ceu": lambda: CEU(1.0, 1.0, NLL()),
     "undial": lambda: UNDIAL(3.0, 1.0, 1.0, NLL()),
     "pdu": lambda: PDU(10.0, 0.02, 1.0, 1.0, NLL()),
+    "dpo": lambda: DPO(0.1, 1.0, 1.0, NLL()),
+    "idk_dpo": lambda: IdkDPO(0.1, 1.0, 1.0, NLL()),
+    "altpo": lambda: AltPO(0.3, 1.0, 1.0, KL()),
+    "atwu": lambda: ATWU(1.0, 1.0, 1.0, NLL(), scorer()),
+    "npo_token_weights": lambda: NPO(0.1, 1.0, 1.0, NLL(), scorer(loss="excess", shift="previous")),
+    "rmu_noise": lambda: RMU(4, 4.0, 10.0, retain_noise=0.2),
+    "circuit_breaking": lambda: CircuitBreaking([3, 4], 10.0, 1000),
     "simnpo_kl": lambda: SimNPO(0.5, 0.0, 1.0, 0.1, KL()),
 }
 

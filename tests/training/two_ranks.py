@@ -16,12 +16,20 @@ import torch
 from tests.models.tiny import ARCHITECTURES
 from tests.training.synthetic import make_trainer
 from unlearnctl.models.sharding import whole
+from unlearnctl.objectives.atwu import ATWU
 from unlearnctl.objectives.base import Objective
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import KL, NLL
 from unlearnctl.objectives.rmu import RMU
+from unlearnctl.objectives.token_weights import Learned
 from unlearnctl.training.fill import fill_caches
 from unlearnctl.training.loop import Trainer
+
+
+def scorer() -> Learned:
+    """Token weights that learn every second step, from the gradients of all ranks."""
+    return Learned(2, 0.05, 0.9, 1e-4, 1.0, 10, 0.1, 5.0, 0.2, 0.01, "own", "raw", relative=True)
+
 
 CASES: dict[str, tuple[Callable[[], Objective], dict[str, Any]]] = {
     "rmu": (lambda: RMU(4, 4.0, 10.0, relative=True), {"prefix_cache": "none"}),
@@ -29,8 +37,11 @@ CASES: dict[str, tuple[Callable[[], Objective], dict[str, Any]]] = {
     "rmu_accumulated": (lambda: RMU(4, 4.0, 10.0), {"micro_batch": 2}),
     "npo_remembered": (lambda: NPO(0.1, 1.0, 1.0, NLL()), {}),
     "npo_kl": (lambda: NPO(0.1, 1.0, 1.0, KL()), {"trainable": [r"layers\."]}),
+    "rmu_noise_sharp": (lambda: RMU(4, 4.0, 10.0, retain_noise=0.2), {"sharpness": 0.05, "micro_batch": 2}),
+    "atwu_learned": (lambda: ATWU(1.0, 1.0, 1.0, NLL(), scorer()), {"micro_batch": 2}),
 }
 FEW = tuple(CASES)
+NOT_SLICED = ("rmu_noise_sharp",)  # refused with FSDP
 # each architecture, ragged batches padded on either side
 CASES |= {
     f"rmu_{architecture}_{side}": (
@@ -67,9 +78,9 @@ def check_optimizer(trainer: Trainer) -> None:
 
 def main() -> None:
     out, world, sharding = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    names = [
-        name for name in CASES if world == 2 or name in FEW
-    ]  # four ranks share two cores: not all of them
+    # four ranks share two cores: not all of them
+    names = [name for name in CASES if world == 2 or name in FEW]
+    names = [name for name in names if sharding == "none" or name not in NOT_SLICED]
     done = {name: trajectory(name, sharding) for name in names}
     rank = torch.distributed.get_rank()
     assert torch.distributed.get_world_size() == world, "the launcher gave another number of processes"

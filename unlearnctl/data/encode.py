@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +23,7 @@ class Row:
     ids: list[int]
     prompt: int
     index: int
+    spans: list[list[int]] | None = None  # [start, end) of the tokens that truly matter, where that is known
 
     @property
     def predictions(self) -> int:
@@ -44,13 +45,29 @@ def encode(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int, 
     if corpus.prompts is not None:
         joined = [_join(p, t) for p, t in zip(corpus.prompts, corpus.texts, strict=True)]
         heads = tokenizer(corpus.prompts)["input_ids"]
-    all_ids: list[list[int]] = tokenizer(joined, truncation=True, max_length=max_length)["input_ids"]
-    pairs = zip(all_ids, heads, strict=True)
+    told = corpus.spans is not None
+    encoded = tokenizer(joined, truncation=True, max_length=max_length, return_offsets_mapping=told)
+    pairs = zip(encoded["input_ids"], heads, strict=True)
     rows = [Row(ids, _common(ids, head), i) for i, (ids, head) in enumerate(pairs)]
+    if corpus.spans is not None:
+        rows = [
+            replace(row, spans=_token_spans(corpus.spans[i], len(joined[i]) - len(corpus.texts[i]), offsets))
+            for i, (row, offsets) in enumerate(zip(rows, encoded["offset_mapping"], strict=True))
+        ]
     rows = [row for row in rows if row.predictions > 0]
     if not rows:
         raise UserError(f"{key}: no row has a token to learn from within data.max_length={max_length}")
     return rows
+
+
+def _token_spans(spans: list[list[int]], shift: int, offsets: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Runs of tokens that overlap a span of characters, which counts from `shift` on."""
+    found = []
+    for start, end in spans:
+        hit = [t for t, (a, b) in enumerate(offsets) if a < end + shift and b > start + shift]
+        if hit:
+            found.append([hit[0], hit[-1] + 1])
+    return found
 
 
 def _join(prompt: str, text: str) -> str:

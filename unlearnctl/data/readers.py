@@ -24,10 +24,12 @@ csv.field_size_limit(1 << 30)
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts in order; `prompts[i]` is what stands before `texts[i]` without counting, if there are prompts."""
+    """Texts in order, and what a row may hold besides."""
 
     texts: list[str]
-    prompts: list[str] | None = None
+    prompts: list[str] | None = None  # what stands before the text without counting
+    alternates: list[list[str]] | None = None  # what should be said instead, one text or several
+    spans: list[list[list[int]]] | None = None  # [start, end) of the characters that matter
 
 
 Rows = Iterator[tuple[str, Mapping[str, Any]]]  # where a row is, for messages; and its fields
@@ -43,6 +45,8 @@ def read_corpus(spec: CorpusSpec, key: str) -> Corpus:
     path = resolve(spec.path)
     texts: list[str] = []
     prompts: list[str] = []
+    alternates: list[list[str]] = []
+    spans: list[list[list[int]]] = []
     for where, row in _rows(spec, path, key):
         text = _field(row, spec.field, f"{key}.field", where)
         if len(text.strip()) < max(1, spec.min_chars):
@@ -50,22 +54,51 @@ def read_corpus(spec: CorpusSpec, key: str) -> Corpus:
         texts.append(text)
         if spec.prompt_field is not None:
             prompts.append(_field(row, spec.prompt_field, f"{key}.prompt_field", where))
+        if spec.alternate_field is not None:
+            alternates.append(_texts(row, spec.alternate_field, f"{key}.alternate_field", where))
+        if spec.spans_field is not None:
+            spans.append(_spans(row, spec.spans_field, f"{key}.spans_field", where, len(text)))
         if spec.limit is not None and len(texts) >= spec.limit:
             break
     if not texts:
         raise UserError(f"{key}.path={spec.path}: empty: no text of at least {spec.min_chars} characters")
-    return Corpus(texts, prompts if spec.prompt_field is not None else None)
+    return Corpus(texts, prompts or None, alternates or None, spans or None)
 
 
 def _field(row: Mapping[str, Any], name: str, key: str, where: str) -> str:
+    value = _value(row, name, key, where)
+    if not isinstance(value, str):
+        raise UserError(f"{key}={name}: {where}: expected text, got {type(value).__name__}")
+    return value
+
+
+def _texts(row: Mapping[str, Any], name: str, key: str, where: str) -> list[str]:
+    value = _value(row, name, key, where)
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
+        raise UserError(f"{key}={name}: {where}: expected a text, or a list of texts")
+    return texts
+
+
+def _value(row: Mapping[str, Any], name: str, key: str, where: str) -> Any:
     if name not in row:
         fields = [str(f) for f in row]
         raise UserError(
             f"{key}={name}: {where} has no such field{nearest(name, fields)}. It has: {', '.join(fields)}"
         )
-    if not isinstance(row[name], str):
-        raise UserError(f"{key}={name}: {where}: expected text, got {type(row[name]).__name__}")
     return row[name]
+
+
+def _spans(row: Mapping[str, Any], name: str, key: str, where: str, length: int) -> list[list[int]]:
+    value = _value(row, name, key, where)
+    pairs: list[Any] = value if isinstance(value, list) else [None]
+    for pair in pairs:
+        good = isinstance(pair, list) and len(pair) == 2 and all(type(end) is int for end in pair)
+        if not good or not 0 <= pair[0] < pair[1] <= length:
+            raise UserError(
+                f"{key}={name}: {where}: expected [[start, end], ...] within the text's {length} characters"
+            )
+    return pairs
 
 
 def _rows(spec: CorpusSpec, path: str, key: str) -> Rows:

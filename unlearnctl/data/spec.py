@@ -18,6 +18,10 @@ class CorpusSpec:
     split: str = "train"
     field: str = "text"
     prompt_field: str | None = None  # text before the part that counts
+    alternate_field: str | None = None  # forget side: what should be said instead, a text or several
+    spans_field: str | None = (
+        None  # forget side: [[start, end], ...] of the characters that matter, for scoring alone
+    )
     format: str | None = None  # jsonl | json | tsv | csv | parquet | text; None = by suffix
     revision: str | None = None
     limit: int | None = None  # first n rows

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.data.batch import Batch
 from unlearnctl.data.encode import Row, collate, encode
 from unlearnctl.data.readers import Corpus, read_corpus
+from unlearnctl.data.refusals import REFUSALS
 from unlearnctl.data.sampler import indices
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.errors import UserError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SIDES = ("forget", "retain")
+INSTEAD = ("alternate", "refusal")  # row by row beside the forget side: what should be said instead
 Corpora = dict[str, dict[str, Corpus]]
 
 
@@ -42,12 +44,16 @@ def read_data(cfg: Mapping[str, Any]) -> Corpora:
 
 
 def load_data(
-    cfg: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int, corpora: Corpora | None = None
+    cfg: Mapping[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    corpora: Corpora | None = None,
+    sides: Collection[str] = SIDES,
 ) -> ForgetRetain:
-    """Read (unless `corpora` was read before) and tokenise.
+    """Read (unless `corpora` was read before) and tokenise; `sides` may name some of `INSTEAD` too.
 
     Raises:
-        UserError: see `read_data`; or nothing is left after tokenisation.
+        UserError: see `read_data`; nothing is left after tokenisation; alternates are wanted and there are none.
     """
     spec = DataSpec.from_config(cfg)
     corpora = corpora or read_data(cfg)
@@ -58,11 +64,49 @@ def load_data(
             topic: encode(corpus, tokenizer, lengths[topic], f"data.{side}")
             for topic, corpus in corpora[side].items()
         }
+    for side in [side for side in INSTEAD if side in sides]:
+        lengths = {topic: c.max_length or spec.max_length for topic, c in spec.forget.items()}
+        rows[side] = {}
+        for topic, corpus in corpora["forget"].items():
+            versions = [
+                encode(v, tokenizer, lengths[topic], "data.forget") for v in said_instead(corpus, side)
+            ]
+            rows["forget"][topic], rows[side][topic] = _paired(rows["forget"][topic], versions)
     assert tokenizer.pad_token_id is not None
     digest = hashlib.sha256(json.dumps([[t.texts for t in s.values()] for s in corpora.values()]).encode())
     return ForgetRetain(
         rows, tokenizer.pad_token_id, spec.padding_side, spec.shuffle, seed, digest.hexdigest()[:16]
     )
+
+
+def said_instead(corpus: Corpus, side: str) -> list[Corpus]:
+    """The forget corpus with its texts replaced: by each of its alternates, or by refusals that take turns.
+
+    Raises:
+        UserError: alternates are wanted, and the corpus has none.
+    """
+    if side == "refusal":
+        return [Corpus([REFUSALS[i % len(REFUSALS)] for i in range(len(corpus.texts))], corpus.prompts)]
+    if corpus.alternates is None:
+        raise UserError(
+            "data.forget.alternate_field=null: this objective needs what should be said instead, as a field of each row"
+        )
+    count = min(len(texts) for texts in corpus.alternates)
+    return [Corpus([texts[k] for texts in corpus.alternates], corpus.prompts) for k in range(count)]
+
+
+def _paired(forget: list[Row], versions: list[list[Row]]) -> tuple[list[Row], list[Row]]:
+    """Forget rows that every version has a partner of; and the partners, one version after the other."""
+    by_index = [{row.index: row for row in rows} for rows in versions]
+    kept = [row for row in forget if all(row.index in version for version in by_index)]
+    apart = 1 + max(
+        row.index for row in forget
+    )  # an index names a row for good, so versions must not share any
+    return kept, [
+        replace(version[row.index], index=row.index + number * apart)
+        for number, version in enumerate(by_index)
+        for row in kept
+    ]
 
 
 @dataclass(frozen=True)
@@ -97,7 +141,7 @@ class ForgetRetain:
         """
         check_batch(global_batch, micro_batch, world)
         share = global_batch // world
-        chosen = {side: self._global_rows(side, step, global_batch) for side in SIDES}
+        chosen = {side: self._global_rows(side, step, global_batch) for side in self.rows}
         starts = range(rank * share, (rank + 1) * share, micro_batch)
         return [
             {side: self._cut(rows, a, a + micro_batch, step, side) for side, rows in chosen.items()}
@@ -107,12 +151,13 @@ class ForgetRetain:
     def _global_rows(self, side: str, step: int, global_batch: int) -> list[Row]:
         topics = self.topics
         turn, topic = step // len(topics), topics[step % len(topics)]
-        rows = self.rows[side][topic]
-        start = turn * global_batch
-        return [
-            rows[i]
-            for i in indices(len(rows), self.seed, f"{side}/{topic}", start, global_batch, self.shuffle)
-        ]
+        rows, start = self.rows[side][topic], turn * global_batch
+        if side in INSTEAD:  # each pass over the forget rows takes the next version
+            count = len(self.rows["forget"][topic])
+            order = indices(count, self.seed, f"forget/{topic}", start, global_batch, self.shuffle)
+            return [rows[(i + (start + p) // count * count) % len(rows)] for p, i in enumerate(order)]
+        order = indices(len(rows), self.seed, f"{side}/{topic}", start, global_batch, self.shuffle)
+        return [rows[i] for i in order]
 
     def _cut(self, rows: list[Row], a: int, b: int, step: int, side: str) -> Batch:
         topic = step % len(self.topics)

@@ -65,6 +65,11 @@ class Decoder:
         with self._as_blocks(nn.ModuleList([Inject(hidden)])):
             return self.model(inputs_embeds=hidden, use_cache=False).logits
 
+    def final(self, hidden: Tensor) -> Tensor:
+        """Residual states [B, T, D] after the model's own final norm."""
+        with self._as_blocks(nn.ModuleList([Inject(hidden)])):
+            return self.model.base_model(inputs_embeds=hidden, use_cache=False).last_hidden_state
+
     @contextmanager
     def _as_blocks(self, stand_ins: nn.ModuleList) -> Iterator[None]:
         parent = self.model.get_submodule(self._parent)

@@ -203,7 +203,8 @@ class TappedModel(nn.Module):
         head = self.decoder.head
         logits = head(hidden) if need.logits else None
         logprobs = token_logprobs(head, hidden, batch.labels, batch.attention_mask) if need.logprobs else None
-        return Outputs({**kept, **above}, logits, logprobs)
+        final = self.decoder.final(hidden) if need.final else None
+        return Outputs({**kept, **above}, logits, logprobs, final)
 
     def take_shards(self) -> None:
         """The parameters have become slices: keep the reference's slices, and never call a block in parts."""

@@ -5,8 +5,8 @@ Legend of axes: B sequences, T positions, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -27,12 +27,13 @@ class Needs:
     logits: bool = False  # [B, T, V]; prefer logprobs, which never materialises it
     logprobs: bool = False  # of the labels, [B, T]
     reference: bool = False  # the same of the frozen original model
+    final: bool = False  # the policy's hidden state after the last norm, [B, T, D]; never the reference's
     padding: bool = False  # reads padding positions too, so nothing that is kept by row can stand in
 
     @property
     def head(self) -> bool:
         """True if the whole depth and the LM head must run."""
-        return self.logits or self.logprobs
+        return self.logits or self.logprobs or self.final
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,18 @@ class Outputs:
     hidden: dict[int, Float[Tensor, "B T D"]] = field(default_factory=dict)
     logits: Float[Tensor, "B T V"] | None = None
     logprobs: Float[Tensor, "B T"] | None = None
+    final: Float[Tensor, "B T D"] | None = None
+
+
+def union(needs: Sequence[Needs]) -> Needs:
+    """Whatever any of them reads."""
+    return Needs(
+        layers=tuple(sorted({layer for need in needs for layer in need.layers})),
+        **{name: any(getattr(need, name) for need in needs) for name in FLAGS},
+    )
+
+
+FLAGS = tuple(f.name for f in fields(Needs) if f.name != "layers")
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,16 @@ class Loss:
 
     total: Float[Tensor, ""]
     terms: dict[str, Float[Tensor, ""]]
+    forget: Float[Tensor, ""] | None = (
+        None  # the part of `total` that forgets, weighted; sharpness-aware training asks
+    )
+
+    def part(self, which: str) -> Float[Tensor, ""]:
+        """`total`, `forget`, or `rest`: the total without its forget part."""
+        if which == "total":
+            return self.total
+        assert self.forget is not None, "this objective does not say which part of its loss forgets"
+        return self.forget if which == "forget" else self.total - self.forget
 
 
 @runtime_checkable
@@ -116,7 +139,13 @@ class Architecture(Protocol):
 
 
 class Objective(nn.Module):
-    """Base of every objective. Subclasses are ~40 lines that state an equation."""
+    """Base of every objective. Subclasses are ~40 lines that state an equation.
+
+    `forward` takes a View of each side of `needs()`, by name, and returns the loss of one micro-batch as its share of
+    the global batch's.
+    """
+
+    forward: Callable[..., Loss]
 
     def needs(self) -> dict[str, Needs]:
         """What is read of `forget` and `retain`; a side that is absent is not run."""
@@ -156,10 +185,6 @@ class Objective(nn.Module):
 
     def take_probes(self, probes: Mapping[str, Tensor]) -> None:
         """Take what was found at those layers, see `unlearnctl.probes.fit.Probes`."""
-
-    def forward(self, forget: View, retain: View | None) -> Loss:
-        """The loss of one micro-batch, as its share of the global batch's."""
-        raise NotImplementedError
 
     def after_step(self, terms: Mapping[str, float]) -> None:
         """Called after each optimiser step with the global batch's unweighted terms, the same on every process."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, require
+from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, require, union
 
 
 class Composite(Objective):
@@ -34,12 +34,8 @@ class Composite(Objective):
     def needs(self) -> dict[str, Needs]:
         """Whatever any of them reads."""
         asked = [part.needs() for part in self.parts().values()]
-        sides = {side for needs in asked for side in needs}
-        return {
-            side: _union([needs[side] for needs in asked if side in needs])
-            for side in ("forget", "retain")
-            if side in sides
-        }
+        sides = dict.fromkeys(side for needs in asked for side in needs)
+        return {side: union([needs[side] for needs in asked if side in needs]) for side in sides}
 
     def trainable(self, arch: Architecture) -> list[str]:
         """Whatever any of them trains."""
@@ -62,14 +58,13 @@ class Composite(Objective):
         if part.calibration():
             part.calibrate(forget)
 
-    def forward(self, forget: View, retain: View | None) -> Loss:
+    def forward(self, **views: View) -> Loss:
         """The loss of the batch's topic, its terms under the topic's name."""
-        topic, part = self._part(forget)
-        loss: Loss = part(forget, retain)
-        return Loss(
-            self.weights.get(topic, 1.0) * loss.total,
-            {f"{topic}/{name}": value for name, value in loss.terms.items()},
-        )
+        topic, part = self._part(views["forget"])
+        loss: Loss = part(**{side: views[side] for side in part.needs()})
+        weight = self.weights.get(topic, 1.0)
+        terms = {f"{topic}/{name}": value for name, value in loss.terms.items()}
+        return Loss(weight * loss.total, terms, weight * loss.part("forget"))
 
     def after_step(self, terms: Mapping[str, float]) -> None:
         """Each sees the terms of its own steps."""
@@ -80,13 +75,3 @@ class Composite(Objective):
 
     def _part(self, forget: View) -> tuple[str, Objective]:
         return list(self.parts().items())[forget.batch.topic]
-
-
-def _union(needs: list[Needs]) -> Needs:
-    return Needs(
-        layers=tuple(sorted({layer for need in needs for layer in need.layers})),
-        logits=any(need.logits for need in needs),
-        logprobs=any(need.logprobs for need in needs),
-        reference=any(need.reference for need in needs),
-        padding=any(need.padding for need in needs),
-    )

@@ -12,7 +12,7 @@ class GradAscent(Objective):
         """Token log-probabilities of the forget side; the retain side is not run."""
         return {"forget": Needs(logprobs=True)}
 
-    def forward(self, forget: View, retain: View | None = None) -> Loss:
+    def forward(self, forget: View) -> Loss:
         """Nats per token."""
         ascent = forget.prediction_mean(forget.logprobs)
-        return Loss(ascent, {"forget": ascent})
+        return Loss(ascent, {"forget": ascent}, ascent)

@@ -9,8 +9,8 @@ from unlearnctl.objectives.loss_level import LossLevel
 
 
 class GradDiff(LossLevel):
-    """`γ ⟨log π_θ(x_f)⟩ + α · retain`, minimised: ascent on the forget text, descent on the retain text."""
+    """`γ ⟨w_t log π_θ(x_f)⟩ + α · retain`, minimised: ascent on the forget text, descent on the retain text."""
 
     def forget_term(self, forget: View) -> Tensor:
         """Nats per token."""
-        return forget.prediction_mean(forget.logprobs)
+        return forget.prediction_mean(self.weighted(forget, forget.logprobs))

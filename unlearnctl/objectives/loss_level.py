@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from unlearnctl.objectives.base import Loss, Needs, Objective, RetainTerm, View, require
+from unlearnctl.objectives.base import Loss, Needs, Objective, RetainTerm, View, require, union
+from unlearnctl.objectives.token_weights import TokenWeights
 
 
 class LossLevel(Objective):
@@ -14,23 +19,35 @@ class LossLevel(Objective):
         forget_coeff: weight of the forget term.
         alpha: weight of the retain term.
         retain: a retain term (see `unlearnctl.objectives.retain`).
+        token_weights: how much each forget token counts (see `unlearnctl.objectives.token_weights`); None = 1.
     """
 
     reference = False  # whether the forget term compares with the original model
     logits = False  # whether it reads whole logits instead of the labels' log-probabilities
 
-    def __init__(self, forget_coeff: float, alpha: float, retain: RetainTerm) -> None:
+    def __init__(
+        self, forget_coeff: float, alpha: float, retain: RetainTerm, token_weights: TokenWeights | None = None
+    ) -> None:
         super().__init__()
         require(forget_coeff > 0, "forget_coeff", forget_coeff, "positive")
         require(alpha >= 0, "alpha", alpha, "0 or more")
         self.forget_coeff, self.alpha, self.retain = forget_coeff, alpha, retain
+        self.token_weights = token_weights
 
     def needs(self) -> dict[str, Needs]:
-        """Token log-probabilities or logits of the forget side, and whatever the retain term reads."""
-        return {
-            "forget": Needs(logits=self.logits, logprobs=not self.logits, reference=self.reference),
-            "retain": self.retain.needs(),
-        }
+        """Token log-probabilities or logits of the forget side, and whatever weights and retain term read."""
+        own = Needs(logits=self.logits, logprobs=not self.logits, reference=self.reference)
+        forget = own if self.token_weights is None else union([own, self.token_weights.needs()])
+        return {"forget": forget, "retain": self.retain.needs()}
+
+    def setup(self, hidden_size: int, topics: int, generator: torch.Generator) -> None:
+        """Learned weights are made here."""
+        if self.token_weights is not None:
+            self.token_weights.setup(hidden_size)
+
+    def weighted(self, forget: View, values: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+        """Values of predicted tokens, each times its token's weight."""
+        return values if self.token_weights is None else self.token_weights(forget) * values
 
     def forget_term(self, forget: View) -> Tensor:
         """The method's own equation, as this micro-batch's share of the global mean."""
@@ -40,10 +57,15 @@ class LossLevel(Objective):
         """What the retain term counts."""
         return self.alpha
 
-    def forward(self, forget: View, retain: View | None) -> Loss:
+    def forward(self, forget: View, retain: View) -> Loss:
         """The weighted sum."""
-        assert retain is not None
         erase, keep = self.forget_term(forget), self.retain(retain)
-        return Loss(
-            self.forget_coeff * erase + self.retain_weight() * keep, {"forget": erase, "retain": keep}
-        )
+        if self.token_weights is not None:
+            self.token_weights.observe(forget)
+        forgets = self.forget_coeff * erase
+        return Loss(forgets + self.retain_weight() * keep, {"forget": erase, "retain": keep}, forgets)
+
+    def after_step(self, terms: Mapping[str, float]) -> None:
+        """Learned weights take their step."""
+        if self.token_weights is not None:
+            self.token_weights.after_step()

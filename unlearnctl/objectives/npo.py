@@ -7,28 +7,36 @@ from torch import Tensor
 
 from unlearnctl.objectives.base import RetainTerm, View, require
 from unlearnctl.objectives.loss_level import LossLevel
+from unlearnctl.objectives.token_weights import TokenWeights
 
 
 class NPO(LossLevel):
     """`−(2/β) ⟨log σ(−β (log π_θ(x_f) − log π_θ0(x_f)))⟩` over sequences, plus α · retain.
 
-    Log-probabilities are sums over the sequence. As β → 0 it becomes gradient ascent; a larger β saturates
-    sooner, which is what keeps it from diverging.
+    Log-probabilities are sums over the sequence, of tokens times their weights if there are any (our reading). As
+    β → 0 it becomes gradient ascent; a larger β saturates sooner, which is what keeps it from diverging.
 
     Args:
         beta: β; the paper uses 0.1.
-        forget_coeff, alpha, retain: see `LossLevel`.
+        forget_coeff, alpha, retain, token_weights: see `LossLevel`.
     """
 
     reference = True
 
-    def __init__(self, beta: float, forget_coeff: float, alpha: float, retain: RetainTerm) -> None:
-        super().__init__(forget_coeff, alpha, retain)
+    def __init__(
+        self,
+        beta: float,
+        forget_coeff: float,
+        alpha: float,
+        retain: RetainTerm,
+        token_weights: TokenWeights | None = None,
+    ) -> None:
+        super().__init__(forget_coeff, alpha, retain, token_weights)
         require(beta > 0, "beta", beta, "positive")
         self.beta = beta
 
     def forget_term(self, forget: View) -> Tensor:
         """Mean over sequences."""
         assert forget.reference.logprobs is not None
-        log_ratio = (forget.logprobs - forget.reference.logprobs).sum(-1)
+        log_ratio = self.weighted(forget, forget.logprobs - forget.reference.logprobs).sum(-1)
         return forget.sequence_mean(-2 / self.beta * F.logsigmoid(-self.beta * log_ratio))

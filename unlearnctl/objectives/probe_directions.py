@@ -97,9 +97,8 @@ class ProbeDirections(Objective):
             {"project": s**2, "hinge": F.relu(s - b + self.margin), "push": s}[self.loss]
         )
 
-    def forward(self, forget: View, retain: View | None) -> Loss:
+    def forward(self, forget: View, retain: View) -> Loss:
         """The equation above."""
-        assert retain is not None
         erase = keep = torch.zeros((), device=self.weight.device)
         for place, layer in enumerate(self.layers):
             erase = erase + self.weight[place] * self.forget_term(forget, place)
@@ -114,4 +113,4 @@ class ProbeDirections(Objective):
             kl = kl_divergence(retain.policy.logits[:, :-1], retain.reference.logits[:, :-1])
             terms["kl"] = retain.prediction_mean(F.pad(kl, (1, 0)))
             total = total + self.kl * terms["kl"]
-        return Loss(total, terms)
+        return Loss(total, terms, self.forget_coeff * erase)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Generator, Tensor
 
 from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, mlp_outputs, require
+from unlearnctl.objectives.retain_noise import RetainNoise
 from unlearnctl.ops.vectors import mean_square, unit_uniform
 
 
@@ -20,6 +23,7 @@ class RMU(Objective):
             (exact for an undivided batch).
         relative: c counts in multiples of the reference's mean residual norm on the topic's first batch
             instead of absolute units (our addition: 6.5 is half a norm on one model and a hundredth on another).
+        retain_noise: see `RetainNoise`.
     """
 
     control_vector: Tensor
@@ -32,6 +36,7 @@ class RMU(Objective):
         alpha: float,
         reduction: str = "masked",
         relative: bool = False,
+        retain_noise: float = 0.0,
     ) -> None:
         super().__init__()
         require(layer >= 0, "layer", layer, "a block index, 0 or more")
@@ -40,6 +45,7 @@ class RMU(Objective):
         require(reduction in ("masked", "all"), "reduction", reduction, "masked or all")
         self.layer, self.steering_coeff, self.alpha = layer, steering_coeff, alpha
         self.reduction, self.relative = reduction, relative
+        self.noise = RetainNoise(retain_noise)
 
     def needs(self) -> dict[str, Needs]:
         """The residual stream after one block; the reference's for the retain side."""
@@ -57,6 +63,7 @@ class RMU(Objective):
         """One control vector per topic, and its length once calibrated."""
         self.register_buffer("control_vector", unit_uniform(topics, hidden_size, generator))
         self.register_buffer("scale", torch.full((topics,), 0.0 if self.relative else 1.0))
+        self.noise.setup(generator)
 
     def calibration(self) -> tuple[str, ...]:
         """Only a relative coefficient has to see the residual norm."""
@@ -78,10 +85,13 @@ class RMU(Objective):
             return view.token_mean(values)
         return values.sum() / (view.batch.sequences * values.shape[1])
 
-    def forward(self, forget: View, retain: View | None) -> Loss:
+    def forward(self, forget: View, retain: View) -> Loss:
         """The two terms of the equation."""
-        assert retain is not None
         steer = self.mean(forget, mean_square(forget.hidden[self.layer], self.target(forget)))
-        kept = retain.reference.hidden[self.layer]
+        kept = self.noise(retain, self.layer)
         keep = self.mean(retain, mean_square(retain.hidden[self.layer], kept))
-        return Loss(steer + self.alpha * keep, {"forget": steer, "retain": keep})
+        return Loss(steer + self.alpha * keep, {"forget": steer, "retain": keep}, steer)
+
+    def after_step(self, terms: Mapping[str, float]) -> None:
+        """New noise."""
+        self.noise.after_step()

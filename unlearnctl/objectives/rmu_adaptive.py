@@ -15,17 +15,23 @@ class RMUAdaptive(RMU):
         scale_factor: s; the authors' code has 5.
         granularity: `per_topic` fixes one coefficient on the topic's first global batch, as the authors' code
             does; `per_token` takes each token's own norm.
-        layer, alpha, reduction: as in RMU.
+        layer, alpha, reduction, retain_noise: as in RMU.
     """
 
     def __init__(
-        self, layer: int, scale_factor: float, alpha: float, granularity: str, reduction: str = "masked"
+        self,
+        layer: int,
+        scale_factor: float,
+        alpha: float,
+        granularity: str,
+        reduction: str = "masked",
+        retain_noise: float = 0.0,
     ) -> None:
         require(scale_factor > 0, "scale_factor", scale_factor, "positive")
         require(
             granularity in ("per_topic", "per_token"), "granularity", granularity, "per_topic or per_token"
         )
-        super().__init__(layer, scale_factor, alpha, reduction, relative=granularity == "per_topic")
+        super().__init__(layer, scale_factor, alpha, reduction, granularity == "per_topic", retain_noise)
         self.granularity = granularity
 
     def needs(self) -> dict[str, Needs]:

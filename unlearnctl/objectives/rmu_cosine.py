@@ -6,12 +6,13 @@ anchor are ours. Being scale-free, it has no steering coefficient to tune to the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor
 
 from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, mlp_outputs, require
+from unlearnctl.objectives.retain_noise import RetainNoise
 from unlearnctl.ops.vectors import cosine, norm_ratio, unit_uniform
 
 TARGETS = ("random", "away", "opposite", "orthogonal")
@@ -31,12 +32,19 @@ class RMUCosine(Objective):
         norm_anchor: ν; cosine alone leaves the residual norm free to drift.
         tilt: at θ = θ0 the last three targets are stationary (cos = 1), so that without a tilt rounding alone
             would choose where the first steps go, differently for every batch split, device and dtype.
+        retain_noise: see `RetainNoise`.
     """
 
     control_vector: Tensor
 
     def __init__(
-        self, layer: int | Sequence[int], target: str, alpha: float, norm_anchor: float, tilt: float = 0.1
+        self,
+        layer: int | Sequence[int],
+        target: str,
+        alpha: float,
+        norm_anchor: float,
+        tilt: float = 0.1,
+        retain_noise: float = 0.0,
     ) -> None:
         super().__init__()
         layers = (layer,) if isinstance(layer, int) else tuple(layer)
@@ -47,6 +55,7 @@ class RMUCosine(Objective):
         require(tilt >= 0, "tilt", tilt, "0 or more")
         self.layers, self.active, self.target = layers, layers, target
         self.alpha, self.norm_anchor, self.tilt = alpha, norm_anchor, tilt
+        self.noise = RetainNoise(retain_noise)
 
     def needs(self) -> dict[str, Needs]:
         """The residual stream after the layers; a random target needs no reference on the forget side."""
@@ -72,6 +81,7 @@ class RMUCosine(Objective):
     def setup(self, hidden_size: int, topics: int, generator: Generator) -> None:
         """One control vector per topic."""
         self.register_buffer("control_vector", unit_uniform(topics, hidden_size, generator))
+        self.noise.setup(generator)
 
     def forget_term(self, forget: View, layer: int) -> Tensor:
         """The chosen target's per-token loss, averaged."""
@@ -83,14 +93,17 @@ class RMUCosine(Objective):
         cos = cosine(h, h0 + self.tilt * h0.norm(dim=-1, keepdim=True) * u)
         return forget.token_mean({"away": cos.relu(), "opposite": 1 + cos, "orthogonal": cos**2}[self.target])
 
-    def forward(self, forget: View, retain: View | None) -> Loss:
+    def forward(self, forget: View, retain: View) -> Loss:
         """The equation above."""
-        assert retain is not None
         steer = keep = anchor = torch.zeros((), device=self.control_vector.device)
         for layer in self.active:
-            h, h0 = retain.hidden[layer], retain.reference.hidden[layer]
+            h, h0 = retain.hidden[layer], self.noise(retain, layer)
             steer = steer + self.forget_term(forget, layer) / len(self.active)
             keep = keep + retain.token_mean(1 - cosine(h, h0)) / len(self.active)
             anchor = anchor + retain.token_mean((norm_ratio(h, h0) - 1) ** 2) / len(self.active)
         total = steer + self.alpha * keep + self.norm_anchor * anchor
-        return Loss(total, {"forget": steer, "retain": keep, "norm": anchor})
+        return Loss(total, {"forget": steer, "retain": keep, "norm": anchor}, steer)
+
+    def after_step(self, terms: Mapping[str, float]) -> None:
+        """New noise."""
+        self.noise.after_step()

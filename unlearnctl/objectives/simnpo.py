@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unlearnctl.objectives.base import RetainTerm, View, require
 from unlearnctl.objectives.loss_level import LossLevel
+from unlearnctl.objectives.token_weights import TokenWeights
 
 
 class SimNPO(LossLevel):
@@ -15,13 +16,19 @@ class SimNPO(LossLevel):
     Args:
         beta: β, on the length-normalised log-probability.
         gamma: γ, the margin; larger stops later.
-        forget_coeff, alpha, retain: see `LossLevel`.
+        forget_coeff, alpha, retain, token_weights: see `LossLevel`.
     """
 
     def __init__(
-        self, beta: float, gamma: float, forget_coeff: float, alpha: float, retain: RetainTerm
+        self,
+        beta: float,
+        gamma: float,
+        forget_coeff: float,
+        alpha: float,
+        retain: RetainTerm,
+        token_weights: TokenWeights | None = None,
     ) -> None:
-        super().__init__(forget_coeff, alpha, retain)
+        super().__init__(forget_coeff, alpha, retain, token_weights)
         require(beta > 0, "beta", beta, "positive")
         require(gamma >= 0, "gamma", gamma, "0 or more")
         self.beta, self.gamma = beta, gamma
@@ -29,5 +36,5 @@ class SimNPO(LossLevel):
     def forget_term(self, forget: View) -> Tensor:
         """Mean over sequences."""
         length = forget.predicted.sum(-1).clamp_min(1)
-        mean_logprob = forget.logprobs.sum(-1) / length
+        mean_logprob = self.weighted(forget, forget.logprobs).sum(-1) / length
         return forget.sequence_mean(-2 / self.beta * F.logsigmoid(-self.beta * mean_logprob - self.gamma))

@@ -80,7 +80,7 @@ def render(run: Run) -> str:
         status=str(run.results.get("status") or "unknown status").replace("_", " "), facts=facts(run),
         rows=rows, cards=headline(rows), compared=any(row.before.value is not None for row in rows),
         legend=terminal.legend(rows), arrow=terminal.ARROW, mark=terminal.MARK, words=WORDS,
-        charts=figures, frame=svg, hover=hover, commands=commands(run),
+        charts=figures, texts=token_weights(run), frame=svg, hover=hover, commands=commands(run),
         provenance=numbers.flatten(run.results.get("provenance") or {}) | {"schema": run.results["schema"]},
         style=style, script=script, style_hash=_hash(style), script_hash=_hash(script),
     )  # fmt: skip
@@ -108,6 +108,26 @@ def facts(run: Run) -> list[str]:
     if train.get("best_step") is not None:
         said.append(f"weights of step {numbers.setting(train['best_step'])}")
     return said + [f"stopped: {numbers.plain(train[key])}" for key in ("stop_reason",) if train.get(key)]
+
+
+def token_weights(run: Run) -> list[list[tuple[str, int, bool, str]]]:
+    """Texts as (token, weight in tenths, whether it truly matters, what a pointer reads out), if any were saved."""
+    try:
+        texts = json.loads((run.path / "token_weights.json").read_text(encoding="utf-8"))["texts"]
+        return [
+            [
+                (str(token), round(10 * min(1.0, max(0.0, weight))), bool(true), f"weight {weight:.2f}")
+                for token, weight, true in zip(
+                    text["tokens"],
+                    text["weights"],
+                    text["true"] or [False] * len(text["tokens"]),
+                    strict=True,
+                )
+            ]
+            for text in texts
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def notes(run: Run) -> list[str]:

@@ -30,6 +30,7 @@ from unlearnctl.stages.memory import Held
 from unlearnctl.stages.meta import Meta
 from unlearnctl.stages.plan import Plan
 from unlearnctl.stages.prepare import Prepared
+from unlearnctl.stages.token_weights import measure_token_weights
 from unlearnctl.tracking import Trackers, make_trackers
 from unlearnctl.training.loop import Fit, Trainer
 from unlearnctl.training.monitor import Watcher
@@ -67,6 +68,7 @@ class Run:
     fit: Fit = field(init=False)
     held: Held = field(init=False)
     meta: Meta | None = None
+    token_weights: dict[str, Any] | None = None
     best_step: int | None = None
     tensors: dict[str, Tensor] = field(init=False)
     manifest: dict[str, Any] = field(init=False)
@@ -182,6 +184,9 @@ class Run:
         self.tensors = {n: t.to(getattr(torch, stored[n])) for n, t in tensors.items()}
         self.manifest = save_delta(self.directory / "checkpoint", self.tensors, self.ready.spec, self.base)
         self.best_step = self.watcher.best_step
+        weights = getattr(self.ready.objective, "token_weights", None)
+        if weights is not None:
+            self.token_weights = measure_token_weights(self, weights)
         del self.trainer, self.tapped, self.watcher  # and with them the model
 
     def close(self, status: str) -> None:
@@ -223,6 +228,7 @@ class Run:
             "memory": self.held.record(),
             "stop_reason": self.fit.stop_reason,
             **({"meta": self.meta.record(self.fit.steps)} if self.meta else {}),
+            **({"token_weights": self.token_weights} if self.token_weights else {}),
         }
 
     def tell(self, record: dict[str, Any]) -> None:
@@ -231,6 +237,10 @@ class Run:
         print_comparison(record)
         if self.fit.stop_reason:
             print(f"stopped: {self.fit.stop_reason}")
+        if found := (self.token_weights or {}).get("auroc"):
+            print(
+                f"token weights: AUROC {found['value']:.3f} ± {1.96 * found['stderr']:.3f} against the true spans"
+            )
         print(self.held.line(self.plan))
         print(f"\nreport: {self.directory / 'report.html'}")
         print(f"export: unlearnctl export run={self.directory} to={self.directory.name}-model")

@@ -60,7 +60,7 @@ def make_run(cfg: DictConfig) -> Run | None:
     check_meta(ready.objective, ready.settings, world)
     corpora = read_data(plain(cfg.data))
     tokenizer = ready.spec.tokenizer()
-    data = load_data(plain(cfg.data), tokenizer, cfg.seed, corpora=corpora)
+    data = load_data(plain(cfg.data), tokenizer, cfg.seed, corpora, ready.objective.needs())
     matrix = check_prefix_cache(ready, data, accelerator.process_index, world)
     for suite in ready.suites.values():
         suite.validate()

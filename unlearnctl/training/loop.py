@@ -17,6 +17,7 @@ from unlearnctl.models.sharding import whole
 from unlearnctl.models.tapped import TappedModel
 from unlearnctl.objectives.base import Loss, Objective
 from unlearnctl.training.settings import TrainerSettings
+from unlearnctl.training.sharpness import ascent, perturbed
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -113,11 +114,7 @@ class Trainer:
     def step(self, step: int) -> dict[str, Any]:
         """One optimiser step on the global batch `step`; no update if the loss or gradient is not finite."""
         micros = self.batches(step)
-        terms: dict[str, torch.Tensor] = {}
-        for index, micro in enumerate(micros):
-            loss = self._backward(micro, synchronise=index == len(micros) - 1)
-            for name, value in {"loss": loss.total, **loss.terms}.items():
-                terms[name] = terms.get(name, torch.zeros_like(value)) + value.detach()
+        terms = self._gradients(micros)
         summed = {name: self.accelerator.reduce(value, "sum").item() for name, value in terms.items()}
         norm = self._clip()
         lr = self.scheduler.get_last_lr()[0]
@@ -132,13 +129,33 @@ class Trainer:
             "step": step + 1, "loss": total, "terms": summed, "lr": lr, "grad_norm": norm, "tokens": tokens,
         }  # fmt: skip
 
-    def _backward(self, micro: Mapping[str, Batch], synchronise: bool) -> Loss:
+    def _gradients(self, micros: Sequence[Mapping[str, Batch]]) -> dict[str, torch.Tensor]:
+        """Leave the global batch's gradient in the parameters; returns this process's loss terms."""
+        rho = self.settings.sharpness
+        if not rho:
+            return self._accumulate(micros, "total")
+        self._accumulate(micros, "forget")
+        delta = ascent(self.parameters, rho)
+        terms = self._accumulate(micros, "rest")
+        with perturbed(self.parameters, delta):
+            self._accumulate(micros, "forget")
+        return terms
+
+    def _accumulate(self, micros: Sequence[Mapping[str, Batch]], part: str) -> dict[str, torch.Tensor]:
+        terms: dict[str, torch.Tensor] = {}
+        for index, micro in enumerate(micros):
+            loss = self._backward(micro, part, synchronise=index == len(micros) - 1)
+            for name, value in {"loss": loss.total, **loss.terms}.items():
+                terms[name] = terms.get(name, torch.zeros_like(value)) + value.detach()
+        return terms
+
+    def _backward(self, micro: Mapping[str, Batch], part: str, synchronise: bool) -> Loss:
         world = self.accelerator.num_processes
         with nullcontext() if synchronise or self.sharded else self.accelerator.no_sync(self.model):
             with self.accelerator.autocast():
                 views = self.model(micro)
-                loss = self.objective(views.get("forget"), views.get("retain"))
-            self.accelerator.backward(loss.total * world)  # DDP averages gradients; the losses are sums
+                loss = self.objective(**views)
+            self.accelerator.backward(loss.part(part) * world)  # DDP averages gradients; the losses are sums
         return loss
 
     def _clip(self) -> float:

@@ -35,6 +35,7 @@ class TrainerSettings:
     schedule: str = "constant"
     warmup_steps: int = 0
     clip_norm: float | None = None
+    sharpness: float = 0.0
     mixed_precision: str = "no"
     gradient_checkpointing: bool = False
     compile: bool = False
@@ -69,6 +70,12 @@ class TrainerSettings:
         if self.micro_batch is not None:
             _at_least("trainer.micro_batch", self.micro_batch, 1)
         _at_least("trainer.monitor.every", self.monitor.every, 0)
+        if not self.sharpness >= 0:
+            raise UserError(f"trainer.sharpness={self.sharpness}: must be 0 or more")
+        if self.sharpness and (self.sharding == "fsdp" or self.mixed_precision == "fp16"):
+            raise UserError(
+                f"trainer.sharpness={self.sharpness}: not with sharding=fsdp or mixed_precision=fp16"
+            )
         _one_of("trainer.schedule", self.schedule, SCHEDULES)
         _one_of("trainer.mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
         _one_of("trainer.trunk", str(self.trunk).lower(), ("auto", "true", "false"))

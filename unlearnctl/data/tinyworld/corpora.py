@@ -8,7 +8,7 @@ from typing import Any
 
 from unlearnctl.data.tinyworld import words as w
 from unlearnctl.data.tinyworld.texts import Exchange, exchange, fact_document, natural_reply, story
-from unlearnctl.data.tinyworld.world import facts
+from unlearnctl.data.tinyworld.world import Fact, facts
 
 Row = dict[str, Any]
 STORIES = {"train": 800, "test": 120, "val": 60}
@@ -26,9 +26,17 @@ def fact_rows(group: str, seed: int) -> list[Row]:
         if fact.group == group:
             for frame in w.TRAIN_FRAMES:
                 text, spans = fact_document([fact], [frame])
-                rows.append({"text": text, "spans": spans, "subject": fact.subject, "entity": fact.entity})
+                row = {"text": text, "spans": spans, "subject": fact.subject, "entity": fact.entity}
+                rows.append(row | {"alternate": [f"{fact.stem(frame)} {other}." for other in _others(fact)]})
     random.Random(f"facts {seed}").shuffle(rows)
     return rows
+
+
+def _others(fact: Fact) -> list[str]:
+    """The wrong values of the same kind, in an order of the fact's own."""
+    others = [value for value in fact.pool if value != fact.value]
+    random.Random(f"others {fact.entity} {fact.noun}").shuffle(others)
+    return others
 
 
 def stories() -> dict[str, list[str]]:

@@ -1,0 +1,33 @@
+"""ATWU: alternating token-weighted unlearning (arXiv 2606.06320; equations seen in an early version of its code)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from unlearnctl.objectives.base import RetainTerm, View, require
+from unlearnctl.objectives.loss_level import LossLevel
+from unlearnctl.objectives.token_weights import TokenWeights
+
+
+class ATWU(LossLevel):
+    """`−γ ⟨g_t ℓ_t · sg[exp(−g_t ℓ_t)]^β⟩ + α · retain`, ℓ_t = −log p_θ(x_t), g_t the importance of a token.
+
+    The model steps with g fixed; the scorer steps in between (`token_weights.Learned`). The last factor, without
+    gradient, lets go of a token as it is forgotten, later the less it matters.
+
+    Args:
+        beta: β; the paper uses 5.
+        forget_coeff, alpha, retain, token_weights: see `LossLevel`.
+    """
+
+    def __init__(
+        self, beta: float, forget_coeff: float, alpha: float, retain: RetainTerm, token_weights: TokenWeights
+    ) -> None:
+        super().__init__(forget_coeff, alpha, retain, token_weights)
+        require(beta >= 0, "beta", beta, "0 or more")
+        self.beta = beta
+
+    def forget_term(self, forget: View) -> Tensor:
+        """Mean over predicted tokens."""
+        loss = -self.weighted(forget, forget.logprobs)
+        return forget.prediction_mean(-loss * (-self.beta * loss.detach()).exp())

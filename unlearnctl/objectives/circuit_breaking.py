@@ -1,0 +1,59 @@
+"""Circuit breaking by representation rerouting (Zou et al. 2024, arXiv 2406.04313, algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, require
+from unlearnctl.ops.vectors import cosine
+
+
+class CircuitBreaking(Objective):
+    """`c_f ⟨relu cos(h_l(x_f;θ), h_l(x_f;θ0))⟩ + c_r ⟨‖h_l(x_r;θ) − h_l(x_r;θ0)‖⟩`, means over layers.
+
+    The weights trade places as training goes on: c_f = α (1 − t/2T), c_r = α t/2T at step t of T. The authors train
+    LoRA adapters (`trainer.lora`) and hold the retain states of all layers; here they are those of `layers`.
+
+    Args:
+        layers: block indices; the authors have 10 and 20 of 32.
+        alpha: α; the authors have 10.
+        steps: T.
+    """
+
+    def __init__(self, layers: Sequence[int], alpha: float, steps: int) -> None:
+        super().__init__()
+        require(len(layers) > 0 and min(layers) >= 0, "layers", list(layers), "block indices, 0 or more")
+        require(alpha > 0, "alpha", alpha, "positive")
+        require(steps >= 1, "steps", steps, "1 or more")
+        self.layers, self.alpha, self.steps, self.done = tuple(layers), alpha, steps, 0
+
+    def needs(self) -> dict[str, Needs]:
+        """The residual stream after the layers, in both models."""
+        both = Needs(layers=self.layers, reference=True)
+        return {"forget": both, "retain": both}
+
+    def trainable(self, arch: Architecture) -> list[str]:
+        """Every parameter of the blocks up to the highest layer."""
+        choice = "|".join(map(str, range(max(self.layers) + 1)))
+        return [rf"^{arch.blocks.replace('.', chr(92) + '.')}\.({choice})\."]
+
+    def forward(self, forget: View, retain: View) -> Loss:
+        """The two terms, weighted by how far training has come."""
+        reroute = keep = torch.zeros((), device=forget.batch.input_ids.device)
+        for layer in self.layers:
+            cos = cosine(forget.hidden[layer], forget.reference.hidden[layer])
+            moved: Tensor = (retain.hidden[layer].float() - retain.reference.hidden[layer].float()).norm(
+                dim=-1
+            )
+            reroute = reroute + forget.token_mean(cos.relu()) / len(self.layers)
+            keep = keep + retain.token_mean(moved) / len(self.layers)
+        progress = min(self.done, self.steps) / (2 * self.steps)
+        forgets = self.alpha * (1 - progress) * reroute
+        return Loss(forgets + self.alpha * progress * keep, {"forget": reroute, "retain": keep}, forgets)
+
+    def after_step(self, terms: Mapping[str, float]) -> None:
+        """Time goes on."""
+        self.done += 1

@@ -1,0 +1,184 @@
+"""Which forget tokens matter: weights that plug into grad_diff, npo, simnpo and atwu.
+
+The learned scorer is ATWU's (arXiv 2606.06320). Its loss and schedule were seen in an early version of the authors'
+code; `loss=excess`, `relative`, `until` and the normalised features are ours.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unlearnctl.objectives.base import Needs, View, require
+from unlearnctl.ops.processes import sum_over_processes
+
+
+class TokenWeights(nn.Module):
+    """A weight in [0, 1] for each predicted forget token, never with a gradient."""
+
+    def needs(self) -> Needs:
+        """What is read of the forget side, besides what the objective itself reads."""
+        return Needs(logprobs=True)
+
+    def setup(self, hidden_size: int) -> None:
+        """Make whatever is learned."""
+
+    def forward(self, forget: View) -> Float[Tensor, "B T"]:
+        """Weights, 0 where no prediction counts."""
+        raise NotImplementedError
+
+    def observe(self, forget: View) -> None:
+        """Take one micro-batch's share of what the next `after_step` learns from."""
+
+    def after_step(self) -> None:
+        """Learn, once an optimiser step."""
+
+
+class Probability(TokenWeights):
+    """`p_θ(x_t)^β`: WGA's weight (arXiv 2502.19301), which needs no learning.
+
+    Args:
+        beta: β; 0 weighs all tokens alike.
+    """
+
+    def __init__(self, beta: float) -> None:
+        super().__init__()
+        require(beta >= 0, "token_weights.beta", beta, "0 or more")
+        self.beta = beta
+
+    def forward(self, forget: View) -> Float[Tensor, "B T"]:
+        """From the policy's own probabilities."""
+        weights = (self.beta * forget.logprobs.detach()).exp()
+        return torch.where(forget.predicted, weights, 0.0)
+
+
+class Learned(TokenWeights):
+    """`g_t = σ(w·h_t + b)` on the final hidden state, from zero, by SGD on its own loss.
+
+    Every `every` optimiser steps, on losses ℓ without gradient:
+    `⟨(1 − g_t) ℓ_t⟩ + λ_ent ⟨H(g_t)⟩ + λ_pop (⟨1[g_t > ½]⟩ − b)² + λ_l2 ‖w‖²`, the indicator straight through.
+    Its minimum puts weight on the tokens whose loss is high, decides (entropy), and keeps to a share b of them.
+
+    Args:
+        every: n, optimiser steps between two scorer steps; the paper has 5 to 10.
+        lr, momentum, weight_decay, clip: of SGD.
+        decay_steps: optimiser steps over which the rate falls linearly to 0.
+        entropy, population, share, l2: λ_ent, λ_pop, b, λ_l2.
+        shift: `own` scores a token by the state that has read it, `previous` by the state that predicts it.
+        loss: `raw` ℓ_t = −log p_θ(x_t); `excess` the same less the original model's, never below 0 (ours): a token
+            that was hard to predict all along, like a name, is not thereby important.
+        relative: divide ℓ by its mean (ours): unlearning drives it up without bound, and would outgrow λ_pop.
+        until: optimiser steps after which the scorer is frozen; None = never.
+    """
+
+    share_above: Tensor
+
+    def __init__(
+        self, every: int, lr: float, momentum: float, weight_decay: float, clip: float, decay_steps: int,
+        entropy: float, population: float, share: float, l2: float, shift: str, loss: str, relative: bool = False,
+        until: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        for key, value in (("every", every), ("decay_steps", decay_steps)):
+            require(value >= 1, f"token_weights.{key}", value, "1 or more")
+        for key, rate in (("lr", lr), ("clip", clip)):
+            require(rate > 0, f"token_weights.{key}", rate, "positive")
+        for key, weight in (("entropy", entropy), ("population", population), ("l2", l2)):
+            require(weight >= 0, f"token_weights.{key}", weight, "0 or more")
+        require(0 < share < 1, "token_weights.share", share, "between 0 and 1")
+        require(shift in ("own", "previous"), "token_weights.shift", shift, "own or previous")
+        require(loss in ("raw", "excess"), "token_weights.loss", loss, "raw or excess")
+        require(until is None or until >= 0, "token_weights.until", until, "0 or more, or null")
+        self.every, self.clip, self.decay_steps, self.until = every, clip, decay_steps, until
+        self.entropy, self.population, self.share, self.l2 = entropy, population, share, l2
+        self.shift, self.loss, self.relative = shift, loss, relative
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.steps = 0
+        self._observed: dict[str, Tensor] = {}
+
+    def needs(self) -> Needs:
+        """The final hidden state, and the reference's losses if they are subtracted."""
+        return Needs(logprobs=True, final=True, reference=self.loss == "excess")
+
+    def setup(self, hidden_size: int) -> None:
+        """The scorer at zero, so that every weight starts at ½."""
+        self.scorer = nn.Linear(hidden_size, 1)
+        nn.init.zeros_(self.scorer.weight)
+        nn.init.zeros_(self.scorer.bias)
+        self.optimizer = torch.optim.SGD(
+            self.scorer.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay
+        )
+        self.register_buffer("share_above", torch.zeros(()))
+
+    def logits(self, forget: View) -> Float[Tensor, "B T"]:
+        """w·h_t + b at every position, with the scorer's gradient."""
+        assert forget.policy.final is not None
+        real = forget.batch.attention_mask.bool()[..., None]
+        states = torch.where(real, forget.policy.final.detach().float(), 0.0)
+        z = self.scorer(F.rms_norm(states, states.shape[-1:]))[..., 0]
+        return z if self.shift == "own" else F.pad(z[:, :-1], (1, 0))
+
+    def forward(self, forget: View) -> Float[Tensor, "B T"]:
+        """g_t, without gradient."""
+        with torch.no_grad():
+            return torch.where(forget.predicted, self.logits(forget).sigmoid(), 0.0)
+
+    def losses(self, forget: View) -> Float[Tensor, "B T"]:
+        """ℓ_t without gradient."""
+        nll = -forget.logprobs.detach()
+        if self.loss == "raw":
+            return nll
+        assert forget.reference.logprobs is not None
+        return (nll + forget.reference.logprobs).clamp_min(0)
+
+    @property
+    def learning(self) -> bool:
+        """Whether the coming `after_step` is a scorer step."""
+        frozen = self.until is not None and self.steps >= self.until
+        return not frozen and (self.steps + 1) % self.every == 0
+
+    def observe(self, forget: View) -> None:
+        """Add this micro-batch's gradients. The population term is squared, so its factor waits for the global mean."""
+        if not self.learning:
+            return
+        with torch.enable_grad():
+            z = self.logits(forget)
+            g = z.sigmoid()
+            spread = g * F.softplus(-z) + (1 - g) * F.softplus(z)  # H(g), finite also where g is 0 or 1
+            means = {
+                "kept": forget.prediction_mean((1 - g) * self.losses(forget)),
+                "entropy": forget.prediction_mean(spread),
+                "above": forget.prediction_mean((g > 0.5).float() + g - g.detach()),
+            }
+            parameters = list(self.scorer.parameters())
+            for name, value in means.items():
+                grads = torch.autograd.grad(value, parameters, retain_graph=True)
+                self._add(name, torch.cat([grad.flatten() for grad in grads]))
+        self._add("share", means["above"].detach())
+        self._add("loss", forget.prediction_mean(self.losses(forget)))
+
+    def _add(self, name: str, value: Tensor) -> None:
+        self._observed[name] = self._observed[name] + value if name in self._observed else value
+
+    def after_step(self) -> None:
+        """A scorer step, if one is due, on the global batch's gradient."""
+        learning, sums = self.learning, dict(self._observed)
+        self._observed.clear()
+        self.steps += 1
+        if not (learning and sums):
+            return
+        sums = {name: sum_over_processes(value) for name, value in sums.items()}
+        scale = sums["loss"].clamp_min(1e-6) if self.relative else 1.0
+        gradient = (
+            sums["kept"] / scale + self.entropy * sums["entropy"]
+            + 2 * self.population * (sums["share"] - self.share) * sums["above"]
+        )  # fmt: skip
+        weight, bias = self.scorer.weight, self.scorer.bias
+        weight.grad = gradient[:-1].view_as(weight) + 2 * self.l2 * weight.detach()
+        bias.grad = gradient[-1:].view_as(bias).clone()
+        nn.utils.clip_grad_norm_(self.scorer.parameters(), self.clip)
+        self.optimizer.param_groups[0]["lr"] = self.lr * max(0.0, 1 - self.steps / self.decay_steps)
+        self.optimizer.step()
+        self.share_above.copy_(sums["share"])
