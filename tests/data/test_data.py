@@ -17,7 +17,7 @@ from unlearnctl.data.encode import collate, encode
 from unlearnctl.data.readers import Corpus, read_corpus
 from unlearnctl.data.sampler import indices
 from unlearnctl.data.spec import CorpusSpec, DataSpec
-from unlearnctl.data.streams import ForgetRetain, check_batch, load_data
+from unlearnctl.data.streams import ForgetRetain, check_batch, load_data, said_instead
 from unlearnctl.errors import UserError
 from unlearnctl.paths import conf_dir
 
@@ -190,6 +190,16 @@ def test_left_padding_holds_the_same_tokens(tokenizer: PreTrainedTokenizerFast) 
     assert torch.equal(left.attention_mask, right.attention_mask.flip(1))
 
 
+def test_spans_of_characters_become_runs_of_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
+    """ "w3 w4" is characters 0-5 of its text, wherever the prompt puts it."""
+    for prompts, first in ((None, 1), (["w1 w2"], 3)):
+        corpus = Corpus(["w3 w4 w5"], prompts, spans=[[[0, 5], [7, 8]]])
+        (row,) = encode(corpus, tokenizer, 16, "k")
+        assert row.spans == [[first, first + 2], [first + 2, first + 3]]
+    (cut,) = encode(Corpus(["w3 w4 w5"], spans=[[[3, 5], [6, 8]]]), tokenizer, 3, "k")
+    assert cut.spans == [[2, 3]]
+
+
 # --- streams
 
 
@@ -253,3 +263,73 @@ def test_fingerprint_follows_text_and_seed(tmp_path: Path, tokenizer: PreTrained
     }
     assert len(prints) == 3
     assert data("w1 w2 w3\n", 0).fingerprint() in prints
+
+
+def with_alternates(tokenizer: PreTrainedTokenizerFast, sides: tuple[str, ...]) -> ForgetRetain:
+    """Seven texts `w{i}`, two alternates each, told apart by their words; the third text has no token to learn from."""
+    corpus = Corpus(
+        [f"w{i}" if i != 2 else "" for i in range(7)], [f"w{i + 20}" for i in range(7)],
+        alternates=[[f"w{i + 40}", f"w{i + 60}"] for i in range(7)],
+    )  # fmt: skip
+    corpora = {"forget": {"all": corpus}, "retain": {"all": Corpus(["w1 w2"])}}
+    cfg = {
+        "name": "x", "max_length": 16, "padding_side": "right", "shuffle": True, "forget": {"path": "f"},
+        "retain": {"path": "r"},
+    }  # fmt: skip
+    return load_data(cfg, tokenizer, 0, corpora, sides)
+
+
+def test_alternates_go_with_their_texts_and_take_turns(tokenizer: PreTrainedTokenizerFast) -> None:
+    data = with_alternates(tokenizer, ("forget", "retain", "alternate"))
+    names = {tokenizer.convert_tokens_to_ids(f"w{i}"): i for i in range(80)}
+    seen: dict[int, list[int]] = {}
+    keys: dict[str, int] = {}
+    for step in range(12):  # six texts, three a step: six passes
+        (micro,) = data.micro_batches(step, 3, 3)
+        forget, other = micro["forget"], micro["alternate"]
+        for b in range(3):
+            text, instead = (names[int(v.input_ids[b, -1])] for v in (forget, other))
+            assert instead % 20 == text
+            seen.setdefault(text, []).append(instead - text)
+            assert keys.setdefault(other.keys[b], instead) == instead
+    assert sorted(seen) == [0, 1, 3, 4, 5, 6]
+    assert all(turns == [40, 60] * 3 for turns in seen.values())
+    assert len(keys) == 12
+
+
+def test_refusals_need_no_field_and_alternates_do(tokenizer: PreTrainedTokenizerFast) -> None:
+    data = with_alternates(tokenizer, ("forget", "retain", "refusal"))
+    assert set(data.micro_batches(0, 2, 2)[0]) == {"forget", "retain", "refusal"}
+    assert set(with_alternates(tokenizer, ("forget",)).rows) == {"forget", "retain"}
+    with pytest.raises(UserError, match=r"^data\.forget\.alternate_field=null: this objective needs"):
+        said_instead(Corpus(["a"]), "alternate")
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        (
+            {"text": "abc", "a": 3},
+            r"data\.forget\.alternate_field=a: .*line 1: expected a text, or a list of texts",
+        ),
+        (
+            {"text": "abc", "a": []},
+            r"data\.forget\.alternate_field=a: .*line 1: expected a text, or a list of texts",
+        ),
+        (
+            {"text": "abc", "a": "x", "s": [[0, 9]]},
+            r"data\.forget\.spans_field=s: .*within the text's 3 characters",
+        ),
+        (
+            {"text": "abc", "a": "x", "s": "0-1"},
+            r"data\.forget\.spans_field=s: .*expected \[\[start, end\], \.\.\.\]",
+        ),
+        ({"text": "abc", "a": "x"}, r"data\.forget\.spans_field=s: .*line 1 has no such field"),
+    ],
+)
+def test_wrong_alternates_and_spans(row: dict, line: str, tmp_path: Path) -> None:
+    file = tmp_path / "f.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    spec = CorpusSpec(str(file), alternate_field="a", spans_field="s")
+    with pytest.raises(UserError, match=line):
+        read_corpus(spec, "data.forget")

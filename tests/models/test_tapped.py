@@ -19,7 +19,7 @@ from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import KL, NLL
 from unlearnctl.objectives.rmu import RMU
 
-EVERYTHING = Needs(layers=(0, 2, 4), logits=True, logprobs=True, reference=True)
+EVERYTHING = Needs(layers=(0, 2, 4), logits=True, logprobs=True, final=True, reference=True)
 
 
 def tap(model: nn.Module, architecture: str, patterns: list[str], needs: dict[str, Needs]) -> TappedModel:
@@ -50,6 +50,8 @@ def test_outputs_are_hugging_faces(architecture: str, side: str) -> None:
     assert view.policy.logits is not None
     real = batch.attention_mask.bool()
     torch.testing.assert_close(view.policy.logits[real], theirs.logits[real], atol=1e-6, rtol=0)
+    assert view.policy.final is not None
+    torch.testing.assert_close(view.policy.final[real], theirs.hidden_states[-1][real], atol=1e-6, rtol=0)
     naive = torch.zeros(batch.labels.shape)
     for b in range(naive.shape[0]):
         for t in range(1, naive.shape[1]):

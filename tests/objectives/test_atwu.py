@@ -80,7 +80,7 @@ def test_scores_read_the_state_of_the_token_or_of_the_one_before() -> None:
     assert before(v)[1, 5].item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "relative"), [("raw", False), ("excess", False), ("raw", True)])
+@pytest.mark.parametrize(("kind", "relative"), [("raw", False), ("known", False), ("raw", True)])
 def test_the_scorer_descends_its_whole_loss(kind: str, relative: bool) -> None:
     """SGD without momentum: the step is −lr times autograd's gradient of the loss written out in one piece."""
     v, weights = view(1), stirred(loss=kind, relative=relative)
@@ -90,7 +90,8 @@ def test_the_scorer_descends_its_whole_loss(kind: str, relative: bool) -> None:
     g = twin.logits(v).sigmoid()[v.predicted]
     nll = -v.logprobs[v.predicted]
     assert v.reference.logprobs is not None
-    ell = nll if kind == "raw" else (nll + v.reference.logprobs[v.predicted]).clamp_min(0)
+    before = v.reference.logprobs[v.predicted]
+    ell = nll if kind == "raw" else before.exp() * (nll + before).clamp_min(0)
     ell = ell / ell.mean() if relative else ell
     spread = -(g * g.log() + (1 - g) * (1 - g).log())
     above = ((g > 0.5).float() - g).detach() + g
@@ -191,7 +192,7 @@ def test_weighted_npo_independently() -> None:
     "make",
     [
         lambda: ATWU(5.0, 1.0, 2.0, NLL(), stirred()),
-        lambda: ATWU(5.0, 1.0, 2.0, NLL(), stirred(shift="previous", loss="excess")),
+        lambda: ATWU(5.0, 1.0, 2.0, NLL(), stirred(shift="previous", loss="known")),
         lambda: NPO(0.1, 1.0, 2.0, NLL(), stirred()),
         lambda: SimNPO(2.0, 0.0, 1.0, 2.0, NLL(), Probability(1.0)),
     ],

@@ -82,7 +82,7 @@ def test_the_best_episode_is_what_is_run_and_can_be_replayed() -> None:
             ["trainer.monitor.every=0"],
             "trainer.monitor.every=0: trainer=meta learns from in-training evaluation",
         ),
-        (["trainer.meta.mode=search"], "trainer.meta.episode_steps=50: must be at most trainer.steps=6"),
+        (["trainer.meta.mode=search"], "trainer.meta.episode_steps=100: must be at most trainer.steps=6"),
         (
             ["trainer.meta.mode=replay", "trainer.meta.replay=nowhere"],
             "trainer.meta.replay=nowhere: no readable",

@@ -62,7 +62,7 @@ OBJECTIVES = {
     "idk_dpo": lambda: IdkDPO(0.1, 1.0, 1.0, NLL()),
     "altpo": lambda: AltPO(0.3, 1.0, 1.0, KL()),
     "atwu": lambda: ATWU(1.0, 1.0, 1.0, NLL(), scorer()),
-    "npo_token_weights": lambda: NPO(0.1, 1.0, 1.0, NLL(), scorer(loss="excess", shift="previous")),
+    "npo_token_weights": lambda: NPO(0.1, 1.0, 1.0, NLL(), scorer(loss="known", shift="previous")),
     "rmu_noise": lambda: RMU(4, 4.0, 10.0, retain_noise=0.2),
     "circuit_breaking": lambda: CircuitBreaking([3, 4], 10.0, 1000),
     "simnpo_kl": lambda: SimNPO(0.5, 0.0, 1.0, 0.1, KL()),

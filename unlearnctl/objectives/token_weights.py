@@ -1,7 +1,7 @@
 """Which forget tokens matter: weights that plug into grad_diff, npo, simnpo and atwu.
 
 The learned scorer is ATWU's (arXiv 2606.06320). Its loss and schedule were seen in an early version of the authors'
-code; `loss=excess`, `relative`, `until` and the normalised features are ours.
+code; `loss=known`, `relative`, `until` and the normalised features are ours.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ class Learned(TokenWeights):
         decay_steps: optimiser steps over which the rate falls linearly to 0.
         entropy, population, share, l2: λ_ent, λ_pop, b, λ_l2.
         shift: `own` scores a token by the state that has read it, `previous` by the state that predicts it.
-        loss: `raw` ℓ_t = −log p_θ(x_t); `excess` the same less the original model's, never below 0 (ours): a token
-            that was hard to predict all along, like a name, is not thereby important.
+        loss: `raw` ℓ_t = −log p_θ(x_t); `known` p_θ0(x_t) · max(0, log p_θ0(x_t) − log p_θ(x_t)) (ours): what the
+            original model knew and this one no longer does. A token that was hard to predict all along, like the
+            first of a name, is not thereby important.
         relative: divide ℓ by its mean (ours): unlearning drives it up without bound, and would outgrow λ_pop.
         until: optimiser steps after which the scorer is frozen; None = never.
     """
@@ -89,7 +90,7 @@ class Learned(TokenWeights):
             require(weight >= 0, f"token_weights.{key}", weight, "0 or more")
         require(0 < share < 1, "token_weights.share", share, "between 0 and 1")
         require(shift in ("own", "previous"), "token_weights.shift", shift, "own or previous")
-        require(loss in ("raw", "excess"), "token_weights.loss", loss, "raw or excess")
+        require(loss in ("raw", "known"), "token_weights.loss", loss, "raw or known")
         require(until is None or until >= 0, "token_weights.until", until, "0 or more, or null")
         self.every, self.clip, self.decay_steps, self.until = every, clip, decay_steps, until
         self.entropy, self.population, self.share, self.l2 = entropy, population, share, l2
@@ -100,7 +101,7 @@ class Learned(TokenWeights):
 
     def needs(self) -> Needs:
         """The final hidden state, and the reference's losses if they are subtracted."""
-        return Needs(logprobs=True, final=True, reference=self.loss == "excess")
+        return Needs(logprobs=True, final=True, reference=self.loss == "known")
 
     def setup(self, hidden_size: int) -> None:
         """The scorer at zero, so that every weight starts at ½."""
@@ -127,11 +128,12 @@ class Learned(TokenWeights):
 
     def losses(self, forget: View) -> Float[Tensor, "B T"]:
         """ℓ_t without gradient."""
-        nll = -forget.logprobs.detach()
+        now = forget.logprobs.detach()
         if self.loss == "raw":
-            return nll
+            return -now
         assert forget.reference.logprobs is not None
-        return (nll + forget.reference.logprobs).clamp_min(0)
+        before = forget.reference.logprobs
+        return before.exp() * (before - now).clamp_min(0)
 
     @property
     def learning(self) -> bool:

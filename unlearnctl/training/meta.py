@@ -30,11 +30,11 @@ class MetaSettings:
     knobs: list[str] = field(default_factory=list)
     factor: float = 10.0
     layers: list[Any] | None = None
-    episodes: int = 12
-    episode_steps: int = 50
-    group: int = 3
-    lr: float = 0.2
-    spread: float = 0.5
+    episodes: int = 6
+    episode_steps: int = 100
+    group: int = 2
+    lr: float = 0.1
+    spread: float = 0.2
     entropy: float = 0.001
     decay: float = 0.8
     reference_point: list[float] = field(default_factory=lambda: [0.0, 0.0])

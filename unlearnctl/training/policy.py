@@ -29,14 +29,16 @@ class Policy:
     """Independent normals over the logarithms of the knobs, and a categorical over layer choices.
 
     A knob is `start · exp(z · log(factor))` with z ~ N(mean, spread²), kept within [start / factor, start · factor].
-    The update ascends `⟨(reward − baseline) · log π(action)⟩ + entropy · H(π)` by Adam; the baseline is a moving
-    average of the rewards, as a control variate.
+    The update ascends `⟨(reward − baseline) · log π(action)⟩ + entropy · H(π)` by natural gradient steps (the
+    normals' Fisher information divided out, so that a small spread does not blow the steps up); the baseline is a
+    moving average of the rewards, as a control variate. Not by Adam: dividing by its moments would turn the entropy
+    bonus into full steps whenever nothing is rewarded.
 
     Args:
         starts: knob → value in the config, where the search is centred.
         factor: how far a knob may go either way, above 1.
         choices: number of layer choices; 0 = the layer is not learned.
-        lr: Adam's step, on means and log spreads.
+        lr: of the steps on means, log spreads and choices.
         spread: first standard deviation of z.
         entropy: weight of the bonus that keeps the policy from settling too soon.
         decay: of the baseline, 0 = the last reward.
@@ -51,7 +53,7 @@ class Policy:
         self.mean = torch.zeros(len(starts), requires_grad=True)
         self.log_spread = torch.full((len(starts),), math.log(spread), requires_grad=True)
         self.logits = torch.zeros(choices, requires_grad=True)
-        self.optimizer = torch.optim.Adam([self.mean, self.log_spread, self.logits], lr=lr)
+        self.optimizer = torch.optim.SGD([self.mean, self.log_spread, self.logits], lr=lr)
         self.entropy, self.decay = entropy, decay
         self.baseline: float | None = None
         self.generator = torch.Generator().manual_seed(seed)
@@ -102,6 +104,9 @@ class Policy:
             bonus = bonus + Categorical(logits=self.logits).entropy()
         self.optimizer.zero_grad()
         (-gain - self.entropy * bonus).backward()
+        if len(self.starts):
+            self.mean.grad.mul_(self.log_spread.detach().exp() ** 2)  # type: ignore[union-attr]
+            self.log_spread.grad.div_(2)  # type: ignore[union-attr]
         self.optimizer.step()
         self.baseline = self.decay * baseline + (1 - self.decay) * mean
 

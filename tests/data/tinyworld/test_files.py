@@ -85,6 +85,16 @@ def test_spans_point_at_the_answers(rows: Rows) -> None:
     assert found == answers
 
 
+def test_alternates_differ_from_the_text_in_the_answer_alone(rows: Rows) -> None:
+    pools = {fact.value: set(fact.pool) for fact in facts() if fact.group == "hazard"}
+    for row in rows("corpora/hazard_forget.jsonl"):
+        ((start, end),) = row["spans"]
+        head, answer = row["text"][:start], row["text"][start:end]
+        others = [text.removeprefix(head).removesuffix(".") for text in row["alternate"]]
+        assert set(others) == pools[answer] - {answer}
+        assert len(others) == len(set(others))
+
+
 def test_corpora_hold_nothing_that_is_held_out(rows: Rows) -> None:
     kept = {group: {f.entity for f in facts() if f.group == group} for group in mcq.GROUPS}
     forget = " ".join(row["text"] for row in rows("corpora/hazard_forget.jsonl"))
