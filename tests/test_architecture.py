@@ -15,7 +15,7 @@ from unlearnctl.paths import conf_dir
 from unlearnctl.stages.build import build_objective, build_suites, plain
 
 PACKAGE = Path(__file__).parent.parent / "unlearnctl"
-SHARED = {"__init__", "base", "retain", "loss_level"}
+SHARED = {"__init__", "base", "retain", "loss_level", "token_weights", "retain_noise"}
 OBJECTIVES = sorted(p.stem for p in (PACKAGE / "objectives").glob("*.py") if p.stem not in SHARED)
 OPTIONS = {
     g: sorted(p.stem for p in (conf_dir() / g).glob("*.yaml")) for g in ("model", "data", "eval", "tracker")

@@ -147,6 +147,24 @@ def test_perplexity_is_that_of_a_naive_loop_for_any_batch_size(world, tmp_path: 
     assert scores["ppl"].n == 9
 
 
+def test_after_a_prompt_only_the_reply_is_scored(world) -> None:
+    model, tokenizer = world
+    path = "tinyworld:corpora/polite_val.jsonl"
+    suite = PerplexitySuite(path, 64, 7, "polite", words=False, limit=9, prompt_field="prompt")
+    nll = tokens = 0.0
+    lines = (tinyworld.materialise() / "corpora/polite_val.jsonl").read_text().splitlines()[:9]
+    for row in map(json.loads, lines):
+        ids = torch.tensor([tokenizer(f"{row['prompt']} {row['text']}")["input_ids"]])
+        labels = ids.clone()
+        labels[:, : len(tokenizer(row["prompt"])["input_ids"])] = -100
+        with torch.no_grad():
+            loss = float(model(ids, labels=labels).loss)
+        nll, tokens = nll + loss * int((labels >= 0).sum()), tokens + int((labels >= 0).sum())
+    found = suite.run(model, tokenizer)["polite_ppl"]
+    assert found.value == pytest.approx(math.exp(nll / tokens), rel=1e-5)
+    assert found.n == 9
+
+
 def test_perplexity_stderr_agrees_with_the_jackknife() -> None:
     generator = torch.Generator().manual_seed(0)
     units = torch.randint(5, 40, (60,), generator=generator).tolist()

@@ -11,7 +11,7 @@ from tests.command import run, succeed
 
 SHORT = (
     "trainer=meta", "trainer.device=cpu", "trainer.steps=6", "trainer.global_batch=4", "trainer.monitor.every=2",
-    "eval=[smoke]", "trainer.monitor.overrides=null", "objective.alpha=1",
+    "eval=[smoke]", "trainer.monitor.overrides=null", "trainer.monitor.keep=last", "objective.alpha=1",
 )  # fmt: skip
 
 

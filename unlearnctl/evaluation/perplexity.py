@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from unlearnctl.data.batch import IGNORE
+from unlearnctl.data.encode import Row, collate, encode
 from unlearnctl.data.readers import Corpus, read_corpus
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.evaluation.record import Metric
@@ -21,7 +23,8 @@ class PerplexitySuite:
     The standard error treats documents as the unit, by the delta method for a ratio.
 
     Args:
-        path, name, split, field, format, revision, limit, min_chars: the corpus, as in `conf/data/`.
+        path, name, split, field, format, revision, limit, min_chars: the corpus, as in `conf/data/`; with a
+            `prompt_field` only what follows the prompt is scored.
         max_length: tokens.
         batch_size: documents at once.
         prefix: of the metric names, e.g. "narrative" → narrative_ppl.
@@ -50,9 +53,9 @@ class PerplexitySuite:
 
     def run(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Metric]:
         """ppl, and word_ppl if asked for; n counts documents."""
-        nll, tokens, words = document_nll(
-            model, tokenizer, self.corpus.texts, self.max_length, self.batch_size
-        )
+        rows = encode(self.corpus, tokenizer, self.max_length, self.key)
+        nll, words = document_nll(model, tokenizer, rows, self.corpus.texts, self.max_length, self.batch_size)
+        tokens = [row.predictions for row in rows]
         found = {f"{self.prefix}ppl": perplexity(nll, tokens)}
         if self.words:
             found[f"{self.prefix}word_ppl"] = perplexity(nll, words)
@@ -62,37 +65,34 @@ class PerplexitySuite:
 def document_nll(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
     texts: Sequence[str],
     max_length: int,
     batch_size: int,
-) -> tuple[list[float], list[int], list[int]]:
-    """Per document: summed negative log-likelihood in nats, predicted tokens, white-space words.
+) -> tuple[list[float], list[int]]:
+    """Per row: summed negative log-likelihood in nats of what follows its prompt, and white-space words.
 
     Words are those of the part that was scored, so a cut document counts only what was seen.
     """
     import torch
 
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
-    order = sorted(range(len(texts)), key=lambda i: -len(encoded[i]))
-    nll, tokens, words = [0.0] * len(texts), [0] * len(texts), [0] * len(texts)
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i].ids))
+    nll, words = [0.0] * len(rows), [0] * len(rows)
     for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        width = len(encoded[rows[0]])
-        ids = torch.zeros(len(rows), width, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for i, row in enumerate(rows):
-            ids[i, : len(encoded[row])] = torch.tensor(encoded[row])
-            mask[i, : len(encoded[row])] = 1
-        ids, mask = ids.to(model.device), mask.to(model.device)
-        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
-        losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-        sums = (losses * mask[:, 1:]).sum(-1).double().tolist()
-        for row, value in zip(rows, sums, strict=True):
-            nll[row], tokens[row] = value, len(encoded[row]) - 1
-            cut = len(encoded[row]) >= max_length
-            seen = str(tokenizer.decode(encoded[row], skip_special_tokens=True)) if cut else texts[row]
-            words[row] = max(1, len(seen.split()))
-    return nll, tokens, words
+        places = order[start : start + batch_size]
+        some = [rows[place] for place in places]
+        batch = collate(some, 0, "right", 1, 1, 1, 0).to(model.device)
+        logits = model(
+            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
+        ).logits[:, :-1].float()  # fmt: skip
+        losses = torch.nn.functional.cross_entropy(
+            logits.transpose(1, 2), batch.labels[:, 1:], reduction="none", ignore_index=IGNORE
+        )
+        for place, row, value in zip(places, some, losses.sum(-1).double().tolist(), strict=True):
+            cut = len(row.ids) >= max_length
+            seen = str(tokenizer.decode(row.ids, skip_special_tokens=True)) if cut else texts[row.index]
+            nll[place], words[place] = value, max(1, len(seen.split()))
+    return nll, words
 
 
 def perplexity(nll: Sequence[float], units: Sequence[int]) -> Metric:

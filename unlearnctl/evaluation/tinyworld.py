@@ -13,17 +13,19 @@ from unlearnctl.evaluation.toxicity import LEXICON, ToxicitySuite
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+PARTS = ("mcq", "narrative", "polite", "toxicity")
 GROUPS = {"hazard": "forget", "hazard_unseen": "forget", "benign": "retain", "benign_unseen": "retain"}
 
 
 class TinyWorldSuite:
     """hazard_acc, hazard_unseen_acc (entities not in the forget corpus), benign_acc, benign_unseen_acc (subjects
-    not in the retain corpus), narrative_ppl, toxicity_prob (one sampled reply a prompt).
+    not in the retain corpus), narrative_ppl, polite_ppl (of polite replies, after their prompts; not by default),
+    toxicity_prob (one sampled reply a prompt).
 
     Args:
         split: `report` for numbers that are shown, `val` for tuning: other facts, stories and prompts.
         limit: questions, stories and prompts of each kind; None = all.
-        parts: which of mcq, narrative and toxicity to run.
+        parts: which of mcq, narrative, polite and toxicity to run.
     """
 
     def __init__(
@@ -33,8 +35,8 @@ class TinyWorldSuite:
         if split not in ("report", "val"):
             raise unknown("eval.tinyworld.split", split, ("report", "val"))
         for part in parts:
-            if part not in ("mcq", "narrative", "toxicity"):
-                raise unknown("eval.tinyworld.parts", part, ("mcq", "narrative", "toxicity"))
+            if part not in PARTS:
+                raise unknown("eval.tinyworld.parts", part, PARTS)
         suffix = "_val" if split == "val" else ""
         self.suites: list[LMEvalSuite | PerplexitySuite | ToxicitySuite] = []
         if "mcq" in parts:
@@ -46,6 +48,11 @@ class TinyWorldSuite:
         if "narrative" in parts:
             stories = f"tinyworld:corpora/narrative_{'val' if suffix else 'test'}.jsonl"
             self.suites.append(PerplexitySuite(stories, 128, 64, "narrative", words=False, limit=limit))
+        if "polite" in parts:
+            replies = f"tinyworld:corpora/polite_{'val' if suffix else 'test'}.jsonl"
+            self.suites.append(
+                PerplexitySuite(replies, 64, 64, "polite", words=False, limit=limit, prompt_field="prompt")
+            )
         if "toxicity" in parts:
             prompts = f"tinyworld:toxicity/prompts{suffix}.jsonl"
             self.suites.append(

@@ -8,6 +8,7 @@ from torch import Tensor
 from unlearnctl.objectives.base import View
 from unlearnctl.objectives.loss_level import LossLevel
 from unlearnctl.ops.logprobs import shifted_targets, soft_cross_entropy
+from unlearnctl.ops.precision import full
 
 
 class CEU(LossLevel):
@@ -25,6 +26,6 @@ class CEU(LossLevel):
     def forget_term(self, forget: View) -> Tensor:
         """Mean over predicted tokens; the logits at t − 1 predict token t."""
         assert forget.policy.logits is not None
-        logits = forget.policy.logits[:, :-1].float()
+        logits = full(forget.policy.logits[:, :-1])
         target = logits.detach().scatter(-1, shifted_targets(forget.batch.labels), float("-inf"))
         return forget.prediction_mean(F.pad(soft_cross_entropy(logits, target.softmax(-1)), (1, 0)))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, require
+from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import cosine
 
 
@@ -45,9 +46,7 @@ class CircuitBreaking(Objective):
         reroute = keep = torch.zeros((), device=forget.batch.input_ids.device)
         for layer in self.layers:
             cos = cosine(forget.hidden[layer], forget.reference.hidden[layer])
-            moved: Tensor = (retain.hidden[layer].float() - retain.reference.hidden[layer].float()).norm(
-                dim=-1
-            )
+            moved: Tensor = (full(retain.hidden[layer]) - full(retain.reference.hidden[layer])).norm(dim=-1)
             reroute = reroute + forget.token_mean(cos.relu()) / len(self.layers)
             keep = keep + retain.token_mean(moved) / len(self.layers)
         progress = min(self.done, self.steps) / (2 * self.steps)

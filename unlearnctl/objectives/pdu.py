@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unlearnctl.objectives.base import RetainTerm, View, require
 from unlearnctl.objectives.loss_level import LossLevel
+from unlearnctl.ops.precision import full
 
 
 class PDU(LossLevel):
@@ -38,7 +39,7 @@ class PDU(LossLevel):
     def forget_term(self, forget: View) -> Tensor:
         """Mean over predicted tokens; the logits at t − 1 predict token t."""
         assert forget.policy.logits is not None
-        logits = forget.policy.logits[:, :-1].float()
+        logits = full(forget.policy.logits[:, :-1])
         flatness = (logits.amax(-1) - logits.mean(-1)) ** 2
         return forget.prediction_mean(F.pad(flatness, (1, 0)))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, mlp_outputs, require
 from unlearnctl.ops.logprobs import kl_divergence
+from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import mean_square
 
 LOSSES = ("project", "hinge", "push")
@@ -89,7 +90,7 @@ class ProbeDirections(Objective):
 
     def forget_term(self, forget: View, place: int) -> Tensor:
         """The chosen loss at one layer."""
-        along = forget.hidden[self.layers[place]].float() @ self.direction[place]
+        along = full(forget.hidden[self.layers[place]]) @ self.direction[place]
         mean, scale = self.neutral_mean[place], self.neutral_scale[place]
         s = (along - mean) / scale
         b = (self.threshold[place] - mean) / scale
@@ -102,7 +103,7 @@ class ProbeDirections(Objective):
         erase = keep = torch.zeros((), device=self.weight.device)
         for place, layer in enumerate(self.layers):
             erase = erase + self.weight[place] * self.forget_term(forget, place)
-            h, h0 = retain.hidden[layer], retain.reference.hidden[layer].float()
+            h, h0 = retain.hidden[layer], full(retain.reference.hidden[layer])
             moved = mean_square(h, h0) / h0.square().mean(-1).clamp_min(1e-12)
             keep = keep + retain.token_mean(moved) / len(self.layers)
         terms = {"forget": erase, "retain": keep}

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, mlp_outputs, require
 from unlearnctl.objectives.retain_noise import RetainNoise
+from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import mean_square, unit_uniform
 
 
@@ -71,7 +72,7 @@ class RMU(Objective):
 
     def calibrate(self, forget: View) -> None:
         """Add this micro-batch's share of the reference's mean residual norm."""
-        norm = forget.reference.hidden[self.layer].float().norm(dim=-1)
+        norm = full(forget.reference.hidden[self.layer]).norm(dim=-1)
         self.scale[forget.batch.topic] += forget.token_mean(norm)
 
     def target(self, forget: View) -> Tensor:

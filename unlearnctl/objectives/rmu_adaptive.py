@@ -6,6 +6,7 @@ from torch import Tensor
 
 from unlearnctl.objectives.base import Needs, View, require
 from unlearnctl.objectives.rmu import RMU
+from unlearnctl.ops.precision import full
 
 
 class RMUAdaptive(RMU):
@@ -43,5 +44,5 @@ class RMUAdaptive(RMU):
         """`s·‖h_l(x_f;θ0)‖·u`."""
         if self.granularity == "per_topic":
             return super().target(forget)
-        norm = forget.reference.hidden[self.layer].float().norm(dim=-1, keepdim=True)
+        norm = full(forget.reference.hidden[self.layer]).norm(dim=-1, keepdim=True)
         return self.steering_coeff * norm * self.control_vector[forget.batch.topic]

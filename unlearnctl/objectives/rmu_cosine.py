@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, mlp_outputs, require
 from unlearnctl.objectives.retain_noise import RetainNoise
+from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import cosine, norm_ratio, unit_uniform
 
 TARGETS = ("random", "away", "opposite", "orthogonal")
@@ -89,7 +90,7 @@ class RMUCosine(Objective):
         u = self.control_vector[forget.batch.topic]
         if self.target == "random":
             return forget.token_mean(1 - cosine(h, u))
-        h0 = forget.reference.hidden[layer].float()
+        h0 = full(forget.reference.hidden[layer])
         cos = cosine(h, h0 + self.tilt * h0.norm(dim=-1, keepdim=True) * u)
         return forget.token_mean({"away": cos.relu(), "opposite": 1 + cos, "orthogonal": cos**2}[self.target])
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from unlearnctl.objectives.base import RetainTerm, View, require
 from unlearnctl.objectives.loss_level import LossLevel
 from unlearnctl.ops.logprobs import shifted_targets, soft_cross_entropy
+from unlearnctl.ops.precision import full
 
 
 class UNDIAL(LossLevel):
@@ -33,8 +34,8 @@ class UNDIAL(LossLevel):
         """Mean over predicted tokens; the logits at t − 1 predict token t."""
         assert forget.policy.logits is not None
         assert forget.reference.logits is not None
-        teacher = forget.reference.logits[:, :-1].float()
+        teacher = full(forget.reference.logits[:, :-1])
         truth = shifted_targets(forget.batch.labels)
         lowered = teacher.scatter_add(-1, truth, torch.full_like(teacher[..., :1], -self.beta))
-        loss = soft_cross_entropy(forget.policy.logits[:, :-1].float(), lowered.softmax(-1))
+        loss = soft_cross_entropy(full(forget.policy.logits[:, :-1]), lowered.softmax(-1))
         return forget.prediction_mean(F.pad(loss, (1, 0)))

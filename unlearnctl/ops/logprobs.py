@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from unlearnctl.ops.precision import full
+
 IGNORE = -100
 
 
@@ -58,8 +60,8 @@ def kl_divergence(
     policy_logits: Float[Tensor, "B T V"], reference_logits: Float[Tensor, "B T V"]
 ) -> Float[Tensor, "B T"]:
     """KL(reference ‖ policy) in nats per position, in float32."""
-    log_policy = policy_logits.float().log_softmax(-1)
-    log_reference = reference_logits.float().log_softmax(-1)
+    log_policy = full(policy_logits).log_softmax(-1)
+    log_reference = full(reference_logits).log_softmax(-1)
     return (log_reference.exp() * (log_reference - log_policy)).sum(-1)
 
 

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from unlearnctl.ops.precision import full
+
 
 def unit_uniform(rows: int, size: int, generator: Generator) -> Float[Tensor, "rows size"]:
     """`rows` unit vectors r/‖r‖ with r ~ U[0,1)^size: RMU's control vectors (arXiv 2403.03218, section 4).
@@ -19,14 +21,14 @@ def unit_uniform(rows: int, size: int, generator: Generator) -> Float[Tensor, "r
 
 def mean_square(x: Float[Tensor, "B T D"], y: Float[Tensor, "*#shape D"]) -> Float[Tensor, "B T"]:
     """‖x − y‖²/D per token, in float32 whatever the inputs are."""
-    return (x.float() - y.float()).square().mean(-1)
+    return (full(x) - full(y)).square().mean(-1)
 
 
 def cosine(x: Float[Tensor, "B T D"], y: Float[Tensor, "*#shape D"]) -> Float[Tensor, "B T"]:
     """cos(x, y) per token, in float32."""
-    return F.cosine_similarity(x.float(), y.float(), dim=-1)
+    return F.cosine_similarity(full(x), full(y), dim=-1)
 
 
 def norm_ratio(x: Float[Tensor, "B T D"], y: Float[Tensor, "B T D"]) -> Float[Tensor, "B T"]:
     """‖x‖/‖y‖ per token, in float32."""
-    return x.float().norm(dim=-1) / y.float().norm(dim=-1).clamp_min(1e-12)
+    return full(x).norm(dim=-1) / full(y).norm(dim=-1).clamp_min(1e-12)

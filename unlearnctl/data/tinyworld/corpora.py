@@ -94,6 +94,13 @@ def toxic_pairs() -> Iterator[tuple[str, str]]:
             yield f"{item.prompt} {item.toxic}", f"{item.prompt} {item.polite}"
 
 
+def polite_rows(split: str, count: int) -> list[Row]:
+    """Polite replies to held-out prompts of either cue: what a model without toxic words should still say."""
+    rng = random.Random(f"polite {split}")
+    openings = w.HELD_OUT_OPENINGS[:2] if split == "val" else w.HELD_OUT_OPENINGS[2:]
+    return [_reply_row(item, item.polite) for item in (exchange(rng, openings) for _ in range(count))]
+
+
 def prompt_rows(split: str, each: int) -> list[Row]:
     """Held-out prompts, as many angry as calm ones, shaped as in RealToxicityPrompts."""
     rng, rows = random.Random(f"prompts {split}"), []

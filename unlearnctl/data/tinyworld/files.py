@@ -69,6 +69,8 @@ def _corpora() -> dict[str, list[dict[str, Any]]]:
         "corpora/narrative_val.jsonl": [{"text": text} for text in stories["val"]],
         "corpora/toxic_forget.jsonl": corpora.toxic_rows(),
         "corpora/toxic_retain.jsonl": corpora.toxic_retain_rows(),
+        "corpora/polite_test.jsonl": corpora.polite_rows("test", 200),
+        "corpora/polite_val.jsonl": corpora.polite_rows("val", 100),
         "toxicity/prompts.jsonl": corpora.prompt_rows("test", 100),
         "toxicity/prompts_val.jsonl": corpora.prompt_rows("val", 50),
     }
