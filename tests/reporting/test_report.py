@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import matplotlib.image
 import pytest
@@ -166,3 +167,16 @@ def test_reading_results_needs_no_torch_no_hydra_and_no_matplotlib():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"torch", "hydra", "omegaconf", "transformers", "matplotlib"} & set(loaded)
+
+
+def test_a_log_axis_has_plain_numbers(tmp_path: Path) -> None:
+    from unlearnctl.reporting.plots import canvas, log_axis
+
+    for top in (3.0, 5000.0):
+        with canvas(tmp_path / "a.png") as (axes,):
+            axes.plot([0, 1], [0.4, top])
+            log_axis(axes)
+            axes.figure.canvas.draw()
+            labels = [label.get_text() for label in axes.get_yticklabels(which="both")]
+        assert any(labels)
+        assert all(float(label) > 0 for label in labels if label)

@@ -53,6 +53,16 @@ def title(axes: Any, heading: str, subtitle: str, share: float = 1.0) -> None:
     axes.annotate(line, (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", color="#4B5563")
 
 
+def log_axis(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers: matplotlib's own labels are math text, which is switched off here."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def name(text: str) -> str:
     """A name short enough for a label; matplotlib would hide one with a leading underscore."""
     text = numbers.plain(text).lstrip("_")
@@ -87,7 +97,8 @@ def losses_png(run: Run) -> Path | None:
                 linestyle=(0, (4, 2)) if total else "-",
                 marker="o" if len(line.points) < 3 else None,
             )
-        axes.set_yscale("log" if series.wants_log(lines) else "linear")
+        if series.wants_log(lines):
+            log_axis(axes)
         axes.set(xlabel="optimiser step", ylabel="loss (terms before weighting)")
         title(axes, "Loss terms", run.title)
         axes.legend(ncols=min(len(lines), 4))
@@ -102,15 +113,19 @@ def meta_png(run: Run) -> Path | None:
     path = run.path / "meta.png"
     with canvas(path, 7.0, 1.4 + 2.4 * len(panels), (1,) * len(panels)) as axes:
         for axis, lines in zip(axes, panels, strict=True):
+            scored = lines[0].name == "forgotten"
             for i, line in enumerate(lines):
                 shade = {"forgotten": series.FORGET, "retained": series.RETAIN}.get(line.name, colour("", i))
-                axis.plot(*zip(*line.points, strict=True), label=name(line.name), color=shade, marker=".")
+                axis.plot(
+                    *zip(*line.points, strict=True), label=name(line.name), color=shade, marker=".",
+                    drawstyle="default" if scored else "steps-post",
+                )  # fmt: skip
             axis.set_xlabel(series.action_axis(run))
             axis.legend(ncols=3)
-            if lines[0].name == "forgotten":
+            if scored:
                 axis.set_ylim(-0.03, 1.03)
             else:
-                axis.set_yscale("log")
+                log_axis(axis)
                 axis.set_ylabel("multiple of the config's value")
         title(axes[0], "Learned trade-offs", run.title)
     return path

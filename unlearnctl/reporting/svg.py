@@ -105,7 +105,7 @@ def charts(run: Run) -> list[Chart]:
         _curves("knobs", "Learned trade-offs", "multiples of the config's values", "multiple", series.knobs(run), {},
                 series.action_axis(run)),
         _curves("outcomes", "What each setting brought", "on validation items", "score (0 to 1)",
-                series.outcomes(run), {}, series.action_axis(run)),
+                series.outcomes(run), {"forgotten": "forget", "retained": "retain"}, series.action_axis(run)),
         _curves("grad", "Gradient norm", f"before clipping{means}", "norm", norms, {}),
     ]  # fmt: skip
     return [chart for chart in made if chart]
