@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import ttest_1samp
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,3 +40,40 @@ def test_the_floor_is_computed_and_says_so(tmp_path: Path) -> None:
 def test_without_a_gpu_the_large_preset_says_what_it_lacks(tmp_path: Path) -> None:
     assert "needs a CUDA GPU" in bench("step.py", tmp_path / "r.md", "8b")
     assert not (tmp_path / "r.md").exists()
+
+
+def run_of(folder: Path, name: str, seed: int, hazard: float, **objective: object) -> None:
+    entry = {"stderr": None, "n": 10, "chance": 0.25, "role": "forget", "goal": "lower"}
+    kept = {"stderr": None, "n": 10, "chance": None, "role": "retain", "goal": "lower"}
+    folder.mkdir(parents=True)
+    record = {
+        "status": "completed",
+        "config": {
+            "seed": seed,
+            "objective": {"name": name, **objective},
+            "data": {"name": "d"},
+            "trainer": {},
+        },
+        "train": {"seconds": 2.0},
+        "before": {"s": {"hazard_acc": {"value": 1.0, **entry}, "narrative_ppl": {"value": 2.0, **kept}}},
+        "after": {"s": {"hazard_acc": {"value": hazard, **entry}, "narrative_ppl": {"value": 2.5, **kept}}},
+    }
+    (folder / "results.json").write_text(json.dumps(record))
+
+
+def test_effects_are_means_errors_and_paired_differences(tmp_path: Path) -> None:
+    """By hand: hazard .25 is forgotten 1, retained 2/2.5 = .8; differences .1, .2, .3 have t = 2/(1/√3)."""
+    for seed, apart in enumerate((0.1, 0.2, 0.3)):
+        run_of(tmp_path / f"a{seed}", "npo", seed, 0.25)
+        run_of(tmp_path / f"b{seed}", "rmu", seed, 0.25 + apart, retain_noise=0.5)
+    command = [sys.executable, str(ROOT / "benchmarks/effects.py"), str(tmp_path), "--against", "npo"]
+    command += ["--metric", "hazard_acc", "--metrics", "hazard_acc,hypervolume,polite_ppl"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[2] == "| npo | 0.250 ± 0.000 | 0.800 ± 0.000 | – | 3 |"
+    assert lines[3].startswith("| rmu + noise 0.5 | 0.450 ± 0.058 | 0.587 ± 0.062 |")
+    expected = ttest_1samp([0.1, 0.2, 0.3], 0.0)
+    low, high = expected.confidence_interval()
+    said = f"rmu + noise 0.5: +0.200 [{low:+.3f}, {high:+.3f}], p {expected.pvalue:.2g}, n 3"
+    assert lines[-1].strip() == said
