@@ -47,7 +47,8 @@ usage: unlearnctl train [group=option ...] [key=value ...] [-m] [--cfg job [--re
 
 {summary}
 
-groups: model= data= objective= objective/retain= trainer= eval=[a,b] tracker= launch= experiment=
+groups: model= data= objective= objective/retain= objective/token_weights=
+        trainer= eval=[a,b] tracker= launch= experiment=
         (`unlearnctl ls GROUP` lists the options)
 
 examples:
@@ -58,6 +59,7 @@ examples:
   unlearnctl train -m objective=rmu,rmu_cosine seed=0,1,2        a sweep: every combination, one summary
   unlearnctl train -m objective.alpha=1,10,40 hydra/launcher=side_by_side   the same at once, on shared frozen blocks
   unlearnctl train data=tinyworld_hazard_toxic objective=composite       two functions in one run
+  unlearnctl train trainer=meta trainer.meta.mode=search          trade-offs learned in short episodes first
   unlearnctl train model=llama3_8b data=wmdp_bio launch.dry_run=true     the plan, without weights
   unlearnctl train --cfg job --resolve                            the config, nothing else
 """,
