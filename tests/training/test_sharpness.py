@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from tests.training.synthetic import make_trainer
+from tests.training.two_ranks import scorer
 from unlearnctl.errors import UserError
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import NLL
+from unlearnctl.objectives.token_weights import Learned
 from unlearnctl.training.settings import TrainerSettings
 from unlearnctl.training.sharpness import ascent, perturbed
 
@@ -76,6 +78,21 @@ def test_batch_split_changes_nothing() -> None:
     whole, split = gradient(0.3), gradient(0.3, micro=2)
     for name, value in whole.items():
         torch.testing.assert_close(split[name], value, atol=1e-6, rtol=1e-4)
+
+
+def test_token_weights_learn_from_one_pass_alone() -> None:
+    seen = []
+    for rho in (0.0, 0.3):
+        objective = NPO(0.5, 1.0, 0.7, NLL(), scorer())
+        trainer = make_trainer(objective, sharpness=rho)
+        objective.after_step({})  # so that the coming step is one of the scorer's
+        trainer._gradients(trainer.batches(0))
+        assert objective.training
+        assert isinstance(objective.token_weights, Learned)
+        seen.append(objective.token_weights._observed)
+    assert set(seen[0]) == {"kept", "entropy", "above", "share", "loss"}
+    for name, value in seen[0].items():
+        torch.testing.assert_close(seen[1][name], value)
 
 
 @pytest.mark.parametrize(

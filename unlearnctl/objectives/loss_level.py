@@ -60,7 +60,7 @@ class LossLevel(Objective):
     def forward(self, forget: View, retain: View) -> Loss:
         """The weighted sum."""
         erase, keep = self.forget_term(forget), self.retain(retain)
-        if self.token_weights is not None:
+        if self.token_weights is not None and self.training:
             self.token_weights.observe(forget)
         forgets = self.forget_coeff * erase
         return Loss(forgets + self.retain_weight() * keep, {"forget": erase, "retain": keep}, forgets)

@@ -134,11 +134,15 @@ class Trainer:
         rho = self.settings.sharpness
         if not rho:
             return self._accumulate(micros, "total")
+        self.objective.eval()  # what it learns by itself, it learns from the one pass at θ that follows
         self._accumulate(micros, "forget")
         delta = ascent(self.parameters, rho)
+        self.objective.train()
         terms = self._accumulate(micros, "rest")
+        self.objective.eval()
         with perturbed(self.parameters, delta):
             self._accumulate(micros, "forget")
+        self.objective.train()
         return terms
 
     def _accumulate(self, micros: Sequence[Mapping[str, Batch]], part: str) -> dict[str, torch.Tensor]:
