@@ -90,6 +90,8 @@ def paired(table: Table, row: str, other: str, metric: str) -> str:
 
     seeds = sorted(set(table[row]) & set(table[other]))
     a, b = ([table[r][seed][metric] for seed in seeds] for r in (row, other))
+    if len(seeds) < 2:
+        return f"n {len(seeds)}: too few seeds in common for a test"
     test = stats.ttest_rel(a, b)
     low, high = test.confidence_interval()
     apart = statistics.mean(a) - statistics.mean(b)
