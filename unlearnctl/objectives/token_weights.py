@@ -74,8 +74,6 @@ class Learned(TokenWeights):
         until: optimiser steps after which the scorer is frozen; None = never.
     """
 
-    share_above: Tensor
-
     def __init__(
         self, every: int, lr: float, momentum: float, weight_decay: float, clip: float, decay_steps: int,
         entropy: float, population: float, share: float, l2: float, shift: str, loss: str, relative: bool = False,
@@ -100,7 +98,7 @@ class Learned(TokenWeights):
         self._observed: dict[str, Tensor] = {}
 
     def needs(self) -> Needs:
-        """The final hidden state, and the reference's losses if they are subtracted."""
+        """The final hidden state, and the reference's log-probabilities if it matters what was known."""
         return Needs(logprobs=True, final=True, reference=self.loss == "known")
 
     def setup(self, hidden_size: int) -> None:
@@ -111,7 +109,6 @@ class Learned(TokenWeights):
         self.optimizer = torch.optim.SGD(
             self.scorer.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay
         )
-        self.register_buffer("share_above", torch.zeros(()))
 
     def logits(self, forget: View) -> Float[Tensor, "B T"]:
         """w·h_t + b at every position, with the scorer's gradient."""
@@ -183,4 +180,3 @@ class Learned(TokenWeights):
         nn.utils.clip_grad_norm_(self.scorer.parameters(), self.clip)
         self.optimizer.param_groups[0]["lr"] = self.lr * max(0.0, 1 - self.steps / self.decay_steps)
         self.optimizer.step()
-        self.share_above.copy_(sums["share"])
