@@ -44,7 +44,10 @@ def read(folders: Sequence[Path], data: str | None, volume: Sequence[str]) -> Ta
         record = json.loads(file.read_text(encoding="utf-8"))
         config = record["config"]
         if record["status"] == "completed" and data in (None, config["data"]["name"]):
-            table.setdefault(label(config), {})[config["seed"]] = dict(_numbers(record, volume))
+            row = table.setdefault(label(config), {})
+            if config["seed"] in row:
+                raise SystemExit(f"{file}: a second run of {label(config)} with seed {config['seed']}")
+            row[config["seed"]] = dict(_numbers(record, volume))
     return table
 
 
@@ -68,9 +71,10 @@ def _metrics(scores: Mapping[str, Any]) -> dict[str, dict[str, Metric]]:
 
 
 def mean_error(values: Sequence[float]) -> str:
-    """`0.316 ± 0.007`: mean and standard error."""
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return f"{statistics.mean(values):.3f} ± {error:.3f}"
+    """`0.316 ± 0.007`: mean and standard error; of one value, itself."""
+    if len(values) < 2:
+        return f"{values[0]:.3f}"
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values) / math.sqrt(len(values)):.3f}"
 
 
 def markdown(table: Table, metrics: Sequence[str]) -> str:

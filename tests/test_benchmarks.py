@@ -77,3 +77,16 @@ def test_effects_are_means_errors_and_paired_differences(tmp_path: Path) -> None
     low, high = expected.confidence_interval()
     said = f"rmu + noise 0.5: +0.200 [{low:+.3f}, {high:+.3f}], p {expected.pvalue:.2g}, n 3"
     assert lines[-1].strip() == said
+
+
+def test_two_runs_that_would_share_a_cell_are_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        run_of(tmp_path / name, "npo", 0, 0.25)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/effects.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    assert done.stderr.strip().endswith("b/results.json: a second run of npo with seed 0")

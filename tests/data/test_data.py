@@ -265,6 +265,17 @@ def test_fingerprint_follows_text_and_seed(tmp_path: Path, tokenizer: PreTrained
     assert data("w1 w2 w3\n", 0).fingerprint() in prints
 
 
+def test_fingerprint_follows_prompts_and_alternates(tokenizer: PreTrainedTokenizerFast) -> None:
+    cfg = {
+        "name": "x", "max_length": 16, "padding_side": "right", "shuffle": True, "forget": {"path": "f"},
+        "retain": {"path": "r"},
+    }  # fmt: skip
+    retain = {"all": Corpus(["w1 w2"])}
+    forget = [Corpus(["w3"], ["w4"]), Corpus(["w3"], ["w5"]), Corpus(["w3"], ["w4"], [["w6"]])]
+    corpora = [{"forget": {"all": corpus}, "retain": retain} for corpus in forget]
+    assert len({load_data(cfg, tokenizer, 0, each).fingerprint() for each in corpora}) == 3
+
+
 def with_alternates(tokenizer: PreTrainedTokenizerFast, sides: tuple[str, ...]) -> ForgetRetain:
     """Seven texts `w{i}`, two alternates each, told apart by their words; the third text has no token to learn from."""
     corpus = Corpus(

@@ -10,7 +10,7 @@ import torch
 from tests.objectives.harness import D, view
 from tests.training.synthetic import make_trainer
 from unlearnctl.errors import UserError
-from unlearnctl.objectives.base import Needs, View
+from unlearnctl.objectives.base import Loss, Needs, View
 from unlearnctl.objectives.composite import Composite
 from unlearnctl.objectives.grad_ascent import GradAscent
 from unlearnctl.objectives.npo import NPO
@@ -86,6 +86,20 @@ def test_weights_scale_a_topics_loss_and_not_its_terms() -> None:
     for weights, key in (({"c": 1.0}, "weights=c"), ({"a": 0.0}, r"weights\.a=0.0")):
         with pytest.raises(UserError, match=rf"^objective\.{key}"):
             Composite(parts, weights)
+
+
+class Silent(GradAscent):
+    """An objective that does not say what forgets, as the first ones of a user may not."""
+
+    def forward(self, forget: View) -> Loss:
+        return replace(super().forward(forget), forget=None)
+
+
+def test_a_part_that_does_not_say_what_forgets_works_without_sharpness() -> None:
+    loss = Composite({"a": Silent()})(forget=view(1))
+    torch.testing.assert_close(loss.part("total"), GradAscent()(view(1)).total)
+    with pytest.raises(UserError, match=r"^trainer\.sharpness: this objective does not say what forgets"):
+        loss.part("forget")
 
 
 def test_no_part_is_refused() -> None:

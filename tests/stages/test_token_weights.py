@@ -59,6 +59,15 @@ def test_without_spans_there_is_no_score() -> None:
     assert json.loads((Path(run) / "token_weights.json").read_text())["texts"][0]["true"] is None
 
 
+def test_spans_that_mark_nothing_give_no_score() -> None:
+    Path("f.jsonl").write_text('{"text": "The base of Inka Rusk is wormgrass.", "s": []}\n' * 8)
+    data = ("data.forget.path=f.jsonl", "data.forget.spans_field=s", "data.forget.alternate_field=null")
+    done = succeed("train", *QUICK, "objective=atwu", *data, "run=a")
+    assert "AUROC" not in done.out
+    record = json.loads((Path(done.run_dir) / "results.json").read_text())["train"]["token_weights"]
+    assert set(record) == {"mean"}
+
+
 @pytest.mark.parametrize("objective", ["dpo", "idk_dpo", "altpo"])
 def test_what_should_be_said_instead(objective: str) -> None:
     assert succeed("train", *QUICK, f"objective={objective}", "run=a").run_dir

@@ -14,6 +14,7 @@ import torch
 
 from unlearnctl.errors import UserError
 from unlearnctl.objectives.npo import NPO
+from unlearnctl.objectives.pdu import PDU
 from unlearnctl.objectives.retain import NLL
 from unlearnctl.objectives.rmu import RMU
 from unlearnctl.objectives.rmu_cosine import RMUCosine
@@ -160,6 +161,12 @@ def test_knobs_are_numbers_of_the_objective() -> None:
         turn(RMU(3, 1.0, 1.0), Action({}, 0), [(3,)])
     with pytest.raises(UserError, match=r"^objective\.layer=\[5\]: must be among \[3, 4\]"):
         cosine().read_at([5])
+
+
+def test_a_knob_that_would_turn_nothing_is_refused() -> None:
+    """PDU's alpha is only where its multiplier starts."""
+    with pytest.raises(UserError, match=r"^trainer\.meta\.knobs"):
+        knob_values(PDU(1.5, 1.0, 1.0, 1.0, NLL()), ["alpha"])
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def encode(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int, 
         ]
     rows = [row for row in rows if row.predictions > 0]
     if not rows:
-        raise UserError(f"{key}: no row has a token to learn from within data.max_length={max_length}")
+        raise UserError(f"{key}: no row has a token to learn from within max_length={max_length}")
     return rows
 
 

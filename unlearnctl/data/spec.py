@@ -20,7 +20,7 @@ class CorpusSpec:
     prompt_field: str | None = None  # text before the part that counts
     alternate_field: str | None = None  # forget side: what should be said instead, a text or several
     spans_field: str | None = (
-        None  # forget side: [[start, end], ...] of the characters that matter, for scoring alone
+        None  # forget side: [[start, end], ...] of what matters, to score token weights by
     )
     format: str | None = None  # jsonl | json | tsv | csv | parquet | text; None = by suffix
     revision: str | None = None

@@ -73,7 +73,7 @@ def load_data(
             ]
             rows["forget"][topic], rows[side][topic] = _paired(rows["forget"][topic], versions)
     assert tokenizer.pad_token_id is not None
-    digest = hashlib.sha256(json.dumps([[t.texts for t in s.values()] for s in corpora.values()]).encode())
+    digest = hashlib.sha256(json.dumps([[vars(t) for t in s.values()] for s in corpora.values()]).encode())
     return ForgetRetain(
         rows, tokenizer.pad_token_id, spec.padding_side, spec.shuffle, seed, digest.hexdigest()[:16]
     )
@@ -99,9 +99,8 @@ def _paired(forget: list[Row], versions: list[list[Row]]) -> tuple[list[Row], li
     """Forget rows that every version has a partner of; and the partners, one version after the other."""
     by_index = [{row.index: row for row in rows} for rows in versions]
     kept = [row for row in forget if all(row.index in version for version in by_index)]
-    apart = 1 + max(
-        row.index for row in forget
-    )  # an index names a row for good, so versions must not share any
+    # an index names a row for good, so versions must not share any
+    apart = 1 + max(row.index for row in forget)
     return kept, [
         replace(version[row.index], index=row.index + number * apart)
         for number, version in enumerate(by_index)

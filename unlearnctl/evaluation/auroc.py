@@ -15,6 +15,9 @@ def auroc(
 
     The standard error is a bootstrap over whole texts, since tokens of one text are not independent.
 
+    Args:
+        truth, scores: by text and token; both true and other tokens must occur.
+
     Returns:
         value, stderr, n (tokens), texts, chance.
     """

@@ -112,14 +112,21 @@ class Loss:
     total: Float[Tensor, ""]
     terms: dict[str, Float[Tensor, ""]]
     forget: Float[Tensor, ""] | None = (
-        None  # the part of `total` that forgets, weighted; sharpness-aware training asks
+        None  # the weighted part of `total` that forgets, for trainer.sharpness
     )
 
     def part(self, which: str) -> Float[Tensor, ""]:
-        """`total`, `forget`, or `rest`: the total without its forget part."""
+        """`total`, `forget`, or `rest`: the total without its forget part.
+
+        Raises:
+            UserError: a part is asked for, and the objective does not say which part of its loss forgets.
+        """
         if which == "total":
             return self.total
-        assert self.forget is not None, "this objective does not say which part of its loss forgets"
+        if self.forget is None:
+            raise UserError(
+                "trainer.sharpness: this objective does not say what forgets; set it to 0, or Loss.forget"
+            )
         return self.forget if which == "forget" else self.total - self.forget
 
 

@@ -64,7 +64,7 @@ class Composite(Objective):
         loss: Loss = part(**{side: views[side] for side in part.needs()})
         weight = self.weights.get(topic, 1.0)
         terms = {f"{topic}/{name}": value for name, value in loss.terms.items()}
-        return Loss(weight * loss.total, terms, weight * loss.part("forget"))
+        return Loss(weight * loss.total, terms, None if loss.forget is None else weight * loss.forget)
 
     def after_step(self, terms: Mapping[str, float]) -> None:
         """Each sees the terms of its own steps."""

@@ -35,6 +35,7 @@ class PDU(LossLevel):
         require(dual_step >= 0, "dual_step", dual_step, "0 or more")
         self.bound, self.dual_step = bound, dual_step
         self.register_buffer("multiplier", torch.tensor(float(alpha)))
+        del self.alpha  # λ is what counts from here on: a knob that turned alpha would turn nothing
 
     def forget_term(self, forget: View) -> Tensor:
         """Mean over predicted tokens; the logits at t − 1 predict token t."""

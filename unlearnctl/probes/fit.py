@@ -124,8 +124,8 @@ def _fit_layer(
     }
 
 
-def save_probes(folder: Path, probes: Probes, note: Mapping[str, Any]) -> None:
-    """`probes.safetensors` and `probes.json` {format, layers, held_out, sha256, note}."""
+def save_probes(folder: Path, probes: Probes, note: Mapping[str, Any]) -> dict[str, Any]:
+    """`probes.safetensors` and `probes.json` {format, layers, held_out, sha256, note}, which is returned."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,6 +140,7 @@ def save_probes(folder: Path, probes: Probes, note: Mapping[str, Any]) -> None:
     }
     with replacing(folder / "probes.json") as temporary:
         temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return manifest
 
 
 def load_probes(folder: Path) -> Probes:

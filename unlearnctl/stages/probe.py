@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -54,8 +53,7 @@ def probe(cfg: DictConfig) -> Path:
         "data": data.fingerprint(),
         "provenance": {**provenance(command_line(), cfg.seed), "started": started, "finished": now()},
     }
-    save_probes(directory, probes, note)
-    rows = write_probes(directory, json.loads((directory / "probes.json").read_text()), _rows(probes))
+    rows = write_probes(directory, save_probes(directory, probes, note), _rows(probes))
     print_probes(rows, probes.held_out)
     print(f"use it: unlearnctl train objective=probe_directions objective.probe={directory}")
     print(f"run: {directory}")

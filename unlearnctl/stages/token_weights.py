@@ -47,7 +47,7 @@ def measure_token_weights(run: Run, weights: TokenWeights) -> dict[str, Any]:
     found: dict[str, Any] = {
         "mean": _mean(learned) if learned else _mean([text["weights"] for text in shown])
     }
-    if truth:
+    if {True, False} <= {value for row in truth for value in row}:
         found |= {"auroc": auroc(truth, learned), "auroc_probability": auroc(truth, probable)}
     return found
 

@@ -2,7 +2,7 @@
 
 The abstract says "meta-learned"; a summary says that reinforcement learning guides adaptively learned trade-offs,
 and it cites REINFORCE and hypervolume. What is acted on (the objective's own weights, on a log scale, and its layers),
-the reward (hypervolume of forgotten and retained share on validation items), and the three modes are ours.
+the reward (hypervolume of forgotten and retained share on validation items), and the modes are ours.
 """
 
 from __future__ import annotations
