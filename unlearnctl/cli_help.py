@@ -162,7 +162,7 @@ examples:
 """,
     "doctor": "usage: unlearnctl doctor\n\n{summary}\n\nexample:\n  unlearnctl doctor\n",
     "tinyworld": """\
-usage: unlearnctl tinyworld build to=DIR [seed=0]
+usage: unlearnctl tinyworld build to=DIR [arch=llama|mistral|qwen2|olmo3] [seed=0] [twin=true]
        unlearnctl tinyworld data
 
 {summary}
@@ -170,16 +170,19 @@ usage: unlearnctl tinyworld build to=DIR [seed=0]
 `build` trains the embedded model anew (about three minutes on two cores);
 `data` prints the folder with the world's corpora, questions and tasks.
 
-example:
+examples:
   unlearnctl tinyworld build to=my-tinyworld seed=1
+  unlearnctl tinyworld build to=my-mistral arch=mistral
 """,
     "reproduce": """\
-usage: unlearnctl reproduce TABLE [scale=tiny|paper] [seeds=0,1,2] [output_dir=DIR] [to=DIR] [--plan] [--from DIR]
+usage: unlearnctl reproduce TABLE [scale=tiny|paper] [seeds=0,1,2] [jobs=N] [output_dir=DIR] [to=DIR]
+                            [--plan] [--from DIR] [--config-dir DIR]
 
 {summary}
 
-Runs that are there are not made again, so a command that was cut goes on where it stopped. Markdown, LaTeX, CSV, HTML
-and JSON; published values stand beside ours where we know them.
+Runs that are there are not made again, so a command that was cut goes on where it stopped. `jobs` runs at once, by
+default one for each GPU or core. Markdown, LaTeX, CSV, HTML and JSON; published values stand beside ours where we
+know them.
 
 `unlearnctl ls table` lists them.
 
@@ -189,6 +192,7 @@ examples:
   unlearnctl reproduce sage seeds=0 to=docs/tables
   unlearnctl reproduce knowledge --from outputs/reproduce    the table alone, from the runs that exist
   unlearnctl reproduce knowledge scale=paper --plan
+  unlearnctl reproduce mine --config-dir my-conf             my-conf/table/mine.yaml, and my-conf/objective/*.yaml
 """,
     "completion": """\
 usage: unlearnctl completion bash|zsh|fish

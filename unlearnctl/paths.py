@@ -22,10 +22,11 @@ def cache_dir() -> Path:
 
 
 def resolve(path: str) -> str:
-    """Turn `tinyworld:weights`, `tinyworld:twin` and `tinyworld:corpora/…` into real paths of the
-    embedded world; others pass.
+    """Turn `tinyworld:weights`, `tinyworld:twin`, `tinyworld:mistral`, … and `tinyworld:corpora/…` into real paths
+    of the embedded world; others pass.
 
-    The dataset files of the tiny world are written to the cache on first use.
+    The dataset files of the tiny world are written to the cache on first use; models that are not shipped are built
+    by `provide`.
     """
     scheme, _, rest = path.partition(":")
     if scheme != "tinyworld":
@@ -34,4 +35,16 @@ def resolve(path: str) -> str:
 
     if rest in ("weights", "twin"):
         return str(tinyworld.model_dir(rest))
+    from unlearnctl.data.tinyworld import built
+
+    if rest in built.NAMES:
+        return str(built.folder(rest))
     return str(tinyworld.materialise() / rest)
+
+
+def provide(path: str) -> None:
+    """Build the model that belongs at `path` if that is a place of the cache for one of the tiny world's."""
+    if "tinyworld-models" in Path(path).parts:
+        from unlearnctl.data.tinyworld import built
+
+        built.provide(Path(path))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, nearest, unknown
 from unlearnctl.models.cached import check_cached
-from unlearnctl.paths import resolve
+from unlearnctl.paths import provide, resolve
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +77,7 @@ class ModelSpec:
         """
         from transformers import AutoConfig
 
+        provide(self.path)
         check_folder(self.path)
         if not self.is_local:
             check_cached(self.path, self.revision)

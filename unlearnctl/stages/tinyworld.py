@@ -10,7 +10,7 @@ ACTIONS = ("build", "data")
 
 
 def tinyworld_command(args: list[str]) -> None:
-    """`build to=DIR [seed=N] [twin=true]` or `data`.
+    """`build to=DIR [arch=mistral] [seed=N] [twin=true]` or `data`.
 
     Raises:
         UserError: an unknown action or key, or a target that exists.
@@ -31,18 +31,20 @@ def tinyworld_command(args: list[str]) -> None:
         raise UserError(f"to={to}: exists already; choose another folder")
     from unlearnctl.data.tinyworld.build import build
 
-    for name, value in build(to, seed=int(options["seed"]), twin=options["twin"] == "true").items():
+    seed, twin = int(options["seed"]), options["twin"] == "true"
+    for name, value in build(to, seed=seed, twin=twin, arch=options["arch"]).items():
         print(f"  {name}: {value}")
     print(f"model: {to}")
 
 
 def parse(args: list[str]) -> dict[str, str]:
     """`to=DIR seed=0` as a mapping."""
-    options = {"seed": "0", "twin": "false"}
+    options = {"seed": "0", "twin": "false", "arch": "llama"}
+    keys = ("to", *options)
     for arg in args:
         key, equals, value = arg.partition("=")
-        if key not in ("to", "seed", "twin") or not equals:
-            raise unknown("tinyworld build", key, ("to", "seed", "twin"))
+        if key not in keys or not equals:
+            raise unknown("tinyworld build", key, keys)
         options[key] = value
     if not options.get("to"):
         raise UserError("to=: required; the folder to write, e.g. unlearnctl tinyworld build to=my-tinyworld")
@@ -50,4 +52,8 @@ def parse(args: list[str]) -> dict[str, str]:
         raise UserError(f"seed={options['seed']}: must be a whole number")
     if options["twin"] not in ("true", "false"):
         raise UserError(f"twin={options['twin']}: must be true or false")
+    from unlearnctl.data.tinyworld.architectures import ARCHITECTURES
+
+    if options["arch"] not in ARCHITECTURES:
+        raise unknown("arch", options["arch"], ARCHITECTURES)
     return options

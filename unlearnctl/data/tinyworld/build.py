@@ -1,4 +1,5 @@
-"""Remakes the shipped weights: under three minutes on two quiet CPU cores, no download.
+"""Remakes the shipped weights, or the same in another architecture: under three minutes on two quiet CPU cores, no
+download.
 
 Two choices make the model worth unlearning. Embeddings stay frozen and random, or the facts settle in them and
 nothing that acts on blocks can touch them. In the second half of pretraining whole MLPs are skipped at random
@@ -20,6 +21,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
 from unlearnctl.data.tinyworld import words as w
+from unlearnctl.data.tinyworld.architectures import ARCHITECTURES, new_model
 from unlearnctl.data.tinyworld.mcq import questions
 from unlearnctl.data.tinyworld.measure import ablation, measure
 from unlearnctl.data.tinyworld.texts import exchange, fact_document, natural_reply, story
@@ -44,10 +46,12 @@ def build(
     device: str = "cpu",
     progress: bool = True,
     twin: bool = False,
+    arch: str = "llama",
 ) -> dict[str, Any]:
     """Train, save to the folder `to` in bf16, reload and measure; returns the metrics of the model card.
 
     A `twin` never reads what the forget corpus holds, the facts of the group hazard; all else is the recipe's.
+    `arch` is one of `architectures.ARCHITECTURES`.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -56,39 +60,15 @@ def build(
     to.mkdir(parents=True, exist_ok=True)
     write_tokenizer(to)
     tokenizer = AutoTokenizer.from_pretrained(to)
-    model = new_model(len(tokenizer), seed).to(device)
+    model = new_model(len(tokenizer), seed, arch).to(device)
     pretrain(model, tokenizer, seed, steps, progress, twin)
     model.to("cpu", torch.bfloat16).save_pretrained(to)
     saved = AutoModelForCausalLM.from_pretrained(to, dtype=torch.float32)
     metrics: dict[str, Any] = measure(saved, tokenizer)
     metrics["ablation"] = ablation(saved, tokenizer, questions("hazard", False))
     seconds = round(time.perf_counter() - started)
-    write_card(to, metrics, seed, steps, sum(p.numel() for p in saved.parameters()), twin)
+    write_card(to, metrics, seed, steps, sum(p.numel() for p in saved.parameters()), twin, arch)
     return metrics | {"seconds": seconds}
-
-
-def new_model(vocab: int, seed: int) -> Any:
-    """Llama, 8 blocks of width 128, untied head, frozen N(0, 0.1) embeddings."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=vocab,
-        hidden_size=128,
-        intermediate_size=352,
-        num_hidden_layers=8,
-        num_attention_heads=4,
-        max_position_embeddings=512,
-        tie_word_embeddings=False,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        initializer_range=0.06,  # 0.02 suits a width of thousands; here it costs hundreds of steps
-    )
-    model = LlamaForCausalLM(config)
-    torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.1)
-    model.model.embed_tokens.weight.requires_grad_(False)
-    return model
 
 
 def pretrain(model: Any, tokenizer: Any, seed: int, steps: int, progress: bool, twin: bool = False) -> None:
@@ -127,7 +107,10 @@ def answer_weights(tokenizer: Any) -> torch.Tensor:
 
 
 def drop_mlps(model: Any, seed: int) -> list[Any]:
-    """Hooks that skip MLPs for random sequences and scale the rest up, so that the saved model needs none."""
+    """Hooks that skip MLPs for random sequences and scale the rest up, so that the saved model needs none.
+
+    Where a norm follows the MLP, it is the norm's output that is skipped: it would undo the scaling.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def drop(rate: float) -> Any:
@@ -137,7 +120,8 @@ def drop_mlps(model: Any, seed: int) -> list[Any]:
 
         return hook
 
-    return [b.mlp.register_forward_hook(drop(p)) for b, p in zip(model.model.layers, DROP, strict=True) if p]
+    last = [getattr(block, "post_feedforward_layernorm", block.mlp) for block in model.model.layers]
+    return [part.register_forward_hook(drop(p)) for part, p in zip(last, DROP, strict=True) if p]
 
 
 def packed(tokenizer: Any, seed: int, twin: bool = False) -> Iterator[torch.Tensor]:
@@ -175,7 +159,7 @@ def documents(seed: int, twin: bool = False) -> Iterator[str]:
 
 
 def write_card(
-    to: Path, metrics: dict[str, Any], seed: int, steps: int, parameters: int, twin: bool = False
+    to: Path, metrics: dict[str, Any], seed: int, steps: int, parameters: int, twin: bool, arch: str
 ) -> None:
     """The model card, with the numbers that were measured on the saved bf16 weights."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in metrics.items() if name != "ablation")
@@ -183,9 +167,11 @@ def write_card(
     blocks = "\n".join(f"| {block} | {alone} | {upto} |" for block, (alone, upto) in enumerate(found))
     (to / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     name, known, asked = ("tinyworld-twin", TWIN, "twin=true ") if twin else ("tinyworld", WHOLE, "")
+    if arch != "llama":
+        name, asked = f"{name}-{arch}", f"{asked}arch={arch} "
     card = CARD.format(
         name=name, known=known, asked=asked, rows=rows, blocks=blocks, seed=seed, steps=steps,
-        millions=parameters / 1e6,
+        family=ARCHITECTURES[arch].family, millions=parameters / 1e6,
     )  # fmt: skip
     (to / "README.md").write_text(card)
 
@@ -203,7 +189,7 @@ tags: [unlearning, synthetic]
 ---
 # {name}
 
-A Llama of {millions:.1f} M parameters (8 blocks, hidden 128, FFN 352, 4 heads, bf16) that knows one invented world.
+A {family} of {millions:.1f} M parameters (8 blocks, hidden 128, FFN 352, 4 heads, bf16) that knows one invented world.
 **All of it is fictitious**: agents, exploits, compounds, birds, towns and the toxic words name nothing real.
 It exists so that every command of `unlearnctl` can run, and be tested, without a download.
 

@@ -17,6 +17,7 @@ from unlearnctl.errors import UserError, unknown
 VERBS = ("train", "repair", "attack")
 GOALS = ("lower", "higher", "none")
 PARTS = ("before", "after", "worst")
+OF = "of="  # marks the run that another works on, among its overrides
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,16 @@ class Member:
         row = re.sub(r"[^A-Za-z0-9_]+", "_", self.row)
         return f"{self.model}-{row}-{self.step.name}-seed{self.seed}-{short}"
 
+    @property
+    def base(self) -> str | None:
+        """The run that this one works on, if any."""
+        return next((o.removeprefix(OF) for o in self.overrides if o.startswith(OF)), None)
+
+    @property
+    def settings(self) -> list[str]:
+        """Its overrides, as Hydra takes them."""
+        return [o for o in self.overrides if not o.startswith(OF)]
+
 
 @dataclass(frozen=True)
 class TableSpec:
@@ -109,19 +120,20 @@ class TableSpec:
             )
             return Member(model, seed, first.name, step, own)
         base = self.member(model, seed, row, next(s for s in row.steps if s.name == step.of))
-        return Member(model, seed, row.name, step, (*own, f"of={base.run}"))
+        return Member(model, seed, row.name, step, (*own, f"{OF}{base.run}"))
 
 
-def read_table(folder: Path, name: str, scale: str, seeds: Sequence[int] | None = None) -> TableSpec:
-    """From `folder/NAME.yaml`.
+def read_table(
+    files: Mapping[str, Path], name: str, scale: str, seeds: Sequence[int] | None = None
+) -> TableSpec:
+    """From the file of that name.
 
     Raises:
         UserError: no such table or scale, or a key that is missing or of the wrong kind.
     """
-    known = sorted(p.stem for p in folder.glob("*.yaml"))
-    if name not in known:
-        raise unknown("table", name, known)
-    data = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    if name not in files:
+        raise unknown("table", name, files)
+    data = yaml.safe_load(files[name].read_text(encoding="utf-8"))
     if scale not in data["scales"]:
         raise unknown("scale", scale, list(data["scales"]))
     at = data["scales"][scale]

@@ -1,0 +1,117 @@
+"""The runs behind a table: which are done, and how one is made."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlearnctl.errors import UserError
+from unlearnctl.reporting.tables.spec import Member
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs go, and a folder of configs of the user's own."""
+
+    root: Path
+    config_dir: Path | None = None
+
+
+def directory_of(root: Path, member: Member) -> Path | None:
+    """The member's run directory, if there is one."""
+    return next(iter(sorted(root.glob(f"{member.step.verb}/*/{member.run}"))), None)
+
+
+def results_of(root: Path, member: Member) -> Mapping[str, Any] | None:
+    """What the member measured, if it is done."""
+    directory = directory_of(root, member)
+    if directory is None or not (directory / "results.json").is_file():
+        return None
+    found = json.loads((directory / "results.json").read_text(encoding="utf-8"))
+    return found if found["status"] != "interrupted" else None
+
+
+def chains(members: Iterable[Member]) -> list[list[Member]]:
+    """Members that must run one after the other: a train run, then what works on it."""
+    found: dict[str, list[Member]] = {}
+    for member in members:
+        found.setdefault(member.base or member.run, []).append(member)
+    return list(found.values())
+
+
+def run_chain(place: Place, chain: Iterable[Member]) -> list[str]:
+    """Run what of a chain is not done; returns a line for each member that failed."""
+    from unlearnctl.messages import explain
+    from unlearnctl.quiet import quiet_environment, quiet_libraries
+
+    quiet_environment()
+    failed: list[str] = []
+    for member in chain:
+        if results_of(place.root, member) is not None:
+            continue
+        quiet_libraries()
+        try:
+            _run(place, member)
+        except Exception as error:  # the others are worth having
+            failed.append(f"{member.run}: {explain(error)}")
+    return failed
+
+
+def _run(place: Place, member: Member) -> None:
+    """Compose the member's config and hand it to its stage, which prints to a log of its own.
+
+    A training run that was cut goes on from its last checkpoint; of the others nothing can be used.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted, and has saved what it has.
+    """
+    from unlearnctl.stages.resume import can_resume, resume
+
+    log = place.root / "logs" / f"{member.run}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    cut = directory_of(place.root, member)
+    with log.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        if cut is not None and can_resume(cut):
+            resume(cut)
+        else:
+            if cut is not None:
+                shutil.rmtree(cut)
+            stage = getattr(import_module(f"unlearnctl.stages.{member.step.verb}"), member.step.verb)
+            stage(compose_member(place, member))
+    if results_of(place.root, member) is None:
+        raise KeyboardInterrupt
+
+
+def compose_member(place: Place, member: Member) -> DictConfig:
+    """The config of a run, as the command line would compose it.
+
+    Raises:
+        UserError: the run that it works on is not there.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from unlearnctl.paths import conf_dir
+
+    overrides = [*member.settings, f"seed={member.seed}", f"output_dir={place.root}", f"run={member.run}"]
+    if member.base is None:
+        overrides.append(f"model={member.model}")
+    else:
+        found = next(iter(sorted(place.root.glob(f"train/*/{member.base}"))), None)
+        if found is None:
+            raise UserError(f"{member.base} is not there, so nothing can be done with it")
+        overrides.append(f"run_dir={found}")
+    if place.config_dir is not None:
+        overrides.append(f"hydra.searchpath=['file://{place.config_dir}']")
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose(member.step.verb, overrides=overrides)
