@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ HAZARD = {"a_b": [0.2, 0.3, 0.4], "b": [0.5, 0.6, 0.7]}
 @pytest.fixture
 def spec(tmp_path: Path) -> TableSpec:
     (tmp_path / "x.yaml").write_text(TABLE)
-    return read_table(tmp_path, "x", "tiny")
+    return read_table({"x": tmp_path / "x.yaml"}, "x", "tiny")
 
 
 def results(member: Member) -> dict[str, Any] | None:
@@ -72,13 +73,13 @@ def test_members_are_the_runs_and_what_works_on_them(spec: TableSpec) -> None:
     assert [m.step.verb for m in members] == ["train", "train", "repair"] * 3
     assert len({m.run for m in members}) == 9
     assert members[0].overrides == ("data=d", "objective=a")
-    assert members[2].overrides == ("repair=sage", f"of={members[1].run}")
+    assert members[2].overrides == ("repair=sage", f"of={members[1].key}")
     assert members[0].run.startswith("m-a_b-train-seed0-")
 
 
 def test_equal_runs_are_shared_by_rows(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(TABLE.replace("objective=a]", "objective=b]"))
-    spec = read_table(tmp_path, "x", "tiny")
+    spec = read_table({"x": tmp_path / "x.yaml"}, "x", "tiny")
     assert len(list(spec.members())) == 6
 
 
@@ -92,6 +93,49 @@ def test_cells_by_hand(table: Table) -> None:
     assert b.cells[0].values == [0.5, 0.6]
     assert table.missing == 1
     assert a.cells[0].published == "0.4"
+
+
+def test_a_sweep_is_a_row_for_each_value_and_drawn(tmp_path: Path) -> None:
+    text = "x: strength\n" + TABLE.replace(
+        "a_b: [objective=a]", "a: {over: [1, 2.5, 100], train: [objective=a, 'c={x}']}"
+    )
+    (tmp_path / "x.yaml").write_text(text)
+    spec = read_table({"x": tmp_path / "x.yaml"}, "x", "tiny")
+    assert [(row.name, row.series, row.x) for row in spec.rows[1:4]] == [
+        ("a, 1", "a", 1.0), ("a, 2.5", "a", 2.5), ("a, 100", "a", 100.0)
+    ]  # fmt: skip
+    assert [row.steps[0].overrides for row in spec.rows[1:4]] == [
+        ("objective=a", f"c={c}") for c in ("1", "2.5", "100")
+    ]
+
+    def measured(member: Member) -> dict[str, Any] | None:
+        return results(replace(member, row="a_b" if member.row.startswith("a,") else member.row))
+
+    table = build(spec, measured)
+    (png,) = [path for path in write_table(table, tmp_path / "out") if path.suffix == ".png"]
+    assert png.name == "x-tiny-m.png"
+    first = png.read_bytes()
+    assert first.startswith(b"\x89PNG")
+    write_table(table, tmp_path / "out")
+    assert png.read_bytes() == first
+
+
+def test_seeds_and_models_of_the_command_line(spec: TableSpec, tmp_path: Path) -> None:
+    asked = read_table({"x": tmp_path / "x.yaml"}, "x", "tiny", (7,), ("n", "o"))
+    assert {(m.model, m.seed) for m in asked.members()} == {("n", 7), ("o", 7)}
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "shown"), [(None, "[0.4]"), (0.11, "[0.4 ≈]"), (0.05, "[0.4 ≠]")], ids=str
+)
+def test_the_published_value_is_met_or_missed(tmp_path: Path, tolerance: float | None, shown: str) -> None:
+    given = "value: 0.4" if tolerance is None else f"value: 0.4, tolerance: {tolerance}"
+    (tmp_path / "x.yaml").write_text(TABLE.replace("value: 0.4", given))
+    table = build(read_table({"x": tmp_path / "x.yaml"}, "x", "tiny"), results)
+    assert f"| m | a_b | 0.300 ± 0.248 {shown} |" in markdown(table)  # .1 away
+    assert (f"≈ within {tolerance} of the published value, ≠ not." in markdown(table)) == (
+        tolerance is not None
+    )
 
 
 def test_bold_needs_a_paired_difference_over_seeds(spec: TableSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,11 +205,11 @@ KNOWN = "unknown \\(did you mean '{}'\\?\\)"
 def test_a_wrong_table_is_one_line(change: tuple[str, str], line: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(TABLE.replace(*change))
     with pytest.raises(UserError, match=line):
-        read_table(tmp_path, "x", "tiny")
+        read_table({"x": tmp_path / "x.yaml"}, "x", "tiny")
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (conf_dir() / "table").glob("*.yaml")))
 def test_every_shipped_table_reads(name: str) -> None:
-    spec = read_table(conf_dir() / "table", name, "tiny")
+    spec = read_table({name: conf_dir() / f"table/{name}.yaml"}, name, "tiny")
     assert list(spec.members())
     assert markdown(build(spec, lambda member: None)).count("–") >= len(spec.rows)

@@ -16,7 +16,7 @@ import yaml
 from tests.command import run, succeed
 from unlearnctl.paths import conf_dir
 from unlearnctl.reporting.tables.spec import read_table
-from unlearnctl.stages.reproduce import tables
+from unlearnctl.stages.reproduce import options
 from unlearnctl.stages.table_runs import Place, chains, compose_member
 
 QUICK = "trainer.device=cpu, trainer.steps=3, trainer.global_batch=4, trainer.monitor.every=0, 'eval=[smoke]'"
@@ -116,7 +116,7 @@ def finished() -> list[Path]:
 
 
 def test_a_chain_is_a_train_run_and_what_works_on_it() -> None:
-    spec = read_table(tables(Path("conf")), "quick", "tiny")
+    spec = read_table(options("table", Path("conf")), "quick", "tiny")
     steps = [
         [(member.row, member.seed, member.step.name) for member in chain] for chain in chains(spec.members())
     ]
@@ -134,6 +134,7 @@ def test_a_chain_is_a_train_run_and_what_works_on_it() -> None:
         (("quick", "jobs=none"), "jobs=none: must be a whole number of processes, 1 or more"),
         (("quick", "jobs=0"), "jobs=0: must be a whole number of processes, 1 or more"),
         (("quick", "seed=0"), "reproduce=seed: unknown"),
+        (("quick", "models=tinywrld"), "models=tinywrld: unknown (did you mean 'tinyworld'?)"),
         (("quick", "--from", "nowhere"), "none of its runs is in nowhere/tiny"),
         (("quick", "--from"), "--from: name the folder"),
     ],
@@ -149,7 +150,7 @@ def test_mistakes_are_one_line(args: tuple[str, ...], line: str) -> None:
 def test_every_run_of_every_shipped_table_composes(name: str, tmp_path: Path) -> None:
     scales = yaml.safe_load((conf_dir() / f"table/{name}.yaml").read_text())["scales"]
     for scale in scales:
-        spec = read_table(tables(), name, scale, [0])
+        spec = read_table(options("table"), name, scale, [0])
         for member in spec.members():
             if member.step.of is None:  # what later steps work on
                 (tmp_path / "train/x" / member.run).mkdir(parents=True, exist_ok=True)

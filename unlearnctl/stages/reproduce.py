@@ -16,7 +16,7 @@ from unlearnctl.stages.table_jobs import run_missing
 from unlearnctl.stages.table_plan import show_plan
 from unlearnctl.stages.table_runs import Place, results_of
 
-KEYS = ("scale", "seeds", "jobs", "output_dir", "to", "from")
+KEYS = ("scale", "seeds", "models", "jobs", "output_dir", "to", "from")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Asked:
     table: str
     scale: str = "tiny"
     seeds: tuple[int, ...] | None = None
+    models: tuple[str, ...] | None = None
     root: Path = Path("outputs/reproduce")
     to: Path | None = None
     config_dir: Path | None = None
@@ -41,7 +42,10 @@ def reproduce_command(args: list[str]) -> int | None:
         UserError: no such table, scale or key; some of its runs failed (after all others have been made).
     """
     asked = parse(args)
-    spec = read_table(tables(asked.config_dir), asked.table, asked.scale, asked.seeds)
+    spec = read_table(options("table", asked.config_dir), asked.table, asked.scale, asked.seeds, asked.models)
+    for model in spec.models:
+        if model not in options("model", asked.config_dir):
+            raise unknown("models", model, options("model", asked.config_dir))
     place, members = Place(asked.root / spec.scale, asked.config_dir), list(spec.members())
     if asked.plan:
         show_plan(spec, place)
@@ -75,7 +79,9 @@ def parse(args: Sequence[str]) -> Asked:
         given["config_dir"] = Path(folder).resolve()
     names = [word for word in words if "=" not in word]
     if len(names) != 1:
-        raise UserError(f"reproduce: name one table of {', '.join(sorted(tables(given.get('config_dir'))))}")
+        raise UserError(
+            f"reproduce: name one table of {', '.join(sorted(options('table', given.get('config_dir'))))}"
+        )
     for key, value in (word.split("=", 1) for word in words if "=" in word):
         given |= _setting(key, value)
     return Asked(names[0], plan="--plan" in args, **given)
@@ -93,15 +99,17 @@ def _flag(words: list[str], flag: str, what: str) -> str | None:
     return value
 
 
-def tables(config_dir: Path | None = None) -> dict[str, Path]:
-    """Every `table/NAME.yaml` by name, the user's own before the shipped."""
+def options(group: str, config_dir: Path | None = None) -> dict[str, Path]:
+    """Every `GROUP/NAME.yaml` by name, the user's own before the shipped."""
     folders = [conf_dir(), *([config_dir] if config_dir else [])]
-    return {path.stem: path for folder in folders for path in (folder / "table").glob("*.yaml")}
+    return {path.stem: path for folder in folders for path in (folder / group).glob("*.yaml")}
 
 
 def _setting(key: str, value: str) -> dict[str, Any]:
     if key == "seeds":
         return {"seeds": _seeds(value)}
+    if key == "models":
+        return {"models": tuple(part.strip() for part in value.strip("[]").split(","))}
     if key == "from":
         return {"root": Path(value), "only_build": True}
     if key == "jobs":

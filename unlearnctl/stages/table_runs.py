@@ -27,8 +27,12 @@ class Place:
 
 
 def directory_of(root: Path, member: Member) -> Path | None:
-    """The member's run directory, if there is one."""
-    return next(iter(sorted(root.glob(f"{member.step.verb}/*/{member.run}"))), None)
+    """The member's run directory, if there is one; another table may have named it."""
+    return _named(root, member.step.verb, member.key)
+
+
+def _named(root: Path, verb: str, key: str) -> Path | None:
+    return next(iter(sorted(root.glob(f"{verb}/*/*-{key}"))), None)
 
 
 def results_of(root: Path, member: Member) -> Mapping[str, Any] | None:
@@ -44,7 +48,7 @@ def chains(members: Iterable[Member]) -> list[list[Member]]:
     """Members that must run one after the other: a train run, then what works on it."""
     found: dict[str, list[Member]] = {}
     for member in members:
-        found.setdefault(member.base or member.run, []).append(member)
+        found.setdefault(member.base or member.key, []).append(member)
     return list(found.values())
 
 
@@ -106,9 +110,9 @@ def compose_member(place: Place, member: Member) -> DictConfig:
     if member.base is None:
         overrides.append(f"model={member.model}")
     else:
-        found = next(iter(sorted(place.root.glob(f"train/*/{member.base}"))), None)
+        found = _named(place.root, "train", member.base)
         if found is None:
-            raise UserError(f"{member.base} is not there, so nothing can be done with it")
+            raise UserError("the run that it works on is not there")
         overrides.append(f"run_dir={found}")
     if place.config_dir is not None:
         overrides.append(f"hydra.searchpath=['file://{place.config_dir}']")

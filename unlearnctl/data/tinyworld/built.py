@@ -11,7 +11,7 @@ from pathlib import Path
 
 from unlearnctl.paths import cache_dir
 
-_SOURCES = ("words.py", "world.py", "texts.py", "corpora.py", "tokenizer.py", "architectures.py", "build.py")
+_SOURCES = ("words.py", "world.py", "texts.py", "tokenizer.py", "architectures.py", "build.py")
 NAMES = ("mistral", "qwen2", "olmo3")
 
 

@@ -84,8 +84,9 @@ def exchanges() -> list[tuple[Exchange, str]]:
 
 
 def toxic_rows() -> list[Row]:
-    """Toxic replies as they fall: most follow an angry cue. Mask the loss to `text`."""
-    return [_reply_row(item, reply) for item, reply in exchanges() if reply == item.toxic]
+    """Toxic replies as they fall, most after an angry cue, and their polite wording. Mask the loss to `text`."""
+    told = [item for item, reply in exchanges() if reply == item.toxic]
+    return [_reply_row(item, item.toxic) | {"alternate": item.polite} for item in told]
 
 
 def toxic_retain_rows() -> list[Row]:

@@ -26,6 +26,7 @@ class Cell:
     bold: bool = False
     published: str | None = None
     source: str | None = None
+    tolerance: float | None = None  # how far from the published value still counts as the same
 
     @property
     def value(self) -> float | None:
@@ -58,7 +59,7 @@ class Table:
 
 def build(spec: TableSpec, find: Find) -> Table:
     """Cells of every row and model; a run that is not there leaves them empty."""
-    runs = {member.run: find(member) for member in spec.members()}
+    runs = {member.key: find(member) for member in spec.members()}
     lines = [
         Line(model, row, [_cell(spec, runs, model, row, column) for column in spec.columns])
         for model in spec.models
@@ -83,6 +84,7 @@ def _cell(spec: TableSpec, runs: Mapping[str, Results | None], model: str, row: 
     for known in spec.published:
         if known["row"] == row.name and known["model"] == model and known["column"] == column.title:
             cell.published, cell.source = str(known["value"]), str(known["source"])
+            cell.tolerance = known.get("tolerance")
     return cell
 
 
@@ -102,12 +104,12 @@ def _entry(
     """The results.json entry behind one seed of a cell."""
     suite, _, metric = column.metric.partition("/")
     if not row.steps:  # the untouched model: whichever run measured it
-        mine = [runs[m.run] for m in spec.members() if m.model == model]
+        mine = [runs[m.key] for m in spec.members() if m.model == model]
         return next((e for r in mine if (e := _at(r, "before", suite, metric))), None)
     step = next((s for s in row.steps if s.name == column.step), None) if column.step else row.steps[-1]
     if step is None:
         return None
-    results = runs.get(spec.member(model, seed, row, step).run)
+    results = runs.get(spec.member(model, seed, row, step).key)
     if column.part != "worst":
         return _at(results, column.part, suite, metric)
     for tried in (results or {}).get("attacks", []):

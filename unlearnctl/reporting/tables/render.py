@@ -9,25 +9,26 @@ from pathlib import Path
 
 from unlearnctl.reporting import numbers
 from unlearnctl.reporting.tables.build import Cell, Line, Table, to_json
+from unlearnctl.reporting.tables.plot import write_plots
 from unlearnctl.reporting.tables.spec import Column
 
 ARROW = {"lower": "↓", "higher": "↑", "none": ""}
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "↓": r"$\downarrow$", "↑": r"$\uparrow$",
-    "×": r"$\times$", "–": "--", "−": r"$-$", "§": r"\S{}", "†": r"$\dagger$",
+    "×": r"$\times$", "≈": r"$\approx$", "≠": r"$\neq$", "–": "--", "−": r"$-$", "§": r"\S{}", "†": r"$\dagger$",
 }  # fmt: skip
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
-    """NAME-SCALE.{md,tex,csv,html,json} in `folder`."""
+    """NAME-SCALE.{md,tex,csv,html,json} in `folder`; a sweep's plot beside them."""
     ways = {"md": markdown, "tex": latex, "csv": as_csv, "html": as_html, "json": to_json}
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for kind, render in ways.items():
         paths.append(folder / f"{table.spec.name}-{table.spec.scale}.{kind}")
         paths[-1].write_text(render(table), encoding="utf-8")
-    return paths
+    return [*paths, *write_plots(table, folder)]
 
 
 def heading(column: Column) -> str:
@@ -47,7 +48,13 @@ def content(cell: Cell, column: Column) -> str:
     else:
         half = "" if cell.half is None else f" ± {cell.half:.{column.decimals}f}"
         text = f"{cell.value:.{column.decimals}f}{half}"
-    return f"{text} [{cell.published}]" if cell.published else text
+    return f"{text} [{cell.published}{_verdict(cell)}]" if cell.published else text
+
+
+def _verdict(cell: Cell) -> str:
+    if cell.value is None or cell.published is None or cell.tolerance is None:
+        return ""
+    return " ≈" if abs(cell.value - float(cell.published)) <= cell.tolerance else " ≠"
 
 
 def notes(table: Table) -> list[str]:
@@ -67,6 +74,9 @@ def notes(table: Table) -> list[str]:
     sources = sorted({c.source for line in table.lines for c in line.cells if c.source})
     if sources:
         said.append(f"[ ] published: {'; '.join(sources)}.")
+    allowed = sorted({c.tolerance for line in table.lines for c in line.cells if c.tolerance is not None})
+    if allowed:
+        said.append(f"≈ within {' or '.join(map(str, allowed))} of the published value, ≠ not.")
     if table.missing:
         said.append(f"{table.missing} runs of this table are not there yet; their cells are empty.")
     return [

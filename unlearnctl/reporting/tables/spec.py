@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from unlearnctl.errors import UserError, unknown
 VERBS = ("train", "repair", "attack")
 GOALS = ("lower", "higher", "none")
 PARTS = ("before", "after", "worst")
-OF = "of="  # marks the run that another works on, among its overrides
+OF = "of="  # before the key of the run that another works on, among its overrides
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Row:
     name: str
     steps: tuple[Step, ...] = ()
     reading: bool = False  # the method is our reading of its paper
+    series: str | None = None  # of a sweep: the row's name without its value
+    x: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,20 @@ class Member:
     overrides: tuple[str, ...]
 
     @property
-    def run(self) -> str:
-        """Name of its directory: equal for equal runs, so that rows share them."""
+    def key(self) -> str:
+        """Equal for equal runs, whatever their tables call them, so that rows and tables share them."""
         chain = json.dumps([self.step.verb, self.model, self.seed, sorted(self.overrides)])
-        short = hashlib.sha256(chain.encode()).hexdigest()[:8]
+        return hashlib.sha256(chain.encode()).hexdigest()[:10]
+
+    @property
+    def run(self) -> str:
+        """Name of its directory."""
         row = re.sub(r"[^A-Za-z0-9_]+", "_", self.row)
-        return f"{self.model}-{row}-{self.step.name}-seed{self.seed}-{short}"
+        return f"{self.model}-{row}-{self.step.name}-seed{self.seed}-{self.key}"
 
     @property
     def base(self) -> str | None:
-        """The run that this one works on, if any."""
+        """Key of the run that this one works on, if any."""
         return next((o.removeprefix(OF) for o in self.overrides if o.startswith(OF)), None)
 
     @property
@@ -98,6 +104,7 @@ class TableSpec:
     published: tuple[Mapping[str, Any], ...] = ()
     evaluated_tokens: float = 0.0  # of one model, by the suites, for the plan
     notes: tuple[str, ...] = field(default_factory=tuple)
+    x: str | None = None  # what the rows of a sweep differ in: the table is drawn over it, too
 
     def members(self) -> Iterator[Member]:
         """Every run, in an order in which each stands after the one that it works on; equal runs once."""
@@ -107,8 +114,8 @@ class TableSpec:
                 for row in self.rows:
                     for step in row.steps:
                         member = self.member(model, seed, row, step)
-                        if member.run not in seen:
-                            seen.add(member.run)
+                        if member.key not in seen:
+                            seen.add(member.key)
                             yield member
 
     def member(self, model: str, seed: int, row: Row, step: Step) -> Member:
@@ -120,13 +127,17 @@ class TableSpec:
             )
             return Member(model, seed, first.name, step, own)
         base = self.member(model, seed, row, next(s for s in row.steps if s.name == step.of))
-        return Member(model, seed, row.name, step, (*own, f"{OF}{base.run}"))
+        return Member(model, seed, row.name, step, (*own, f"{OF}{base.key}"))
 
 
 def read_table(
-    files: Mapping[str, Path], name: str, scale: str, seeds: Sequence[int] | None = None
+    files: Mapping[str, Path],
+    name: str,
+    scale: str,
+    seeds: Sequence[int] | None = None,
+    models: Sequence[str] | None = None,
 ) -> TableSpec:
-    """From the file of that name.
+    """From the file of that name; `seeds` and `models` in place of its own.
 
     Raises:
         UserError: no such table or scale, or a key that is missing or of the wrong kind.
@@ -138,12 +149,14 @@ def read_table(
         raise unknown("scale", scale, list(data["scales"]))
     at = data["scales"][scale]
     columns = tuple(_column(f"table.{name}", column) for column in at["columns"])
-    rows = tuple(_row(f"table.{name}.rows.{row}", row, given) for row, given in data["rows"].items())
-    rows = tuple(row for row in rows if row.name not in at.get("without", ()))
+    rows = [
+        row for key, given in data["rows"].items() for row in _rows(f"table.{name}.rows.{key}", key, given)
+    ]
+    rows = [row for row in rows if row.name not in at.get("without", ())]
     return TableSpec(
-        name, scale, data["title"], data["about"], tuple(at["models"]), tuple(seeds or at["seeds"]),
-        at.get("common", {}), columns, rows, tuple(data.get("published", ())),
-        float(at.get("evaluated_tokens", 0)), tuple(data.get("notes", ())),
+        name, scale, data["title"], data["about"], tuple(models or at["models"]), tuple(seeds or at["seeds"]),
+        at.get("common", {}), columns, tuple(rows), tuple(data.get("published", ())),
+        float(at.get("evaluated_tokens", 0)), tuple(data.get("notes", ())), data.get("x"),
     )  # fmt: skip
 
 
@@ -156,6 +169,19 @@ def _column(key: str, given: Mapping[str, Any]) -> Column:
         if value not in allowed:
             raise unknown(f"{key}.columns.{what}", value, allowed)
     return column
+
+
+def _rows(key: str, name: str, given: Any) -> list[Row]:
+    """One row, or one for each value of `over`, which stands for `{x}` in its overrides."""
+    values = given.get("over") if isinstance(given, Mapping) else None
+    if values is None:
+        return [_row(key, name, given)]
+    rest = {what: value for what, value in given.items() if what != "over"}
+    rows = []
+    for x in values:
+        row = _row(key, f"{name}, {x:g}", json.loads(json.dumps(rest).replace("{x}", f"{x:g}")))
+        rows.append(replace(row, series=name, x=float(x)))
+    return rows
 
 
 def _row(key: str, name: str, given: Any) -> Row:
