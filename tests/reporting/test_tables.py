@@ -120,9 +120,20 @@ def test_a_sweep_is_a_row_for_each_value_and_drawn(tmp_path: Path) -> None:
     assert png.read_bytes() == first
 
 
+def test_a_p_value_keeps_its_digits(tmp_path: Path) -> None:
+    text = TABLE.replace("goal: lower}", "goal: lower, decimals: null, scale: 1.0e-20}").replace(
+        "value: 0.4", "value: 1.66e-21"
+    )
+    (tmp_path / "x.yaml").write_text(text)
+    shown = markdown(build(read_table({"x": tmp_path / "x.yaml"}, "x", "tiny"), results))
+    assert "| m | a_b | 3e-21 ± 2.48e-21 [1.66e-21] |" in shown
+
+
 def test_seeds_and_models_of_the_command_line(spec: TableSpec, tmp_path: Path) -> None:
     asked = read_table({"x": tmp_path / "x.yaml"}, "x", "tiny", (7,), ("n", "o"))
     assert {(m.model, m.seed) for m in asked.members()} == {("n", 7), ("o", 7)}
+    assert asked.command == "unlearnctl reproduce x scale=tiny models=n,o seeds=7"
+    assert spec.command == "unlearnctl reproduce x scale=tiny"
 
 
 @pytest.mark.parametrize(

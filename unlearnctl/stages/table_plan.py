@@ -33,7 +33,7 @@ def show_plan(spec: TableSpec, place: Place) -> None:
     print(f"to run: {left} of {len(members)}; disk {disk / 1e9:.2f} GB")
     if spec.scale == "paper":
         print(
-            f"estimated {hours:.1f} GPU-hours: 6 FLOP a parameter and training token of the loaded blocks, "
+            f"estimated {hours:.2g} GPU-hours: 6 FLOP a parameter and training token of the loaded blocks, "
             f"2 a parameter and evaluated token ({spec.evaluated_tokens:.2g} a model, before and after), at "
             f"{RATE / 1e12:.0f} TFLOP/s; repairs and attacks not counted; nothing of it was measured"
         )

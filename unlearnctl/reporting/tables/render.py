@@ -46,8 +46,9 @@ def content(cell: Cell, column: Column) -> str:
     if cell.value is None:
         text = numbers.MISSING
     else:
-        half = "" if cell.half is None else f" ± {cell.half:.{column.decimals}f}"
-        text = f"{cell.value:.{column.decimals}f}{half}"
+        shape = ".3g" if column.decimals is None else f".{column.decimals}f"
+        half = "" if cell.half is None else f" ± {cell.half:{shape}}"
+        text = f"{cell.value:{shape}}{half}"
     return f"{text} [{cell.published}{_verdict(cell)}]" if cell.published else text
 
 
@@ -67,6 +68,8 @@ def notes(table: Table) -> list[str]:
         else "One seed; ± half of the 95 % interval over items.",
         "Bold: best, if a paired t-test over seeds tells it from the second best (p < .05).",
     ]
+    if several and any(not line.row.steps for line in table.lines):
+        said.append("The untouched model is measured once: ± half of the 95 % interval over items.")
     if any(line.row.reading for line in table.lines):
         said.append(
             "† our reading of a paper whose equations we do not have; no number here is that paper's."
@@ -83,7 +86,7 @@ def notes(table: Table) -> list[str]:
         *said,
         *spec.notes,
         *table.provenance,
-        f"command: unlearnctl reproduce {spec.name} scale={spec.scale}",
+        f"command: {spec.command}",
     ]
 
 

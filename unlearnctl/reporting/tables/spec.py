@@ -51,7 +51,7 @@ class Column:
     step: str | None = None
     part: str = "after"  # worst: the worst variant of the attack named by `attack`
     attack: str | None = None
-    decimals: int = 3
+    decimals: int | None = 3  # None: three significant digits, for p-values
     scale: float = 1.0  # of the printed number, such as 100 for per cent
 
 
@@ -105,6 +105,7 @@ class TableSpec:
     evaluated_tokens: float = 0.0  # of one model, by the suites, for the plan
     notes: tuple[str, ...] = field(default_factory=tuple)
     x: str | None = None  # what the rows of a sweep differ in: the table is drawn over it, too
+    command: str = ""  # that makes it
 
     def members(self) -> Iterator[Member]:
         """Every run, in an order in which each stands after the one that it works on; equal runs once."""
@@ -153,10 +154,13 @@ def read_table(
         row for key, given in data["rows"].items() for row in _rows(f"table.{name}.rows.{key}", key, given)
     ]
     rows = [row for row in rows if row.name not in at.get("without", ())]
+    asked = {"models": models, "seeds": seeds}
+    command = [f"{key}={','.join(map(str, values))}" for key, values in asked.items() if values]
     return TableSpec(
         name, scale, data["title"], data["about"], tuple(models or at["models"]), tuple(seeds or at["seeds"]),
         at.get("common", {}), columns, tuple(rows), tuple(data.get("published", ())),
         float(at.get("evaluated_tokens", 0)), tuple(data.get("notes", ())), data.get("x"),
+        " ".join(["unlearnctl reproduce", name, f"scale={scale}", *command]),
     )  # fmt: skip
 
 
