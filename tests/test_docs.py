@@ -41,6 +41,33 @@ def test_the_worked_example_works(tmp_path: Path) -> None:
     assert "probability_descent" in done.stdout.splitlines()[-1]
 
 
+def test_getting_started_runs_as_written(tmp_path: Path) -> None:
+    """Its files are written and its commands run, in order, by a shell that knows `unlearnctl` alone."""
+    text = (DOCS / "getting-started.md").read_text()
+    for language, name, content in blocks("getting-started.md"):
+        assert language in ("json", "text")
+        (tmp_path / name).write_text(content)
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/unlearnctl"
+    program.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -m unlearnctl "$@"\n'
+    )
+    program.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(Path.cwd()),
+    }
+    script = "\n".join(re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    assert script.count("unlearnctl ") == 15
+    done = subprocess.run(
+        ["bash", "-euxc", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1200
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "forgotten/model.safetensors").is_file()
+    assert (tmp_path / "outputs/train/sweep/compare/summary.md").is_file()
+
+
 def test_every_objective_has_its_row() -> None:
     methods, papers = ((DOCS / name).read_text() for name in ("methods.md", "paper_index.md"))
     for name in sorted(p.stem for p in (conf_dir() / "objective").glob("*.yaml")):

@@ -3,7 +3,8 @@
     python -m tests.stages.kill_trials --trials 20
 
 A trial kills one run up to three times: at any time (`step`), while a checkpoint is being written, slowly (`write`),
-or in the final evaluation or the report (`finish`). Processes are forked from this one, which only imports.
+or in the final evaluation or the report (`finish`). Of a run on two processes the command is killed, or either worker.
+Processes are forked from this one, which only imports.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.stages.outcome import outcome
 
 COMMON = (
@@ -32,6 +35,7 @@ RUNS = {
     "best": ("trainer.monitor.keep=best", "trainer.prefix_cache=memory"),
     "atwu": ("objective=atwu", "objective.token_weights.every=2"),
     "meta": ("trainer=meta", "trainer.monitor.keep=last", "objective.alpha=1"),
+    "ranks": ("objective=npo", "launch=cpu", "launch.num_processes=2"),
 }
 KINDS = ("step", "write", "finish")
 
@@ -104,16 +108,31 @@ def ended(child: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if pid else None
 
 
-def kill(child: int, when: Callable[[], bool], delay: float) -> bool:
-    """SIGKILL `delay` seconds after `when` is first true; False if it ended before."""
+def is_worker(process: psutil.Process) -> bool:
+    """Whether it is a rank; the launcher names the module, too, but has ranks below it."""
+    with contextlib.suppress(psutil.Error):
+        return "unlearnctl.launch.worker" in process.cmdline() and not process.children()
+    return False
+
+
+def kill(child: int, when: Callable[[], bool], delay: float, draw: random.Random) -> str | None:
+    """SIGKILL `delay` seconds after `when` is first true; what was killed, None if it ended before."""
     while not when():
         if (code := ended(child)) is not None:
             assert code == 0, Path("log.txt").read_text()[-3000:]
-            return False
+            return None
         time.sleep(0.001)
     time.sleep(delay)
-    os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    below = psutil.Process(child).children(recursive=True)
+    victim = draw.choice([child, *(process.pid for process in below if is_worker(process))])
+    os.kill(victim, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    _, alive = psutil.wait_procs(below, timeout=60)
+    assert not alive, alive
+    if victim == child:
+        return "command" if code == -signal.SIGKILL else None
+    assert code in (0, 2), code
+    return "worker" if code == 2 else None
 
 
 def moment(kind: str, folder: Path, seconds: float, draw: random.Random) -> tuple[Callable[[], bool], float]:
@@ -133,11 +152,12 @@ def trial(kind: str, args: tuple[str, ...], name: str, seconds: float, draw: ran
     command, done = (*args, f"run={name}"), []
     for _ in range(draw.randint(1, 3)):
         child = start(command, slow=kind == "write")
-        if not kill(child, *moment(kind, folder, seconds, draw)):
+        killed = kill(child, *moment(kind, folder, seconds, draw), draw)
+        if killed is None:
             command = ("train", f"resume={folder}")
             break
         left = sorted(p.name for p in folder.glob("training/*"))
-        done.append("+".join(left) or "nothing")
+        done.append(f"{killed}: {'+'.join(left) or 'nothing'}")
         if (folder / "config.yaml").is_file():
             command = ("train", f"resume={folder}")
         elif folder.exists():  # killed before there was anything
@@ -163,7 +183,7 @@ def main() -> None:
     draw, wrong = random.Random(options.seed), 0
     whole: dict[str, tuple[dict[str, Any], float]] = {}
     for number in range(options.trials):
-        way, kind = list(RUNS)[number // 3 % 3], KINDS[number % 3]
+        way, kind = list(RUNS)[number // 3 % len(RUNS)], KINDS[number % 3]
         args = (*COMMON, *RUNS[way])
         if way not in whole:
             for name in (
