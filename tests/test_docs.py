@@ -49,9 +49,7 @@ def test_getting_started_runs_as_written(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin/unlearnctl"
-    program.write_text(
-        f'#!/bin/sh\nexec {sys.executable} -m unlearnctl "$@"\n'
-    )
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m unlearnctl "$@"\n')
     program.chmod(0o755)
     environment = {
         **os.environ,

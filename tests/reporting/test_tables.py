@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,12 +185,30 @@ def test_renderings_say_the_same(table: Table, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+def test_latex_compiles(table: Table, tmp_path: Path) -> None:
+    name = '% & $ # _ { } ~ ^ \\ < > | " ± ↓ ↑ × – − § † ≈ ≠ é 漢'
+    hostile = replace(table.lines[1], row=replace(table.lines[1].row, name=f"{name} \\end{{document}}"))
+    written = {"plain": table, "hostile": replace(table, lines=[table.lines[0], hostile])}
+    for name, content in written.items():
+        (tmp_path / f"{name}.tex").write_text(latex(content))
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", name]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert "Overfull" not in done.stdout, done.stdout
+        assert (tmp_path / f"{name}.pdf").stat().st_size > 1000
+
+
 def test_latex_is_balanced_and_escaped(table: Table) -> None:
-    """No TeX is at hand: braces and environments are counted, and nothing that TeX reads as its own is left."""
+    """Where there is no TeX: braces and environments are counted, nothing that TeX reads as its own is left."""
     text = latex(table)
     bare = re.sub(r"\\[{}]", "", text)
     assert bare.count("{") == bare.count("}")
-    assert re.findall(r"\\begin{(\w+)}", text) == list(reversed(re.findall(r"\\end{(\w+)}", text)))
+    opened: list[str] = []
+    for kind, name in re.findall(r"\\(begin|end){(\w+)}", text):
+        assert kind == "begin" or opened.pop() == name
+        opened += [name] if kind == "begin" else []
+    assert opened == []
     body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
     assert all(line.count("&") == 3 and line.endswith(r" \\") for line in body.strip().splitlines())
     assert r"A \& B" in text

@@ -15,6 +15,7 @@ from unlearnctl.reporting.tables.spec import Column
 ARROW = {"lower": "↓", "higher": "↑", "none": ""}
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "<": "$<$", ">": "$>$", "|": "$|$", '"': "''",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "↓": r"$\downarrow$", "↑": r"$\uparrow$",
     "×": r"$\times$", "≈": r"$\approx$", "≠": r"$\neq$", "–": "--", "−": r"$-$", "§": r"\S{}", "†": r"$\dagger$",
 }  # fmt: skip
@@ -115,8 +116,9 @@ def latex(table: Table) -> str:
     spec = table.spec
     heads = ["model", "method", *map(heading, spec.columns)]
     out = [
-        r"\documentclass{article}", r"\usepackage[T1]{fontenc}", r"\usepackage{booktabs}", r"\begin{document}",
-        r"\begin{table}", r"\centering", rf"\caption{{{tex(spec.title)}. {tex(spec.about)}}}",
+        r"\documentclass[landscape]{article}", r"\usepackage{booktabs}", r"\usepackage[margin=1.5cm]{geometry}",
+        r"\pagestyle{empty}", r"\begin{document}", r"\begin{table}", r"\centering\footnotesize",
+        r"\setlength{\tabcolsep}{4pt}", rf"\caption{{{tex(spec.title)}. {tex(spec.about)}}}",
         rf"\begin{{tabular}}{{ll{'r' * len(spec.columns)}}}", r"\toprule",
         " & ".join(map(tex, heads)) + r" \\", r"\midrule",
     ]  # fmt: skip
@@ -128,13 +130,13 @@ def latex(table: Table) -> str:
             text = tex(content(cell, column))
             cells.append(rf"\textbf{{{text}}}" if cell.bold else text)
         out.append(" & ".join([tex(line.model), tex(label(line)), *cells]) + r" \\")
-    out += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip\footnotesize"]
-    out += [f"{tex(note)}\\par" for note in notes(table)]
-    return "\n".join([*out, r"\end{table}", r"\end{document}", ""])
+    out += [r"\bottomrule", r"\end{tabular}", r"\end{table}", r"\begin{itemize}\raggedright\footnotesize"]
+    out += [rf"\item {tex(note)}" for note in notes(table)]
+    return "\n".join([*out, r"\end{itemize}", r"\end{document}", ""])
 
 
 def tex(text: str) -> str:
-    """Any text, safe in LaTeX; signs that T1 lacks are spelled in its own."""
+    """Any text, safe in LaTeX; signs that its first fonts lack are spelled in its own."""
     return "".join(TEX.get(char, char if char.isascii() else "?") for char in numbers.plain(text))
 
 
