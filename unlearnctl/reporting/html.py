@@ -43,14 +43,14 @@ def render(run: Run) -> str:
     figures = svg.charts(run)
     style, script = own("report.css"), own("reader.js", "report.js")
     hover = {chart.key: chart.hover() for chart in figures}
-    rows, config = run.rows, run.results.get("config") or {}
+    rows, config = [row for row in run.rows if not row.subject], run.results.get("config") or {}
     env = environment()
     env.filters |= {"bounded": bounded, "percent": percent, "leaf": lambda entry: not isinstance(entry, dict)}
     return env.get_template("report.html.j2").render(
         run=run, config=config, yaml=run.yaml or json.dumps(config, indent=2), notes=notes(run),
         status=str(run.results.get("status") or "unknown status").replace("_", " "), facts=facts(run),
         robustness=attacks.page_table(run.results),
-        rows=rows, cards=headline(rows), compared=any(row.before.value is not None for row in rows),
+        rows=rows, parts=[row for row in run.rows if row.subject], cards=headline(rows), compared=any(row.before.value is not None for row in rows),
         legend=terminal.legend(rows), flags=terminal.raised(run.results), arrow=terminal.ARROW,
         mark=terminal.MARK, words=WORDS,
         charts=figures, texts=token_weights(run), samples=texts.samples(run),

@@ -34,7 +34,7 @@ def page_data(summary: Summary, probes: Sequence[Json]) -> Json:
 
 def whole_metrics(summary: Summary) -> list[Key]:
     """Those that are no part of another: `mmlu`, not `mmlu/anatomy`."""
-    return [metric for metric in summary.metrics if "/" not in metric[1]]
+    return [metric for metric in summary.metrics if not summary.row(metric).subject]
 
 
 def _axis(summary: Summary, metric: Key) -> Json:
@@ -105,10 +105,10 @@ def subjects(member: Member) -> dict[str, Json]:
     """`suite/metric` → chance and a row for each of its subjects: name, before ± half, after ± half, n."""
     found: dict[str, Json] = {}
     for (suite, metric), row in member.rows.items():
-        whole, slash, subject = metric.partition("/")
-        if slash:
+        if row.subject:
+            whole = metric.partition("/")[0]
             group = found.setdefault(f"{suite}/{whole}", {"goal": row.goal, "chance": row.chance, "rows": []})
-            group["rows"].append([subject, *_values(row), row.n])
+            group["rows"].append([row.subject, *_values(row), row.n])
     return found
 
 

@@ -18,12 +18,12 @@ function reader(figure, find) {
     return free ? all : [...new Map(all.map((p) => [p[0], p])).values()].sort((a, b) => a[0] - b[0]);
   };
   const point = (stop, text) => {
-    const box = svg.viewBox.baseVal;
+    const [box, inner, outer] = [svg.viewBox.baseVal, svg.getBoundingClientRect(), figure.getBoundingClientRect()];
     tip.textContent = text;
     tip.hidden = false;
     const room = figure.clientWidth - tip.offsetWidth - 8;
-    const left = svg.offsetLeft + (stop[0] / box.width) * svg.clientWidth - tip.offsetWidth / 2;
-    const above = svg.offsetTop + (stop[1] / box.height) * svg.clientHeight - tip.offsetHeight - 12;
+    const left = inner.left - outer.left + (stop[0] / box.width) * inner.width - tip.offsetWidth / 2;
+    const above = inner.top - outer.top + (stop[1] / box.height) * inner.height - tip.offsetHeight - 12;
     tip.style.left = `${Math.max(8, Math.min(room, left))}px`;
     tip.style.top = `${above < 0 ? above + tip.offsetHeight + 28 : above}px`;
   };
@@ -36,9 +36,9 @@ function reader(figure, find) {
     const ends = { y1: chart.top ?? 12, y2: chart.bottom ?? 246 };
     const rule = chart.free ? [] : [svgElement("line", { x1: stop[0], x2: stop[0], ...ends })];
     figure.querySelector(".cursor").replaceChildren(...rule, ...dots);
-    const values = chart.free ? stop[3] : lines.map((line, i) => `${line.name} ${met[i][3]}`).join(", ");
-    readout.textContent = `${stop[2]}: ${values}`;
-    if (tip) point(stop, `${stop[2]}\n${stop[3]}`);
+    const values = chart.free ? [stop[3]] : lines.map((line, i) => `${line.name} ${met[i][3]}`);
+    readout.textContent = `${stop[2]}: ${values.join(", ")}`;
+    if (tip) point(stop, [stop[2], ...values].join("\n"));
   };
   const clear = () => {
     figure.querySelector(".cursor")?.replaceChildren();

@@ -64,7 +64,7 @@ function chart(figure) {
     parts.push(...lines.flatMap((line) => drawLine(line, x, y)), ...marks.flatMap((mark) => drawMark(mark, x, y)));
     svg.replaceChildren(...parts, drawn("g", { class: "cursor" }));
     read = { ...inner, free: lines.length === 0, lines: lines.length ? lines.map((l) => readLine(l, x, y)) : [
-      { name: "", points: marks.map((m) => [x.at(m.x), y.at(m.y), m.where, m.what]) }] };
+      { name: "", points: marks.map((m) => [x.at(m.x), y.at(m.y), m.where, m.what]).sort((a, b) => a[0] - b[0]) }] };
   };
   new ResizeObserver(draw).observe(svg);
   return { show: (next) => { clear(); spec = next; draw(); } };

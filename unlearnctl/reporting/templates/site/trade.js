@@ -10,7 +10,7 @@ function tradeOff() {
     const marks = places.map((place) => ({
       x: value(place, state.x), y: value(place, state.y), ex: DATA.runs[place].values[state.x][3], ey: DATA.runs[place].values[state.y][3],
       cls: `${cls(place)}${front.includes(place) ? "" : " beaten"}`, tag: String(place + 1), where: numbered(place),
-      what: `${said(place, state.x)}, ${said(place, state.y)}`,
+      what: `${said(place, state.x)}\n${said(place, state.y)}`,
     }));
     plot.show({
       xLabel: label(x), yLabel: label(y), x: { unit: inUnit(x, state.x), pad: 0.12 }, y: { unit: inUnit(y, state.y), pad: 0.12 },
@@ -46,7 +46,7 @@ function origins(places, x, y) {
     if (a[0] !== null && b[0] !== null) starts.set(`${a[0]} ${b[0]}`, [a[0], b[0]]);
   }
   return [...starts.values()].map(([a, b]) => ({
-    x: a, y: b, cls: "origin", where: "before", what: `${DATA.axes[x].name} ${written(a, DATA.axes[x].digits)}, ${DATA.axes[y].name} ${written(b, DATA.axes[y].digits)}`,
+    x: a, y: b, cls: "origin", where: "before", what: `${DATA.axes[x].name} ${written(a, DATA.axes[x].digits)}\n${DATA.axes[y].name} ${written(b, DATA.axes[y].digits)}`,
   }));
 }
 

@@ -10,7 +10,6 @@ function replies() {
     more.textContent = `Show all ${found[name].length}`;
     more.onclick = () => show(name, Infinity);
   };
-  byId("blur").addEventListener("change", (event) => list.classList.toggle("blurred", event.target.checked));
   chooseRun(byId("samples-run"), "samples", (samples) => {
     found = samples;
     const names = Object.keys(found);
