@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,8 +19,23 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe",
 )  # fmt: skip
-KEYS = {"Enter": 13, "Tab": 9, " ": 32, "ArrowRight": 39, "ArrowLeft": 37, "End": 35, "Escape": 27}
-SECONDS = 60
+KEYS = {
+    "Enter": 13,
+    "Tab": 9,
+    " ": 32,
+    "ArrowRight": 39,
+    "ArrowLeft": 37,
+    "End": 35,
+    "Escape": 27,
+    "Backspace": 8,
+}
+SECONDS = 20
+BECOME = """
+import os, sys
+for theirs, end in zip((3, 4), sys.argv[1:]):  # where the browser looks for the pipes
+    os.dup2(int(end), theirs)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Browser:
@@ -27,30 +44,37 @@ class Browser:
     def __init__(self, profile: Path) -> None:
         assert EXECUTABLE
         ours, theirs = os.pipe(), os.pipe()  # we write to the first, and read from the second
+        ends = (ours[0], theirs[1])
         self.process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}', "sh", EXECUTABLE, *FLAGS,
-             f"--user-data-dir={profile}", "about:blank"],
-            pass_fds=(ours[0], theirs[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [sys.executable, "-c", BECOME, *map(str, ends), EXECUTABLE, *FLAGS, f"--user-data-dir={profile}"],
+            pass_fds=ends, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        os.close(ours[0])
-        os.close(theirs[1])
+        for end in ends:
+            os.close(end)
         self.writer, self.reader = os.fdopen(ours[1], "wb", 0), os.fdopen(theirs[0], "rb")
         self.number, self.session, self.buffer = 0, "", b""
         self.problems: list[str] = []
         self.requests: list[str] = []
         self.loaded = False
-        target = next(t for t in self._call("Target.getTargets")["targetInfos"] if t["type"] == "page")
-        attached = self._call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-        self.session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self._call(f"{domain}.enable")
 
     def __enter__(self) -> Browser:
+        try:
+            target = self._call("Target.createTarget", url="about:blank")["targetId"]
+            self.session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self._call(f"{domain}.enable")
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the browser."""
         self.process.terminate()
         self.process.wait(SECONDS)
         self.writer.close()
@@ -107,6 +131,7 @@ class Browser:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self.buffer:
+            assert select.select([self.reader], [], [], SECONDS)[0], "the browser does not answer"
             some = os.read(self.reader.fileno(), 1 << 20)
             assert some, "the browser is gone"
             self.buffer += some

@@ -80,18 +80,18 @@ def test_limits_use_and_licence(make):
     card = model_card(complete(make), "r")
     assert lines_of("Limits", card) == [
         "- Measured on `tinyworld` alone. Other questions, languages, formats and longer conversations were not tried.",
-        "- No attack on these weights is recorded here. What relearning, quantisation, examples, prefixes and probes of "
-        "the hidden states bring back is not known; `unlearnctl attack run_dir=r` measures it.",
+        "- No attack on these weights is recorded here. What relearning, quantisation, examples, prefixes and probes "
+        "of the hidden states bring back is not known; `unlearnctl attack run_dir=r` measures it.",
         "- Scores on multiple-choice questions overstate forgetting: a model may fail to pick what it can still say.",
         "- One run with seed 0. Intervals are over items, not over seeds.",
-        "- `rmu_cosine` is our reading of a paper of which we know only the abstract (arXiv 2605.26454); no number here "
-        "is that paper's.",
+        "- `rmu_cosine` is our reading of a paper of which we know only the abstract (arXiv 2605.26454); no number "
+        "here is that paper's.",
     ]  # fmt: skip
     assert "our reading" not in model_card(complete(make, objective="rmu"))
     assert lines_of("Intended use", card)[2].startswith("Out of scope: as a safeguard in a product, as proof")
     assert lines_of("Licence", card) == [
-        "These are the weights of `org/base-7b` with some of them changed: the licence and terms of that model hold for "
-        "them. The data above have licences of their own."
+        "These are the weights of `org/base-7b` with some of them changed: the licence and terms of that model hold "
+        "for them. The data above have licences of their own."
     ]
 
 
@@ -133,7 +133,7 @@ def test_an_interrupted_run_says_that_nothing_was_measured(make):
 
 @pytest.mark.parametrize(
     ("path", "shown"),
-    [("org/base", "org/base"), ("/home/me/base", "tinyworld"), ("./a/b", "tinyworld"), ("tinyworld:weights", "tinyworld")],
+    [("org/base", "org/base"), ("/home/me/base", "tinyworld"), ("./a/b", "tinyworld"), ("tinyworld:x", "tinyworld")],
 )  # fmt: skip
 def test_no_path_of_this_machine_is_named_as_the_base(make, path, shown):
     body = complete(make)

@@ -178,14 +178,15 @@ def _attacks(results: Tree, run: str) -> str:
         )
         return f"Worst cases of the attacks that were run: {cases}."
     return (
-        "No attack on these weights is recorded here. What relearning, quantisation, examples, prefixes and probes of the hidden "
-        f"states bring back is not known; {code(f'unlearnctl attack run_dir={run}')} measures it."
+        "No attack on these weights is recorded here. What relearning, quantisation, examples, prefixes and probes "
+        f"of the hidden states bring back is not known; {code(f'unlearnctl attack run_dir={run}')} measures it."
     )
 
 
 def _use() -> list[str]:
     return [
-        "Research on unlearning and on how to measure it: to compare methods, to attack the result, to repeat the numbers.",
+        "Research on unlearning and on how to measure it: to compare methods, to attack the result, to repeat the "
+        "numbers.",
         "",
         "Out of scope: as a safeguard in a product, as proof that a text was erased (a legal request included), or to "
         "withhold knowledge from someone who has the weights.",
@@ -194,8 +195,8 @@ def _use() -> list[str]:
 
 def _licence(results: Tree) -> list[str]:
     return [
-        f"These are the weights of {code(base_model(results))} with some of them changed: the licence and terms of that "
-        "model hold for them. The data above have licences of their own."
+        f"These are the weights of {code(base_model(results))} with some of them changed: the licence and terms of "
+        "that model hold for them. The data above have licences of their own."
     ]
 
 

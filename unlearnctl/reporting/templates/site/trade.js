@@ -29,8 +29,7 @@ function tradeOff() {
 }
 
 const value = (place, axis) => DATA.runs[place].values[axis][2];
-const label = ({ name, goal, role }) =>
-  `${role ? `${role}: ` : ""}${name}${{ lower: " (lower is better)", higher: " (higher is better)" }[goal] ?? ""}`;
+const label = ({ name, goal }) => name + ({ lower: " (↓ better)", higher: " (↑ better)" }[goal] ?? "");
 const said = (place, axis) =>
   `${DATA.axes[axis].name} ${withError(value(place, axis), DATA.runs[place].values[axis][3], DATA.axes[axis].digits)}`;
 
