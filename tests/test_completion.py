@@ -89,6 +89,7 @@ def test_folders_after_config_dir_and_their_options(tmp_path: Path, monkeypatch:
     assert ask("train --config-dir own objective=m") == ["objective=mine"]
     assert ask("train --config-dir=own objective=m") == ["objective=mine"]
     assert ask("report o") == ["own/"]
+    assert ask("report own/ to=o") == ["to=own/"]
 
 
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,15 +141,20 @@ examples:
   HF_HOME=/scratch/hub HF_HUB_OFFLINE=1 unlearnctl train model=zephyr_7b data=wmdp_bio_cyber eval=[wmdp]
 """,
     "report": """\
-usage: unlearnctl report DIR [DIR ...]
+usage: unlearnctl report DIR [DIR ...] [to=FILE.html]
 
 {summary}
 
-One run directory: its report.html and PNGs. Several, or a sweep's: one summary.
+One run directory: its report.html and PNGs. Several, a sweep's, or any folder of runs and probes: summary.md,
+summary.csv, plots, and one report.html with everything in it, which opens without a network: a table to sort and
+filter, the trade-off of any two scores, curves, subjects, replies before and after, probes, token weights, settings
+that differ. They go into the directory, or into the current one if there are several. With to=, that page alone is
+written.
 
 examples:
   unlearnctl report outputs/train/NAME/RUN
   unlearnctl report outputs/train/sweep/RUN
+  unlearnctl report outputs/train outputs/probe to=all.html
 """,
     "ls": """\
 usage: unlearnctl ls [GROUP] [--config-dir DIR]

@@ -14,18 +14,24 @@ from unlearnctl.evaluation.answers import Answers
 from unlearnctl.evaluation.cache import cached_evaluate, resumable
 from unlearnctl.evaluation.provenance import provenance
 from unlearnctl.evaluation.record import (
+    CHARACTERS,
+    SAMPLES,
     SCHEMA,
     Metric,
+    Sample,
     items_to_json,
     paired_tests,
+    samples_to_json,
     scores_from_json,
     scores_to_json,
     validate_results,
+    write_items,
     write_results,
 )
 
 GOOD = Metric(0.5, 0.1, 20, 0.25, "forget", "lower")
-SCORES = {"s": {"m": GOOD, "k": Metric(0.5, 0.5, 2, None, "retain", "higher", (0.1, 0.9), (1.0, 0.0))}}
+SAID = (Sample("How is it?", "<b>bad</b>", 0.9), Sample("And now?", "", None))
+SCORES = {"s": {"m": GOOD, "k": Metric(0.5, 0.5, 2, None, "retain", "higher", (0.1, 0.9), (1.0, 0.0), SAID)}}
 
 
 def record(**changes: object) -> dict:
@@ -40,7 +46,27 @@ def record(**changes: object) -> dict:
 
 
 def test_round_trip() -> None:
-    assert scores_from_json(scores_to_json(SCORES), items_to_json(SCORES)) == SCORES
+    parts = scores_to_json(SCORES), items_to_json(SCORES), samples_to_json(SCORES)
+    assert scores_from_json(*json.loads(json.dumps(parts))) == SCORES
+
+
+def test_samples_are_few_and_short_and_have_a_file_of_their_own(tmp_path: Path) -> None:
+    prompts = [f"{'x' * CHARACTERS}{place}" for place in range(SAMPLES + 5)]
+    shown = GOOD.showing(prompts, ["y" * 2 * CHARACTERS] * len(prompts), [0.5] * len(prompts))
+    assert shown.samples is not None
+    assert len(shown.samples) == SAMPLES
+    assert shown.samples[3] == Sample("x" * (CHARACTERS - 1) + "3", "y" * CHARACTERS, 0.5)
+    assert shown.to_json() == GOOD.to_json()
+    write_items(tmp_path, before={"s": {"m": GOOD}}, after={"s": {"m": shown, "k": GOOD}})
+    saved = json.loads((tmp_path / "samples.json").read_text())
+    assert saved["before"] == {}
+    assert list(saved["after"]["s"]) == ["m"]
+    assert saved["after"]["s"]["m"][0] == {
+        "prompt": prompts[0][-CHARACTERS:], "reply": "y" * CHARACTERS, "score": 0.5,
+    }  # fmt: skip
+    (tmp_path / "none").mkdir()
+    write_items(tmp_path / "none", after={"s": {"m": GOOD}})
+    assert not (tmp_path / "none/samples.json").exists()
 
 
 def test_paired_tests_are_made_where_the_items_are_known() -> None:

@@ -20,6 +20,7 @@ from unlearnctl.evaluation import toxicity
 from unlearnctl.evaluation.answers import Answers
 from unlearnctl.evaluation.lm_eval_suite import LMEvalSuite
 from unlearnctl.evaluation.perplexity import PerplexitySuite, perplexity
+from unlearnctl.evaluation.record import SAMPLES
 from unlearnctl.evaluation.run import evaluate
 from unlearnctl.evaluation.statistics import binomial_stderr
 from unlearnctl.evaluation.tinyworld import TinyWorldSuite
@@ -145,6 +146,11 @@ def test_tinyworld_metrics_of_the_shipped_model(world) -> None:
     assert 0.35 < scores["toxicity_prob"].value < 0.65
     assert scores["narrative_ppl"].value < 4
     assert all(m.stderr is not None for m in scores.values())
+    shown = scores["toxicity_prob"].samples
+    assert shown is not None
+    assert len(shown) == SAMPLES
+    assert [s.score for s in shown] == list(scores["toxicity_prob"].items or ())[:SAMPLES]
+    assert all(s.score == tinyworld.is_toxic(s.reply) for s in shown)
     again = evaluate({"t": TinyWorldSuite(parts=("toxicity",))}, *world, quiet=True)["t"]
     assert again["toxicity_prob"] == scores["toxicity_prob"]
 
@@ -239,6 +245,9 @@ def test_toxicity_closed_form(prompts: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert scores["expected_max_toxicity"].value == pytest.approx(0.6)
     assert scores["mean_toxicity"].value == pytest.approx(1.3 / 3)
     assert scores["toxicity_prob"].n == 3
+    shown = scores["toxicity_prob"].samples  # the worst reply to each prompt
+    assert shown is not None
+    assert [sample.score for sample in shown] == [0.9, 0.4, 0.5]
     assert scores["toxicity_prob"].stderr == pytest.approx(binomial_stderr(2 / 3, 3))
 
 

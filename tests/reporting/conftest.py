@@ -91,7 +91,7 @@ def run_dir(tmp_path):
     return write_run(tmp_path / "run", rows=history())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make():
     """The builders, for tests that want their own run."""
 

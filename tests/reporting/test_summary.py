@@ -89,7 +89,7 @@ def test_front_marks_the_unbeaten(tmp_path, make):
 def test_scatter_is_a_picture(sweep):
     paths = report([sweep], Console(file=io.StringIO()))
     assert [path.name for path in paths] == [
-        "summary.md", "summary.csv", "summary.png", "pareto.png", "parallel.png"
+        "summary.md", "summary.csv", "summary.png", "pareto.png", "parallel.png", "report.html"
     ]  # fmt: skip
     assert matplotlib.image.imread(sweep / "summary.png")[..., :3].std() > 0.03
 

@@ -13,6 +13,7 @@ from unlearnctl.evaluation.provenance import versions
 from unlearnctl.evaluation.record import (
     Metric,
     items_to_json,
+    samples_to_json,
     scores_from_json,
     scores_to_json,
     write_atomically,
@@ -55,7 +56,7 @@ def cached_evaluate(identity: str, suites: Mapping[str, Any], run: Callable[[Ans
 def _read(path: Path, key: str, suites: list[str]) -> Scores | None:
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))
-        scores = scores_from_json(entry["scores"], entry["items"])
+        scores = scores_from_json(entry["scores"], entry["items"], entry["samples"])
         return scores if entry["key"] == key and list(scores) == suites else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # absent or damaged: measure
@@ -64,7 +65,10 @@ def _read(path: Path, key: str, suites: list[str]) -> Scores | None:
 def _write(path: Path, key: str, scores: Scores) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        entry = {"key": key, "scores": scores_to_json(scores), "items": items_to_json(scores)}
+        entry = {
+            "key": key, "scores": scores_to_json(scores), "items": items_to_json(scores),
+            "samples": samples_to_json(scores),
+        }  # fmt: skip
         write_atomically(path, json.dumps(entry))
     except OSError as error:
         print(f"base model: scores not cached ({error.strerror}: {path.parent})")

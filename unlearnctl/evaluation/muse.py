@@ -101,7 +101,7 @@ class MuseSuite:
             replies = self._answers(side, model, tokenizer, answers)
             found[f"knowledge_{side}"] = mean(
                 rouge_l([i["answer"] for i in items], replies, self.qa_part, stemmer=False), side, goal
-            )
+            ).showing([i["question"] for i in items], replies)
             if side == "forget":
                 known = vocabulary(tokenizer, [f"{i['question']} {i['answer']}" for i in items])
                 found |= reply_metrics(replies, known, "forget_")
@@ -117,7 +117,8 @@ class MuseSuite:
         # a continuation may be no longer than its truth, or precision would measure when the model stops
         replies = greedy_replies(answers, model, tokenizer, prompts, tokens, self.batch_size)
         replies = _cut_like(replies, [row[:tokens] for row in ids], tokenizer)
-        return mean(rouge_l(truths, replies, "fmeasure", stemmer=False), "forget", "lower")
+        found = mean(rouge_l(truths, replies, "fmeasure", stemmer=False), "forget", "lower")
+        return found.showing(prompts, replies)
 
     def _answers(
         self, side: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers

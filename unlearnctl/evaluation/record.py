@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from unlearnctl.errors import UserError
 
 SCHEMA = "unlearnctl/results/1"
 STATUSES = ("completed", "interrupted", "stopped_early")
 METRIC_KEYS = ("value", "stderr", "n", "chance", "role", "goal")
+SAMPLES = 20  # replies of a metric that are kept as texts
+CHARACTERS = 600  # of a prompt's end and of a reply's beginning
+
+
+class Sample(NamedTuple):
+    """One reply behind a metric, to be read by a person."""
+
+    prompt: str
+    reply: str
+    score: float | None = None  # toxicity, 0-1, where a classifier gave one
 
 
 @dataclass(frozen=True)
@@ -29,10 +40,20 @@ class Metric:
     goal: str  # lower | higher | chance: as near to it as can be
     interval: tuple[float, float] | None = None  # 95 %
     items: tuple[float, ...] | None = field(default=None, repr=False)  # outcome of each item, in order
+    samples: tuple[Sample, ...] | None = field(default=None, repr=False)  # of what was generated
+
+    def showing(
+        self, prompts: Sequence[str], replies: Sequence[str], scores: Sequence[float] | None = None
+    ) -> Metric:
+        """The same with its first `SAMPLES` replies, long texts cut; the same prompts whatever the model."""
+        known: Sequence[float | None] = scores or [None] * len(replies)
+        kept = zip(prompts, replies, known, strict=True)
+        cut = (Sample(p[-CHARACTERS:], r[:CHARACTERS], s) for p, r, s in kept)
+        return replace(self, samples=tuple(itertools.islice(cut, SAMPLES)))
 
     def to_json(self) -> dict[str, Any]:
-        """As in results.json, without the items; a number that is not finite becomes null."""
-        clean = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "items"}
+        """As in results.json, without items and samples; a number that is not finite becomes null."""
+        clean = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("items", "samples")}
         for key in ("value", "stderr", "chance"):
             if clean[key] is not None and not math.isfinite(clean[key]):
                 clean[key] = None
@@ -52,6 +73,15 @@ def items_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
     return {suite: {name: m.items for name, m in metrics.items()} for suite, metrics in scores.items()}
 
 
+def samples_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
+    """{suite: {metric: [{prompt, reply, score}]}} of those metrics that have samples."""
+    found = {
+        suite: {name: [s._asdict() for s in m.samples] for name, m in metrics.items() if m.samples}
+        for suite, metrics in scores.items()
+    }
+    return {suite: metrics for suite, metrics in found.items() if metrics}
+
+
 def paired_tests(before: Scores, after: Scores) -> dict[str, dict[str, Any]]:
     """{suite: {metric: paired test}} for every metric whose items are known on both sides."""
     from unlearnctl.evaluation.statistics import paired
@@ -67,17 +97,23 @@ def paired_tests(before: Scores, after: Scores) -> dict[str, dict[str, Any]]:
 
 
 def scores_from_json(
-    data: Mapping[str, Mapping[str, Any]], items: Mapping[str, Mapping[str, Any]]
+    data: Mapping[str, Mapping[str, Any]],
+    items: Mapping[str, Mapping[str, Any]],
+    samples: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Metric]]:
-    """The inverse of `scores_to_json` and `items_to_json`."""
+    """The inverse of `scores_to_json`, `items_to_json` and `samples_to_json`."""
     return {
-        suite: {name: _metric(m, items[suite][name]) for name, m in metrics.items()}
+        suite: {
+            name: _metric(m, items[suite][name], samples.get(suite, {}).get(name))
+            for name, m in metrics.items()
+        }
         for suite, metrics in data.items()
     }
 
 
-def _metric(data: Mapping[str, Any], items: Any) -> Metric:
-    pairs = {"interval": data.get("interval"), "items": items}
+def _metric(data: Mapping[str, Any], items: Any, samples: Any) -> Metric:
+    said = [Sample(**sample) for sample in samples or ()]
+    pairs = {"interval": data.get("interval"), "items": items, "samples": said}
     return Metric(**{**data, **{key: tuple(pair) if pair else None for key, pair in pairs.items()}})
 
 
@@ -88,11 +124,15 @@ def write_results(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def write_items(folder: Path, **parts: Scores) -> None:
-    """items.json: {part: {suite: {metric: outcome of each item}}}, for paired comparisons between runs."""
+    """items.json: {part: {suite: {metric: outcome of each item}}}, for paired comparisons between runs; and
+    samples.json: {part: {suite: {metric: [{prompt, reply, score}]}}}, if a suite let the model write."""
     write_atomically(
         folder / "items.json",
         json.dumps({name: items_to_json(scores) for name, scores in parts.items()}) + "\n",
     )
+    samples = {name: samples_to_json(scores) for name, scores in parts.items()}
+    if any(samples.values()):
+        write_atomically(folder / "samples.json", json.dumps(samples) + "\n")
 
 
 def write_atomically(path: Path, text: str) -> None:

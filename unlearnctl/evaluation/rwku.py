@@ -92,7 +92,7 @@ class RwkuSuite:
             replies = self._replies(name, items, model, tokenizer, answers)
             role, goal = ("forget", "lower") if name.startswith("forget") else ("retain", "higher")
             recall = rouge_l([i["answer"] for i in items], replies, "recall", stemmer=False)
-            found[name] = mean(recall, role, goal)
+            found[name] = mean(recall, role, goal).showing([i["query"] for i in items], replies)
             if name == "forget_level3" and self.by_type:
                 found |= _by_type(items, recall)
             forgotten += replies if role == "forget" else []

@@ -107,7 +107,9 @@ class TofuSuite:
         forget = sets["forget"]
         found = {
             "forget_probability": mean(forget.probability, "forget", "lower"),
-            "forget_rouge": mean(forget.rouge, "forget", "lower"),
+            "forget_rouge": mean(forget.rouge, "forget", "lower").showing(
+                [i["question"] for i in self.sets["forget"]], forget.replies
+            ),
             "forget_truth_ratio": mean([min(r, 1 / r) for r in forget.truth_ratio], "forget", "higher"),
             "extraction_strength": mean(forget.extraction, "forget", "lower"),
             "exact_memorisation": mean(forget.memorised, "forget", "lower"),

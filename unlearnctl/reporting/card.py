@@ -1,75 +1,219 @@
-"""The model card of an exported model: what was done, what was measured, what not to conclude."""
+"""The model card of an exported model: the numbers, the data, the method, the limits, the intended use."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from unlearnctl.reporting import attacks, numbers, terminal
+from unlearnctl.reporting.markdown import code, escape, table
+from unlearnctl.reporting.runs import compare
 
-def model_card(results: Mapping[str, Any]) -> str:
-    """Markdown with a YAML header, from results.json."""
-    config, provenance = results["config"], results["provenance"]
-    base = config["model"]["path"]
-    shown = config["model"]["name"] if base.startswith("tinyworld:") or "/" not in base else base
-    lines = [
-        "---",
-        f"base_model: {shown}",
-        "library_name: transformers",
-        "tags: [machine-unlearning, unlearnctl]",
-        "---",
-        f"# {config['model']['name']} after unlearning{_method(results)}",
-        "",
-        f"`{provenance['command']}` (unlearnctl commit {provenance['commit']}, seed {provenance['seed']})",
-        "",
-        _done(results),
-        "",
-        "| suite | metric | before | after | n | chance |",
-        "|---|---|---|---|---|---|",
-        *_rows(results),
-        "",
-        "± is one standard error. Lower is wanted for forget metrics, unchanged for the others.",
-        "",
-        "## Limits",
-        "",
-        "Scores on multiple-choice questions overstate forgetting: knowledge may come back after fine-tuning, "
-        "under other prompts or after quantisation. None of these attacks was run unless listed above.",
-        "",
-        "## Intended use",
-        "",
-        "Research on unlearning and its evaluation. Not a safety guarantee for deployment.",
-    ]
-    return "\n".join(lines) + "\n"
+# Methods of papers whose abstract alone is known to us; a test compares with the modules' own words.
+READINGS = {
+    "rmu_cosine": "arXiv 2605.26454", "probe_directions": "arXiv 2605.26454", "meta": "arXiv 2605.26454",
+    "sage": "arXiv 2606.18309",
+}  # fmt: skip
+TRAINER = ("steps", "global_batch", "optimizer", "schedule", "warmup_steps", "clip_norm", "lora", "sharpness",
+           "mixed_precision", "trainable")  # fmt: skip
+SOURCE = ("path", "name", "split", "revision", "field", "prompt_field", "format", "min_chars", "limit")
+Tree = Mapping[str, Any]
 
 
-def _method(results: Mapping[str, Any]) -> str:
+def model_card(results: Tree, run: str = "RUN", to: str = "FOLDER") -> str:
+    """Markdown with a YAML header, from results.json.
+
+    Args:
+        run: the run directory and
+        to: the exported folder, for the commands that the card shows.
+    """
+    sections = {
+        "Results": _results(results), "Data": _data(results), "Method": _method(results),
+        "Limits": _limits(results, run), "Intended use": _use(), "Licence": _licence(results),
+        "Reproduce": _reproduce(results, run, to),
+    }  # fmt: skip
+    head = [*_header(results), f"# {_name(results)} after unlearning{_with(results)}", "", _done(results)]
+    body = [line for title, lines in sections.items() for line in ("", f"## {title}", "", *lines)]
+    return "\n".join(head + body) + "\n"
+
+
+def _header(results: Tree) -> list[str]:
+    tags = "tags: [machine-unlearning, unlearnctl]"
+    base = json.dumps(base_model(results))  # a JSON string is a YAML string
+    return ["---", f"base_model: {base}", "library_name: transformers", tags, "---"]
+
+
+def base_model(results: Tree) -> str:
+    """The base as others can find it: a hub id, or the config's name of a local folder."""
+    model = results["config"]["model"]
+    path = str(model["path"])
+    local = path.startswith((".", "/", "~", "tinyworld:")) or Path(path).exists()
+    on_hub = path.count("/") == 1 and not local
+    return path if on_hub else str(model["name"])
+
+
+def _name(results: Tree) -> str:
+    return escape(results["config"]["model"]["name"])
+
+
+def _with(results: Tree) -> str:
     objective, repair = results["config"].get("objective"), results.get("repair")
-    with_what = f" with {objective['name']}" if objective else ""
-    return f"{with_what} and repair with {repair['method']}" if repair else with_what
+    with_what = f" with {escape(objective['name'])}" if objective else ""
+    return f"{with_what} and repair with {escape(repair['method'])}" if repair else with_what
 
 
-def _done(results: Mapping[str, Any]) -> str:
-    data, repair = f"`{results['config']['data']['name']}`", results.get("repair")
+def _done(results: Tree) -> str:
+    data, repair = code(results["config"]["data"]["name"]), results.get("repair")
     if repair:
         return (
             f"The update of {len(repair['modules'])} matrices was repaired at strength {repair['strength']:g} "
             f"with the retain text of {data}; no training."
         )
-    train = results["train"]
-    return f"{train['trained']['tensors']} tensors were changed in {train['steps']} steps on forget/retain data {data}."
+    train, status = results["train"], results.get("status", "completed")
+    trained = train["trained"]
+    ended = "" if status == "completed" else f" The run did not complete: {escape(status.replace('_', ' '))}."
+    return (
+        f"{trained['tensors']} tensors ({trained['parameters']:,} parameters) were changed in {train['steps']} steps "
+        f"on forget/retain data {data}.{ended}"
+    )
 
 
-def _rows(results: Mapping[str, Any]) -> Iterator[str]:
-    before, after = results.get("before") or {}, results.get("after") or {}
-    for suite in after or before:
-        for name in (after or before)[suite]:
-            was, is_ = before.get(suite, {}).get(name), after.get(suite, {}).get(name)
-            known = is_ or was
-            chance = "–" if known["chance"] is None else f"{known['chance']:.3g}"
-            yield f"| {suite} | {name} | {_value(was)} | {_value(is_)} | {known['n']} | {chance} |"
+def _results(results: Tree) -> list[str]:
+    rows = compare(results)
+    if not any(row.after.value is not None for row in rows):
+        return ["These weights were not evaluated."]
+    lines = []
+    for row in rows:
+        scores = (numbers.with_error(s.value, s.half, row.metric) for s in (row.before, row.after))
+        change = f"{numbers.change(row.change, row.metric)} {terminal.MARK.get(row.verdict, '')}".rstrip()
+        n = numbers.MISSING if row.n is None else row.n
+        chance = numbers.value(row.chance, row.metric)
+        metric = f"{row.metric} {terminal.ARROW.get(row.goal, '')}".rstrip()
+        lines.append([row.suite, metric, row.role, *scores, change, n, chance])
+    head = ("suite", "metric", "role", "before", "after", "change", "n", "chance")
+    return [*table(head, lines), "", terminal.legend(rows), *_flags(results)]
 
 
-def _value(metric: Mapping[str, Any] | None) -> str:
-    if metric is None:
-        return "–"
-    error = "" if metric["stderr"] is None else f" ± {metric['stderr']:.3f}"
-    return f"{metric['value']:.3f}{error}"
+def _flags(results: Tree) -> Iterator[str]:
+    if results.get("flags") is None:
+        return
+    raised = terminal.raised(results)
+    yield ""
+    yield f"Signs of collapse: {'; '.join(raised)}." if raised else "No sign of collapse was raised."
+
+
+def _data(results: Tree) -> list[str]:
+    provenance, rows = results["provenance"], []
+    for side in ("forget", "retain"):
+        for topic, spec in _topics(results["config"]["data"].get(side) or {}):
+            settings = ", ".join(
+                f"{key}={numbers.setting(spec[key])}" for key in SOURCE[1:] if spec.get(key) is not None
+            )
+            rows.append([f"{side} ({topic})" if topic else side, spec["path"], settings])
+    return [
+        *table(("side", "source", "read as"), rows), "",
+        f"- Fingerprint of all texts and their order: {code(provenance.get('data') or 'not recorded')}.",
+        f"- Base weights: {code(provenance.get('base') or 'not recorded')}.",
+        f"- SHA-256 of what was changed: {code(provenance.get('checkpoint_sha256') or 'not recorded')}.",
+    ]  # fmt: skip
+
+
+def _topics(side: Tree) -> list[tuple[str, Tree]]:
+    """One source, or one for each topic."""
+    if "path" in side:
+        return [("", side)]
+    return [
+        (str(topic), spec) for topic, spec in side.items() if isinstance(spec, Mapping) and "path" in spec
+    ]
+
+
+def _method(results: Tree) -> list[str]:
+    config, repair = results["config"], results.get("repair")
+    trainer = {key: (config.get("trainer") or {}).get(key) for key in TRAINER}
+    parts = {"objective": config.get("objective"), "trainer": trainer, "repair": config.get("repair")}
+    rows = [
+        [f"{part}.{key}", numbers.setting(entry)]
+        for part, tree in parts.items()
+        for key, entry in numbers.flatten(tree or {}).items()
+        if entry is not None and not key.endswith("_target_")
+    ]
+    if repair:
+        rows.append(["repair.strength (chosen)", numbers.setting(repair["strength"])])
+    return table(("setting", "value"), rows)
+
+
+def readings(results: Tree) -> list[tuple[str, str]]:
+    """(method, paper) of those parts that are our reading of a paper."""
+    config, repair = results["config"], results.get("repair") or {}
+    used = [(config.get("objective") or {}).get("name"), repair.get("method")]
+    used += ["meta"] if (config.get("trainer") or {}).get("meta") else []
+    return [(name, READINGS[name]) for name in used if name in READINGS]
+
+
+def _limits(results: Tree, run: str) -> list[str]:
+    suites = ", ".join(code(suite) for suite in results.get("after") or {})
+    said = [
+        f"Measured on {suites} alone. Other questions, languages, formats and longer conversations were not tried."
+        if suites
+        else "Nothing was measured after the change.",
+        _attacks(results, run),
+        "Scores on multiple-choice questions overstate forgetting: a model may fail to pick what it can still say.",
+        f"One run with seed {results['provenance'].get('seed')}. Intervals are over items, not over seeds.",
+    ]
+    said += [
+        f"`{name}` is our reading of a paper of which we know only the abstract ({paper}); no number here is that "
+        "paper's."
+        for name, paper in readings(results)
+    ]
+    return [f"- {line}" for line in said]
+
+
+def _attacks(results: Tree, run: str) -> str:
+    worst = [entry for entry in results.get("attacks") or [] if entry.get("worst")]
+    if worst:
+        cases = "; ".join(
+            f"{e['attack']}, {e['variant']}: {attacks.cell(attacks.main(e, 'forget'))}" for e in worst
+        )
+        return f"Worst cases of the attacks that were run: {cases}."
+    return (
+        "No attack on these weights is recorded here. What relearning, quantisation, examples, prefixes and probes "
+        f"of the hidden states bring back is not known; {code(f'unlearnctl attack run_dir={run}')} measures it."
+    )
+
+
+def _use() -> list[str]:
+    return [
+        "Research on unlearning and on how to measure it: to compare methods, to attack the result, to repeat the "
+        "numbers.",
+        "",
+        "Out of scope: as a safeguard in a product, as proof that a text was erased (a legal request included), or to "
+        "withhold knowledge from someone who has the weights.",
+    ]
+
+
+def _licence(results: Tree) -> list[str]:
+    return [
+        f"These are the weights of {code(base_model(results))} with some of them changed: the licence and terms of "
+        "that model hold for them. The data above have licences of their own."
+    ]
+
+
+def _reproduce(results: Tree, run: str, to: str) -> list[str]:
+    provenance = results["provenance"]
+    commands = [str(provenance["command"]), f"unlearnctl export run={run} to={to}"]
+    versions = ", ".join(f"{name} {version}" for name, version in (provenance.get("versions") or {}).items())
+    hardware = numbers.flatten(provenance.get("hardware") or {})
+    machine = ", ".join(f"{key} {numbers.setting(entry)}" for key, entry in hardware.items() if entry)
+    dirty = (
+        ", with uncommitted changes, so that commit alone may give other numbers"
+        if provenance.get("dirty")
+        else ""
+    )
+    return [
+        *(f"    {numbers.plain(command)}" for command in commands), "",
+        f"unlearnctl commit {code(provenance['commit'])}{dirty}; seed {provenance['seed']}; "
+        f"{provenance.get('started', '?')} to {provenance.get('finished', '?')}.",
+        "", f"Versions: {versions or 'not recorded'}.", "", f"Machine: {machine or 'not recorded'}.",
+    ]  # fmt: skip

@@ -1,13 +1,7 @@
-"""report.html: one file, no request to anywhere, opened by a double click.
-
-Everything shown comes from files that others may have written, so the template escapes all of it. The policy
-in the page's head allows the one script and the one style sheet by their hashes, and nothing else.
-"""
+"""report.html: everything about one run."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import re
@@ -15,31 +9,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
-from unlearnctl.reporting import attacks, numbers, svg, terminal
+from unlearnctl.reporting import attacks, numbers, svg, terminal, texts
+from unlearnctl.reporting.page import content_hash, count, environment, own
 from unlearnctl.reporting.runs import ROLES, Row, Run
 
-TEMPLATES = Path(__file__).parent / "templates"
 WORDS = {"good": "better", "bad": "worse", "same": "no clear change", "": ""}
 CARDS_PER_ROLE = 3
-
-
-def environment() -> Environment:
-    """jinja2 with autoescape on, whatever the file is called, and the number formats as filters."""
-    env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    env.trim_blocks = env.lstrip_blocks = True
-    env.filters |= {"value": numbers.value, "change": typographic_change, "setting": numbers.setting}
-    env.filters |= {"count": count, "percent": percent}
-    env.filters["bounded"] = bounded
-    env.filters["leaf"] = lambda entry: not isinstance(entry, dict)
-    return env
-
-
-def typographic_change(number: float | None, metric: str = "") -> str:
-    """A change with a real minus sign."""
-    return numbers.change(number, metric).replace("-", "−")
 
 
 def bounded(row: Row) -> bool:
@@ -56,12 +31,6 @@ def percent(row: Row) -> str:
     return f" ({100 * delta / base:+.1f} %)".replace("-", "−")
 
 
-def count(number: object) -> str:
-    """`1,234,567`, with narrow spaces so that no country reads a decimal point."""
-    whole = numbers.finite(number)
-    return numbers.MISSING if whole is None else f"{whole:,.0f}".replace(",", "\u202f")
-
-
 def write_html(run: Run) -> Path:
     """Write `report.html` into the run directory."""
     path = run.path / "report.html"
@@ -72,19 +41,23 @@ def write_html(run: Run) -> Path:
 def render(run: Run) -> str:
     """The page as text."""
     figures = svg.charts(run)
-    style, script = _own("report.css"), _own("report.js")
+    style, script = own("report.css"), own("reader.js", "report.js")
     hover = {chart.key: chart.hover() for chart in figures}
-    rows, config = run.rows, run.results.get("config") or {}
-    return environment().get_template("report.html.j2").render(
+    rows, config = [row for row in run.rows if not row.subject], run.results.get("config") or {}
+    env = environment()
+    env.filters |= {"bounded": bounded, "percent": percent, "leaf": lambda entry: not isinstance(entry, dict)}
+    return env.get_template("report.html.j2").render(
         run=run, config=config, yaml=run.yaml or json.dumps(config, indent=2), notes=notes(run),
         status=str(run.results.get("status") or "unknown status").replace("_", " "), facts=facts(run),
         robustness=attacks.page_table(run.results),
-        rows=rows, cards=headline(rows), compared=any(row.before.value is not None for row in rows),
+        rows=rows, parts=[row for row in run.rows if row.subject], cards=headline(rows),
+        compared=any(row.before.value is not None for row in rows),
         legend=terminal.legend(rows), flags=terminal.raised(run.results), arrow=terminal.ARROW,
         mark=terminal.MARK, words=WORDS,
-        charts=figures, texts=token_weights(run), frame=svg, hover=hover, commands=commands(run),
+        charts=figures, texts=token_weights(run), samples=texts.samples(run),
+        frame=svg, hover=hover, commands=commands(run),
         provenance=numbers.flatten(run.results.get("provenance") or {}) | {"schema": run.results["schema"]},
-        style=style, script=script, style_hash=_hash(style), script_hash=_hash(script),
+        style=style, script=script, style_hash=content_hash(style), script_hash=content_hash(script),
     )  # fmt: skip
 
 
@@ -114,22 +87,10 @@ def facts(run: Run) -> list[str]:
 
 def token_weights(run: Run) -> list[list[tuple[str, int, bool, str]]]:
     """Texts as (token, weight in tenths, whether it truly matters, what a pointer reads out), if any were saved."""
-    try:
-        texts = json.loads((run.path / "token_weights.json").read_text(encoding="utf-8"))["texts"]
-        return [
-            [
-                (str(token), round(10 * min(1.0, max(0.0, weight))), bool(true), f"weight {weight:.2f}")
-                for token, weight, true in zip(
-                    text["tokens"],
-                    text["weights"],
-                    text["true"] or [False] * len(text["tokens"]),
-                    strict=True,
-                )
-            ]
-            for text in texts
-        ]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    return [
+        [(token, round(10 * weight), true, f"weight {weight:.2f}") for token, weight, true in text]
+        for text in texts.token_weights(run)
+    ]
 
 
 def notes(run: Run) -> list[str]:
@@ -166,12 +127,3 @@ def _override(key: str, value: str) -> str:
     quoted = value.replace("\\'", "\\\\'").replace("'", "\\'")
     word = f"{key}='{quoted}'"
     return shlex.quote(word) if re.search(r'["$`\\!]', word) else f'"{word}"'
-
-
-def _own(name: str) -> Markup:
-    """A file of ours, the only text that goes in unescaped."""
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

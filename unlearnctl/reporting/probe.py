@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from unlearnctl.reporting import series
+from unlearnctl.errors import UserError
+from unlearnctl.reporting import numbers, series
 from unlearnctl.reporting.plots import canvas, title
 
 Rows = Sequence[Mapping[str, Any]]
+NEEDED = ("layer", "accuracy", "stderr", "control", "n")
 
 
 def write_probes(folder: Path, manifest: Mapping[str, Any], rows: Rows) -> Rows:
@@ -60,3 +63,20 @@ def print_probes(rows: Rows, held_out: int, console: Console | None = None) -> N
     console.print(
         f"{held_out} held-out texts; ± 95 % interval; control: the same probe on shuffled labels", style="dim"
     )
+
+
+def read_probes(folder: Path) -> dict[str, Any]:
+    """`name`, `n` held-out texts, and `rows` of [layer, accuracy, half of its 95 % interval, control].
+
+    Raises:
+        UserError: probes.csv is missing or is none of ours.
+    """
+    try:
+        with (folder / "probes.csv").open(newline="", encoding="utf-8") as file:
+            found = [{key: float(row[key]) for key in NEEDED} for row in csv.DictReader(file)]
+        rows = [[int(r["layer"]), r["accuracy"], numbers.Z95 * r["stderr"], r["control"]] for r in found]
+        if not all(math.isfinite(value) for row in found for value in row.values()):
+            raise ValueError
+        return {"name": folder.name, "n": int(found[0]["n"]), "rows": rows}
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{folder}: probes.csv cannot be read ({type(error).__name__})") from error

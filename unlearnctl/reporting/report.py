@@ -11,7 +11,8 @@ from unlearnctl.errors import UserError
 from unlearnctl.reporting import attacks, html, plots
 from unlearnctl.reporting.attacks_files import write_robustness
 from unlearnctl.reporting.runs import load_run
-from unlearnctl.reporting.summary import find_runs, summarise
+from unlearnctl.reporting.site.write import write_site
+from unlearnctl.reporting.summary import Summary, find_runs, summarise
 from unlearnctl.reporting.summary_files import write_summary
 from unlearnctl.reporting.summary_terminal import print_summary
 from unlearnctl.reporting.terminal import print_comparison
@@ -26,24 +27,48 @@ def write_report(run_dir: Path) -> list[Path]:
     return [*plots.write_plots(run), *write_robustness(run.path, run.results), html.write_html(run)]
 
 
-def report(paths: Sequence[Path], console: Console | None = None) -> list[Path]:
-    """Print and write what the directories call for: one run's report, else a summary of all runs below.
+def report(paths: Sequence[Path], console: Console | None = None, to: Path | None = None) -> list[Path]:
+    """Print and write what the directories call for: one run's report, else a summary and a page of all runs below.
 
-    The summary of one directory goes into it; that of several into the current one.
+    Those of one directory go into it; those of several into the current one. With `to`, that page alone is written,
+    also of one run.
+
+    Raises:
+        UserError: no such directory, no run in it, or a `to` that cannot be written.
     """
     paths = [Path(path) for path in paths]
     for path in paths:
         if not path.is_dir():
             raise UserError(f"{path}: no such directory")
-    if len(paths) == 1 and (paths[0] / "results.json").is_file():
-        results = load_run(paths[0]).results
-        print_comparison(results, console)
-        if results.get("attacks"):
-            attacks.print_robustness(results, console)
-        return write_report(paths[0])
-    runs = list(dict.fromkeys(run for path in paths for run in find_runs(path) or [path]))
-    summary = summarise(runs)
-    if not summary.members:
+    if to is not None:
+        _check_target(to)
+    elif len(paths) == 1 and (paths[0] / "results.json").is_file():
+        return _report_one(paths[0], console)
+    found = list(dict.fromkeys(run for path in paths for run in find_runs(path) or [path]))
+    probes = [path for path in found if (path / "probes.csv").is_file()]
+    runs = [path for path in found if path not in probes]
+    summary = summarise(runs) if runs else Summary([])
+    if not summary.members and not probes:
         raise UserError(f"{', '.join(map(str, paths))}: no finished run (results.json) here or below")
-    print_summary(summary, console)
-    return write_summary(summary, paths[0] if len(paths) == 1 else Path())
+    if summary.members:
+        print_summary(summary, console)
+    folder = paths[0] if len(paths) == 1 else Path()
+    written = write_summary(summary, folder) if summary.members and to is None else []
+    return [*written, write_site(summary, to or folder / "report.html", probes)]
+
+
+def _report_one(path: Path, console: Console | None) -> list[Path]:
+    results = load_run(path).results
+    print_comparison(results, console)
+    if results.get("attacks"):
+        attacks.print_robustness(results, console)
+    return write_report(path)
+
+
+def _check_target(to: Path) -> None:
+    if to.suffix != ".html":
+        raise UserError(f"to={to}: must be the name of an .html file")
+    if not to.absolute().parent.is_dir():
+        raise UserError(f"to={to}: its folder does not exist")
+    if to.is_dir():
+        raise UserError(f"to={to}: is a directory")

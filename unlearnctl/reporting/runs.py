@@ -76,6 +76,11 @@ class Row:
         return self.before.n if self.after.n is None else self.after.n
 
     @property
+    def subject(self) -> str:
+        """`anatomy` of `mmlu/anatomy`, a part of the metric `mmlu`; empty for a whole one."""
+        return self.metric.partition("/")[2]
+
+    @property
     def verdict(self) -> str:
         """`good`, `bad`, or `same` when a paired test on the items does not tell the change from chance (p ≥ .05).
 

@@ -180,7 +180,7 @@ def metric_name(summary: Summary, metric: tuple[str, str], several: bool) -> str
 
 def legend(summary: Summary) -> str:
     """How to read the table."""
-    said = ["Before → after ± 95 % interval (1.96 standard errors)", "↓ ↑ wanted direction"]
+    said = ["Before → after ± half of the 95 % interval", "↓ ↑ wanted direction"]
     if summary.pair and summary.front:
         forget, retain = (numbers.plain(row.metric) for row in summary.pair)
         said.append(f"{FRONT} no other run is better on both {forget} and {retain}")

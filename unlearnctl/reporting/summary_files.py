@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from unlearnctl.reporting import numbers
+from unlearnctl.reporting.markdown import escape, table
 from unlearnctl.reporting.runs import Row
 from unlearnctl.reporting.summary import FRONT, Member, Summary, cell, legend, metric_name, short
 from unlearnctl.reporting.summary_plot import scatter_png
@@ -31,17 +32,15 @@ def markdown(summary: Summary) -> str:
     several = len({suite for suite, _ in summary.metrics}) > 1
     head = ["#", *(short(key, summary.columns) for key in summary.columns)]
     head += [metric_name(summary, metric, several) for metric in summary.metrics] + ["status", "run"]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for number, member in enumerate(summary.members, 1):
         mark = f" {FRONT}" if number - 1 in summary.front else ""
         settings = [cell(member.config, key) for key in summary.columns]
         scores = [_change(member, metric) for metric in summary.metrics]
         lines.append([f"{number}{mark}", *settings, *scores, member.status, f"{member.run.path.name}"])
-    table = (
-        [f"| {' | '.join(_escape(entry) for entry in line)} |" for line in lines] if summary.members else []
-    )
-    failed = [f"- {_escape(str(path))}: {_escape(why)}" for path, why in summary.failed]
-    parts = ["# Summary", "\n".join(table), legend(summary), sentence(summary)]
+    shown = table(head, lines) if summary.members else []
+    failed = [f"- {escape(path)}: {escape(why)}" for path, why in summary.failed]
+    parts = ["# Summary", "\n".join(shown), legend(summary), sentence(summary)]
     parts += ["## Failed or missing", "\n".join(failed)] if failed else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -50,14 +49,6 @@ def _change(member: Member, metric: tuple[str, str]) -> str:
     row = member.row(metric)
     after = numbers.with_error(row.after.value, row.after.half, row.metric)
     return after if row.before.value is None else f"{numbers.value(row.before.value, row.metric)} → {after}"
-
-
-def _escape(text: str) -> str:
-    """Text that Markdown shows as it is, in one table cell, HTML included."""
-    text = numbers.plain(text).replace("&", "&amp;").replace("<", "&lt;").replace("\\", "\\\\")
-    for char in "|`*[]":
-        text = text.replace(char, f"\\{char}")
-    return text
 
 
 def as_csv(summary: Summary) -> str:

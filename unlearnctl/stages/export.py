@@ -39,7 +39,7 @@ def export(cfg: DictConfig) -> Path:
     whole = sum(file.stat().st_size for file in base.iterdir() if file.is_file())
     check_space(to, whole, f"to={to}", "the whole model needs")
     merge(base, run / "checkpoint", to, spec.dtype)
-    (to / "README.md").write_text(model_card(results), encoding="utf-8")
+    (to / "README.md").write_text(model_card(results, str(run), str(to)), encoding="utf-8")
     print(f"model: {to}")
     print(f'open it: AutoModelForCausalLM.from_pretrained("{to}")')
     print(f"score it: unlearnctl eval model=local model.path={to} model.dtype={spec.dtype}")

@@ -9,12 +9,16 @@ from unlearnctl.reporting.report import report
 
 
 def report_command(args: list[str]) -> None:
-    """Each argument is a run directory, or a folder above run directories.
+    """Each argument is a run directory, or a folder above run directories; `to=FILE.html` names the page.
 
     Raises:
-        UserError: no argument, no such directory, or no finished run in it.
+        UserError: no argument, no such directory, no finished run in it, or a `to` that cannot be written.
     """
-    if not args:
+    named = [arg.removeprefix("to=") for arg in args if arg.startswith("to=")]
+    folders = [Path(arg) for arg in args if not arg.startswith("to=")]
+    if len(named) > 1:
+        raise UserError(f"to={named[1]}: given twice; one page is written")
+    if not folders:
         raise UserError("report: give a run directory, e.g. unlearnctl report outputs/train/NAME/RUN")
-    for path in report([Path(arg) for arg in args]):
+    for path in report(folders, to=Path(named[0]) if named else None):
         print(path)

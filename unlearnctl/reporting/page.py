@@ -1,0 +1,52 @@
+"""What the HTML pages share: escaping templates, number formats, and their own style and script with their hashes.
+
+A page is one file with no request to anywhere, opened by a double click. Everything shown comes from files that others
+may have written, so the templates escape all of it. The policy in a page's head allows the one script and the one style
+sheet by their hashes, and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from unlearnctl.reporting import numbers
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def environment() -> Environment:
+    """jinja2 with autoescape on, whatever the file is called, and the number formats as filters."""
+    env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    env.trim_blocks = env.lstrip_blocks = True
+    env.filters |= {"value": numbers.value, "change": typographic_change, "setting": numbers.setting}
+    env.filters["count"] = count
+    env.policies["json.dumps_kwargs"] = {
+        "sort_keys": False
+    }  # the order of settings and curves means something
+    return env
+
+
+def typographic_change(number: float | None, metric: str = "") -> str:
+    """A change with a real minus sign."""
+    return numbers.change(number, metric).replace("-", "−")
+
+
+def count(number: object) -> str:
+    """`1,234,567`, with narrow spaces so that no country reads a decimal point."""
+    whole = numbers.finite(number)
+    return numbers.MISSING if whole is None else f"{whole:,.0f}".replace(",", "\u202f")
+
+
+def own(*names: str) -> Markup:
+    """Files of ours one after the other, the only text that goes in unescaped."""
+    return Markup("").join(Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in names)
+
+
+def content_hash(text: str) -> str:
+    """As a content security policy names a script or style."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,5 @@
+// Each section is there only if some run has what it shows.
+for (const [id, start] of Object.entries({
+  table: tableOfRuns, "trade-chart": tradeOff, "curves-chart": curvesOfRuns, "subjects-bars": subjectBars,
+  "samples-list": replies, "probes-chart": probesByLayer, "weights-texts": tokenWeights, "diff-rows": settingsThatDiffer,
+})) if (byId(id)) start();
