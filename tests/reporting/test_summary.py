@@ -45,6 +45,21 @@ def test_a_group_name_stands_for_its_defaults(tmp_path, make):
     assert "objective.layer" in summary.keys
 
 
+def test_of_too_many_settings_the_names_the_seed_and_the_common_ones_are_columns(tmp_path, make):
+    runs = []
+    for number, objective in enumerate(("rmu", "npo", "npo")):
+        body = make.results(objective, 3)
+        config = body["config"]
+        config["objective"] = {f"own{i}": i + number for i in range(4)} if objective == "npo" else {}
+        config["objective"]["name"] = objective
+        config["trainer"] |= {f"shared{i}": i + number for i in range(6)}
+        config["seed"] = number
+        runs.append(make.write_run(tmp_path / str(number), body))
+    summary = summarise(runs)
+    assert summary.columns == ["objective.name", *(f"trainer.shared{i}" for i in range(6)), "seed"]
+    assert "objective.own0" in summary.keys
+
+
 def test_csv_reads_back_with_full_precision(sweep):
     summary = summarise(find_runs(sweep))
     write_summary(summary, sweep)

@@ -36,6 +36,9 @@ class Member:
         return numbers.plain(self.run.results.get("status") or "unknown")
 
 
+MOST_COLUMNS = 8  # of settings; all that differ are in `keys`
+
+
 @dataclass(frozen=True)
 class Summary:
     """`keys`: config keys that differ. `columns`: those that a reader needs. `front`: unbeaten members."""
@@ -92,7 +95,7 @@ def summarise(run_dirs: Iterable[Path]) -> Summary:
             "no run directories given. Allowed: directories with a results.json, or one above them"
         )
     keys = differing([member.config for member in members])
-    columns = [key for key in keys if not _implied(key, keys, members)]
+    columns = _for_readers([key for key in keys if not _implied(key, keys, members)], members)
     members.sort(key=lambda member: [_order(member.config.get(key)) for key in columns])
     metrics = list(dict.fromkeys(metric for member in members for metric in member.rows))
     return Summary(members, failed, keys, columns, metrics, _front(members))
@@ -111,6 +114,14 @@ def differing(configs: list[dict[str, object]]) -> list[str]:
     """Keys with more than one value (absence is a value), in the order of the configs."""
     keys = dict.fromkeys(key for config in configs for key in config)
     return [k for k in keys if k not in BOOKKEEPING and len({repr(c.get(k, ABSENT)) for c in configs}) > 1]
+
+
+def _for_readers(keys: list[str], members: list[Member]) -> list[str]:
+    """Names of options first; of too many others, the seed and those that most runs have."""
+    keys = sorted(keys, key=lambda key: not key.endswith(".name"))  # which keeps the order otherwise
+    held = {key: sum(key in member.config for member in members) for key in keys}
+    ranked = sorted(keys, key=lambda key: (not key.endswith(".name"), key != "seed", -held[key]))
+    return [key for key in keys if key in ranked[:MOST_COLUMNS]]
 
 
 def _implied(key: str, keys: list[str], members: list[Member]) -> bool:
