@@ -121,7 +121,7 @@ CASES = [
     (["train", "objective.layer=x"], "objective.layer=x: must be a whole number or a list of whole numbers"),
     (["train", "objective=rmu", "objective.layer=1.5"], "objective.layer=1.5: must be a whole number"),
     (["train", "objective._target_=no.Such"], "objective._target_=no.Such: no such class"),
-    (["train", "++objective.foo=3"], "objective=foo: unknown"),
+    (["train", "++objective.foo=3"], "objective.foo: unknown key"),
     (["train", "objective.layer=${nothing}"], "objective.layer: Interpolation key 'nothing' not found"),
     (["train", "model=null"], "a config group takes the name of an option"),
     (["train", "trainer.trainable=[]"], "trainer.trainable=[]: must name something"),
@@ -151,7 +151,7 @@ CASES = [
     ),
     (
         ["train", "+trainer.monitor.overrides.tinyworld.limt=3"],
-        "eval.tinyworld=limt: unknown (did you mean 'limit'?)",
+        "eval.tinyworld.limt: unknown key (did you mean 'limit'?)",
     ),
     (["train", "data.max_length=ten"], "data.max_length=ten: must be a whole number"),
     (["train", "data.shuffle=maybe"], "data.shuffle=maybe: must be true or false"),

@@ -86,7 +86,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
         ((), "reproduce: name one table of quick"),
         (("quick", "scale=huge"), "scale=huge: unknown"),
         (("quick", "seeds=0,0"), "seeds=0,0: must be different whole numbers"),
-        (("quick", "seed=0"), "reproduce=seed: unknown"),
+        (("quick", "seed=0"), "seed: unknown key"),
         (("quick", "--from", "nowhere"), "none of its runs is in nowhere/tiny"),
         (("quick", "--from"), "--from: name the folder"),
     ],

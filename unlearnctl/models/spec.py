@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.errors import UserError, nearest, unknown
+from unlearnctl.errors import UserError, nearest, unknown, unknown_key
 from unlearnctl.models.cached import check_cached
 from unlearnctl.paths import resolve
 
@@ -46,7 +46,7 @@ class ModelSpec:
         known = set(cls.__dataclass_fields__)
         for key in cfg:
             if key not in known:
-                raise unknown("model", key, known)
+                raise unknown_key("model", key, known)
         if cfg.get("dtype", "float32") not in DTYPES:
             raise unknown("model.dtype", cfg["dtype"], DTYPES)
         return cls(**{**cfg, "path": resolve(str(cfg["path"]))})

@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from unlearnctl.attacks.base import Attack, Target, Variant
@@ -25,11 +24,13 @@ from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec, skeleton
 from unlearnctl.reporting.attacks import print_robustness
 from unlearnctl.reporting.report import write_report
-from unlearnctl.stages.build import build, build_suites, check_kinds, plain
+from unlearnctl.stages.build import build, build_suites, plain
 from unlearnctl.stages.checks import check_model, check_seed
 from unlearnctl.stages.eval import pick_device, with_model_of
+from unlearnctl.stages.kinds import check_kinds
 from unlearnctl.stages.run import Scores, command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
+from unlearnctl.stages.targets import TARGET, find_class
 from unlearnctl.stages.update import update_of
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ def _taken(cfg: DictConfig, settings: Mapping[str, Any]) -> dict[str, dict[str, 
     """Suite → those of the settings that it has."""
     out = {}
     for name, node in plain(cfg.eval).items():
-        known = inspect.signature(get_class(node["_target_"]).__init__).parameters  # type: ignore[misc]
+        suite = find_class(f"eval.{name}.{TARGET}", node.get(TARGET))
+        known = inspect.signature(suite.__init__).parameters  # type: ignore[misc]
         out[name] = {key: value for key, value in settings.items() if key in known}
     return out
 

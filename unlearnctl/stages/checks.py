@@ -8,14 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
-
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import check_batch
-from unlearnctl.errors import UserError, first_line, unknown
+from unlearnctl.errors import UserError, unknown
 from unlearnctl.models.spec import ModelSpec, brief, weight_index
-from unlearnctl.stages.build import check_kinds
+from unlearnctl.stages.build import build
+from unlearnctl.stages.kinds import check_kinds
 from unlearnctl.training.meta import MetaSettings
 from unlearnctl.training.settings import Checkpoint, Monitor, TrainerSettings
 
@@ -62,15 +60,7 @@ def trainer_settings(cfg: Mapping[str, Any]) -> TrainerSettings:
 def _try_optimizer(node: Mapping[str, Any]) -> None:
     import torch
 
-    try:
-        get_class(str(node.get("_target_")))
-    except (ImportError, ValueError) as error:
-        raise UserError(f"trainer.optimizer._target_={node.get('_target_')}: no such class") from error
-    try:
-        instantiate(node, params=[torch.nn.Parameter(torch.zeros(1))], _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__ or error
-        raise UserError(f"trainer.optimizer: {first_line(cause)}") from error
+    build("trainer.optimizer", node, params=[torch.nn.Parameter(torch.zeros(1))])
 
 
 def check_data(cfg: Mapping[str, Any]) -> None:

@@ -15,8 +15,9 @@ from unlearnctl.models.spec import ModelSpec, Skeleton, skeleton
 from unlearnctl.models.tapped import can_remember
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective
-from unlearnctl.stages.build import build_objective, build_suites, check_kind, check_kinds, plain
+from unlearnctl.stages.build import build_objective, build_suites, plain
 from unlearnctl.stages.checks import check_data, check_model, check_seed, trainer_settings
+from unlearnctl.stages.kinds import check_kind, check_kinds
 from unlearnctl.training.settings import TrainerSettings
 
 if TYPE_CHECKING:

@@ -10,16 +10,19 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from unlearnctl.errors import UserError
 from unlearnctl.reporting.report import write_report
+from unlearnctl.stages.composed import check_keys
 from unlearnctl.stages.saver import FOLDER
+from unlearnctl.stages.targets import check_config
 from unlearnctl.stages.train import train
+from unlearnctl.trust import is_flag, trusted
 
-HARMLESS = ("launch", "tracker")  # groups that change no number
+HARMLESS = ("launch", "tracker", "plugins")  # groups that change no number
 ENDED = ("completed", "stopped_early")
 
 
@@ -40,6 +43,10 @@ def resume(directory: Path, changes: Mapping[str, Any] | None = None) -> Path | 
             from has changed.
     """
     cfg = own_config(directory)
+    with open_dict(cfg):
+        cfg.plugins = list(trusted().plugins)
+    check_config(cfg, [directory / "config.yaml"])
+    check_keys("train", cfg)
     for key, value in (changes or {}).items():
         cfg[key] = value
     status = ended(directory)
@@ -105,11 +112,12 @@ def _given() -> list[str]:
     groups = {}
     for override in hydra.overrides.task:
         key = override.lstrip("+~").partition("=")[0]
-        groups[key.partition(".")[0]] = override
+        if not is_flag(key):  # that code may run does not change it
+            groups[key.partition(".")[0]] = override
     for group, override in groups.items():
         if group not in ("resume", *HARMLESS):
             raise UserError(
                 f"{override}: a run is resumed with its own config; beside resume=DIR only "
-                f"{' and '.join(f'{name}=' for name in HARMLESS)} may be given"
+                f"{', '.join(f'{name}=' for name in HARMLESS)} may be given"
             )
     return [group for group in groups if group in HARMLESS]

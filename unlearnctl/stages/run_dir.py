@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 REPORT_BYTES = 50_000_000  # plots, HTML, metrics: generous
-BOOKKEEPING = ("run", "output_dir", "name", "launch", "tracker", "resume", "hydra")
+BOOKKEEPING = ("run", "output_dir", "name", "launch", "tracker", "resume", "plugins", "hydra")
 
 
 def run_directory(cfg: DictConfig, verb: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unlearnctl.errors import UserError, unknown
+from unlearnctl.errors import UserError, unknown, unknown_key
 
 ACTIONS = ("build", "data")
 
@@ -42,7 +42,7 @@ def parse(args: list[str]) -> dict[str, str]:
     for arg in args:
         key, equals, value = arg.partition("=")
         if key not in ("to", "seed", "twin") or not equals:
-            raise unknown("tinyworld build", key, ("to", "seed", "twin"))
+            raise unknown_key("", key, ("to", "seed", "twin"))
         options[key] = value
     if not options.get("to"):
         raise UserError("to=: required; the folder to write, e.g. unlearnctl tinyworld build to=my-tinyworld")

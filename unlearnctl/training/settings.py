@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from unlearnctl.errors import UserError, unknown
+from unlearnctl.errors import UserError, unknown, unknown_key
 from unlearnctl.training.meta import MetaSettings
 
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")
@@ -120,7 +120,7 @@ def _known(key: str, values: Mapping[str, Any], cls: type) -> None:
     names = {f.name for f in fields(cls)}
     for name in values:
         if name not in names:
-            raise unknown(key, name, names)
+            raise unknown_key(key, name, names)
 
 
 def _at_least(key: str, value: object, least: int) -> None:
