@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, nearest, unknown, unknown_key
 from unlearnctl.models.cached import check_cached
+from unlearnctl.models.remote_code import code_of
 from unlearnctl.paths import resolve
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class ModelSpec:
         check_folder(self.path)
         if not self.is_local:
             check_cached(self.path, self.revision)
+        if self.trust_remote_code:
+            print(code_of(self.path, self.revision))
         try:
             return AutoConfig.from_pretrained(self.path, **self.load_kwargs())
         except (OSError, ValueError) as error:
@@ -150,6 +153,10 @@ def check_folder(path: str) -> None:
         return
     if not (folder / "config.json").is_file():
         raise UserError(f"model.path={path}: no config.json there, so it is not a Hugging Face model folder")
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"model.path={path}: a PEFT adapter (adapter_config.json); merge it into a model first"
+        )
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
         found = (

@@ -76,6 +76,16 @@ def check_data(cfg: Mapping[str, Any]) -> None:
     DataSpec.from_config(cfg)
 
 
+def model_spec(cfg: Mapping[str, Any]) -> ModelSpec:
+    """`cfg.model`, every key and kind checked.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong kind.
+    """
+    check_kinds("model", cfg, ModelSpec)
+    return ModelSpec.from_config(cfg)
+
+
 def check_model(spec: ModelSpec) -> None:
     """What is known of the weights without reading them: how to attend, whether the shards are whole."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -84,8 +94,13 @@ def check_model(spec: ModelSpec) -> None:
     asked = spec.attn_implementation
     if asked is not None and asked not in known and "/" not in asked:  # a/b: a kernel from the hub
         raise unknown("model.attn_implementation", asked, known)
+    config = spec.config  # says what is wrong with the folder, if it is not the shards
+    for name in (asked, getattr(config, "_attn_implementation", None)):
+        if "/" in (name or "") and not spec.trust_remote_code:
+            raise UserError(
+                f"model.attn_implementation={name}: code from the hub; needs model.trust_remote_code=true"
+            )
     if spec.is_local:
-        spec.config  # noqa: B018  says what is wrong with the folder, if it is not the shards
         check_weights(Path(spec.path), f"model.path={spec.path}")
 
 

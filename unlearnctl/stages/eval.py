@@ -23,9 +23,9 @@ from unlearnctl.ops.processes import on_main
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.stages.build import build_suites, plain, resolved
-from unlearnctl.stages.checks import check_model, check_seed
+from unlearnctl.stages.checks import check_model, check_seed, model_spec
 from unlearnctl.stages.run import command_line
-from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
+from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
 
 
 def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
@@ -53,7 +53,7 @@ def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
     device = pick_device(cfg.device)
     if cfg.run_dir is not None:
         cfg = with_model_of(cfg, Path(str(cfg.run_dir)))
-    spec = ModelSpec.from_config(plain(cfg.model))
+    spec = model_spec(plain(cfg.model))
     check_model(spec)
     tensors, manifest = checkpoint_of(cfg, spec)
     tokenizer = spec.tokenizer()
@@ -115,12 +115,7 @@ def with_model_of(cfg: DictConfig, run: Path) -> DictConfig:
     Raises:
         UserError: `run` is not a run directory of `unlearnctl train`.
     """
-    file = run / "config.yaml"
-    if not file.is_file():
-        raise UserError(f"run_dir={run}: no run directory there (config.yaml is missing)")
-    trained = OmegaConf.load(file)
-    if "model" not in trained or "objective" not in trained:
-        raise UserError(f"run_dir={run}: not a run of `unlearnctl train`")
+    trained = own_config(run, "run_dir", ("model", "objective", "name"))
     merged = cfg.copy()
     OmegaConf.set_struct(merged, False)
     merged.model, merged.name = trained.model, f"{trained.name}"

@@ -6,15 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from unlearnctl.errors import UserError
 from unlearnctl.models.delta import export as merge
 from unlearnctl.models.delta import read_manifest
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.card import model_card
-from unlearnctl.stages.build import plain
-from unlearnctl.stages.checks import check_weights
+from unlearnctl.stages.checks import check_weights, model_spec
 from unlearnctl.stages.eval import check_base
 from unlearnctl.stages.run_dir import check_space
 
@@ -32,7 +31,7 @@ def export(cfg: DictConfig) -> Path:
     if to.exists():
         raise UserError(f"to={to}: exists already; choose another folder")
     results = read_results(run)
-    spec = ModelSpec.from_config(plain(OmegaConf.create(results["config"]["model"])))
+    spec = model_spec(results["config"]["model"])
     base = local_folder(spec)
     check_base(spec, read_manifest(run / "checkpoint")["identity"], f"run={run}")
     check_weights(base, f"model.path={base}")

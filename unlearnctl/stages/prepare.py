@@ -16,8 +16,8 @@ from unlearnctl.models.tapped import can_remember
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective
 from unlearnctl.stages.build import build_objective, build_suites, plain
-from unlearnctl.stages.checks import check_data, check_model, check_seed, trainer_settings
-from unlearnctl.stages.kinds import check_kind, check_kinds
+from unlearnctl.stages.checks import check_data, check_model, check_seed, model_spec, trainer_settings
+from unlearnctl.stages.kinds import check_kind
 from unlearnctl.training.settings import TrainerSettings
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     check_topics(objective, plain(cfg.data))
     suites = build_suites(cfg.eval)
     _check_overrides(cfg, settings, suites)
-    check_kinds("model", plain(cfg.model), ModelSpec)
-    spec = ModelSpec.from_config(plain(cfg.model))
+    spec = model_spec(plain(cfg.model))
     config = spec.planned_config() if offline else spec.config
     shape = _skeleton(spec, config)
     if not offline:

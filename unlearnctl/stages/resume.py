@@ -10,17 +10,15 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import DictConfig
 
 from unlearnctl.errors import UserError
 from unlearnctl.reporting.report import write_report
 from unlearnctl.stages.composed import check_keys
+from unlearnctl.stages.run_dir import own_config
 from unlearnctl.stages.saver import FOLDER
-from unlearnctl.stages.targets import check_config
 from unlearnctl.stages.train import train
-from unlearnctl.trust import is_flag, trusted
+from unlearnctl.trust import is_flag
 
 HARMLESS = ("launch", "tracker", "plugins")  # groups that change no number
 ENDED = ("completed", "stopped_early")
@@ -43,9 +41,6 @@ def resume(directory: Path, changes: Mapping[str, Any] | None = None) -> Path | 
             from has changed.
     """
     cfg = own_config(directory)
-    with open_dict(cfg):
-        cfg.plugins = list(trusted().plugins)
-    check_config(cfg, [directory / "config.yaml"])
     check_keys("train", cfg)
     for key, value in (changes or {}).items():
         cfg[key] = value
@@ -66,24 +61,6 @@ def can_resume(directory: Path) -> bool:
     except UserError:
         return False
     return ended(directory) is None or (directory / FOLDER).exists()
-
-
-def own_config(directory: Path) -> DictConfig:
-    """The resolved config of a run of `train`.
-
-    Raises:
-        UserError: there is none.
-    """
-    path = directory / "config.yaml"
-    try:
-        cfg = OmegaConf.load(path)
-    except FileNotFoundError:
-        raise UserError(f"resume={directory}: no run directory there (config.yaml is missing)") from None
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"resume={directory}: config.yaml cannot be read ({type(error).__name__})") from error
-    if not isinstance(cfg, DictConfig) or not {"model", "data", "objective", "trainer"} <= set(cfg):
-        raise UserError(f"resume={directory}: not a run of `unlearnctl train`")
-    return cfg
 
 
 def ended(directory: Path) -> str | None:

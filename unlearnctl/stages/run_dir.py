@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,14 @@ from unlearnctl.errors import UserError
 from unlearnctl.keys import redact
 from unlearnctl.models.files import replacing
 from unlearnctl.reporting.numbers import flatten
+from unlearnctl.stages.targets import check_config
 from unlearnctl.sweeps.status import KEPT
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 REPORT_BYTES = 50_000_000  # plots, HTML, metrics: generous
+TRAINED = ("model", "data", "objective", "trainer")  # groups that every run of `train` has
 BOOKKEEPING = ("run", "output_dir", "name", "launch", "tracker", "resume", "plugins", "hydra")
 
 
@@ -101,3 +104,31 @@ def create(directory: Path, cfg: DictConfig) -> None:
             OmegaConf.save(cfg, temporary, resolve=True)
     except OSError as error:
         raise UserError(f"output_dir={directory}: cannot be written: {error.strerror}") from error
+
+
+def own_config(directory: Path, key: str = "resume", groups: Collection[str] = TRAINED) -> DictConfig:
+    """The resolved config of a run of `train`: data like any other config, so it names no class that was not allowed.
+
+    Args:
+        directory: of the run.
+        key: config key for messages.
+        groups: that it must have.
+
+    Raises:
+        UserError: there is none, or it would run code.
+    """
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    path = directory / "config.yaml"
+    try:
+        cfg = OmegaConf.load(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{key}={directory}: no run directory there (config.yaml is missing)") from None
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{key}={directory}: config.yaml cannot be read ({type(error).__name__})") from error
+    if not isinstance(cfg, DictConfig) or not set(groups) <= set(cfg):
+        raise UserError(f"{key}={directory}: not a run of `unlearnctl train`")
+    check_config(cfg, [path])
+    return cfg
