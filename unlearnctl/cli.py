@@ -126,6 +126,10 @@ def _sweep_arguments(verb: str, rest: list[str]) -> list[str]:
         flags = [arg for arg in others if arg.startswith("-") and arg not in ("-m", "--multirun")]
         return ["-m", *flags, *resumed(folder, [arg for arg in others if not arg.startswith("-")])]
     sweeps = "-m" in rest or "--multirun" in rest
+    if sweeps and any(arg.startswith("resume=") and arg not in ("resume=", "resume=null") for arg in rest):
+        raise UserError(
+            "resume: goes on with one run, so it does not go with -m; --resume DIR goes on with a sweep"
+        )
     if verb == "train" and sweeps and not any(arg.startswith("run=") for arg in rest):
         return [*rest, f"run={datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"]
     return rest

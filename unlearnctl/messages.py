@@ -22,6 +22,8 @@ def _explain(error: BaseException) -> str:
     text = str(error).strip()
     if kind == "MissingConfigException":
         return _missing_option(text)
+    if merged := re.match(r"Error merging override (\S+)", text):
+        return f"{merged[1]}: a list where a mapping belongs, or the other way round"
     if kind in ("ConfigCompositionException", "ConfigAttributeError", "ConfigKeyError"):
         return _bad_key(error, text)
     if kind == "MissingMandatoryValue":

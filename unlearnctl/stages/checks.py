@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,8 @@ from unlearnctl.data.streams import check_batch
 from unlearnctl.errors import UserError, unknown
 from unlearnctl.models.spec import ModelSpec, brief, weight_index
 from unlearnctl.stages.build import build
-from unlearnctl.stages.kinds import check_kinds
+from unlearnctl.stages.kinds import check_kind, check_kinds, check_settings
+from unlearnctl.tracking.settings import SETTINGS
 from unlearnctl.training.meta import MetaSettings
 from unlearnctl.training.settings import Checkpoint, Monitor, TrainerSettings
 
@@ -31,10 +31,8 @@ def trainer_settings(cfg: Mapping[str, Any]) -> TrainerSettings:
         UserError: an unknown key, a value of the wrong kind or out of range.
     """
     for key in ("optimizer", "monitor", "checkpoint"):
-        if not isinstance(cfg.get(key, {} if key == "checkpoint" else None), Mapping):
-            raise UserError(
-                f"trainer.{key}={cfg.get(key)}: must be a mapping, as in conf/trainer/default.yaml"
-            )
+        check_kind(f"trainer.{key}", cfg.get(key, {} if key == "checkpoint" else None), Mapping[str, Any])
+    check_kind("trainer.meta", cfg.get("meta"), Mapping[str, Any] | None)
     check_kinds("trainer", cfg, TrainerSettings)
     check_kinds("trainer.monitor", cfg["monitor"], Monitor)
     check_kinds("trainer.checkpoint", cfg.get("checkpoint", {}), Checkpoint)
@@ -48,8 +46,6 @@ def trainer_settings(cfg: Mapping[str, Any]) -> TrainerSettings:
         raise UserError(f"trainer.monitor.max_retain_damage={damage}: must be 0 to 1, or null")
     if settings.warmup_steps < 0:
         raise UserError(f"trainer.warmup_steps={settings.warmup_steps}: must be a whole number, 0 or more")
-    if not math.isfinite(settings.optimizer["lr"]):
-        raise UserError(f"trainer.optimizer.lr={settings.optimizer['lr']}: must be a positive number")
     if settings.trainable == []:
         raise UserError("trainer.trainable=[]: must name something; null is the objective's own choice")
     check_batch(settings.global_batch, settings.micro_batch or 1, int(os.environ.get("WORLD_SIZE", "1")))
@@ -61,6 +57,15 @@ def _try_optimizer(node: Mapping[str, Any]) -> None:
     import torch
 
     build("trainer.optimizer", node, params=[torch.nn.Parameter(torch.zeros(1))])
+
+
+def check_tracker(cfg: Mapping[str, Any]) -> None:
+    """Everything about `cfg.tracker`, before the run that it is to follow."""
+    name = cfg.get("name")
+    if name not in SETTINGS:
+        raise unknown("tracker", name, SETTINGS)
+    check_settings("tracker", cfg, SETTINGS[name])
+    SETTINGS[name](**cfg).check()
 
 
 def check_data(cfg: Mapping[str, Any]) -> None:

@@ -67,12 +67,18 @@ def check_kind(key: str, value: object, wanted: Any) -> None:
 
 def _describe(wanted: Any) -> str | None:
     """In words; None for what is not checked here."""
+    wanted = _of_config(wanted)
     if wanted in SCALARS:
         return SCALARS[wanted]
     origin, inside = get_origin(wanted), get_args(wanted)
     if origin in (UnionType, Union):
-        parts = [_describe(each) for each in inside]
+        numbers = (
+            (int, float) if {str, int, float} <= set(inside) else ()
+        )  # such as run=1: a name like any other
+        parts = [_describe(each) for each in inside if each not in numbers]
         return None if None in parts else " or ".join(dict.fromkeys(p for p in parts if p))
+    if origin is tuple and Ellipsis not in inside:
+        return f"a list of {len(inside)} {PLURALS.get(_of_config(inside[0]), 'values')}"
     if origin in (list, tuple, Sequence):
         return f"a list of {PLURALS[inside[0]]}" if inside[0] in PLURALS else "a list"
     if origin in (dict, Mapping):
@@ -80,12 +86,23 @@ def _describe(wanted: Any) -> str | None:
     return None
 
 
+def _of_config(wanted: Any) -> Any:
+    """An annotation without what no config can hold: torch's `float | Tensor` is a number there."""
+    if get_origin(wanted) not in (UnionType, Union):
+        return wanted
+    return Union[tuple(each for each in get_args(wanted) if getattr(each, "__name__", "") != "Tensor")]  # noqa: UP007
+
+
 def _fits(value: object, wanted: Any) -> bool:
+    wanted = _of_config(wanted)
     origin, inside = get_origin(wanted), get_args(wanted)
     if wanted is Any or _describe(wanted) is None:
         return True
     if origin in (UnionType, Union):
         return any(_fits(value, each) for each in inside)
+    if origin is tuple and Ellipsis not in inside:
+        whole = isinstance(value, list | tuple) and len(value) == len(inside)
+        return whole and all(_fits(v, each) for v, each in zip(value, inside, strict=True))  # type: ignore[call-overload]
     if origin in (list, tuple, Sequence):
         return isinstance(value, list | tuple) and all(_fits(v, inside[0]) for v in value)
     if origin in (dict, Mapping):
@@ -103,4 +120,8 @@ def _at(key: str, name: str) -> str:
 
 
 def _shown(value: object) -> object:
-    return "null" if value is None else value
+    return (
+        {None: "null", True: "true", False: "false"}[value]
+        if value is None or isinstance(value, bool)
+        else value
+    )

@@ -16,7 +16,14 @@ from unlearnctl.models.tapped import can_remember
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective
 from unlearnctl.stages.build import build_objective, build_suites, plain
-from unlearnctl.stages.checks import check_data, check_model, check_seed, model_spec, trainer_settings
+from unlearnctl.stages.checks import (
+    check_data,
+    check_model,
+    check_seed,
+    check_tracker,
+    model_spec,
+    trainer_settings,
+)
 from unlearnctl.stages.kinds import check_kind
 from unlearnctl.training.settings import TrainerSettings
 
@@ -51,6 +58,7 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
             cfg.eval = {}
     check_seed(cfg.seed)
     check_kind("launch.dry_run", cfg.launch.dry_run, bool)
+    check_tracker(plain(cfg.tracker))
     settings = trainer_settings(plain(cfg.trainer))
     check_data(plain(cfg.data))
     objective = build_objective(cfg.objective)

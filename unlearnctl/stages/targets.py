@@ -53,7 +53,7 @@ def check_config(cfg: DictConfig, files: Sequence[Path] = ()) -> None:
         leaf = key.rpartition(".")[2]
         if leaf == TARGET:
             _check_target(key, value, files)
-        elif is_flag(key) and value and key not in trusted().flags:
+        elif is_flag(key) and value is True and key not in trusted().flags:
             shown = f"{key}={_shown(value)}"
             raise UserError(f"{shown}: {TYPED}{line_of(files, leaf, value)}")
         elif leaf in ("_args_", "_partial_", "_recursive_", "_convert_") and not key.startswith("hydra."):

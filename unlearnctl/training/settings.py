@@ -104,7 +104,7 @@ class TrainerSettings:
             raise UserError(f"trainer.prefix_cache_gb={self.prefix_cache_gb}: must be a positive number")
         _one_of("trainer.monitor.keep", self.monitor.keep, ("last", "best"))
         lr = self.optimizer.get("lr")
-        if not isinstance(lr, int | float) or lr <= 0:
+        if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr < math.inf:
             raise UserError(f"trainer.optimizer.lr={lr}: must be a positive number")
         if isinstance(self.trainable, str):
             raise UserError(f"trainer.trainable={self.trainable}: must be a list, e.g. ['{self.trainable}']")
