@@ -48,6 +48,8 @@ class ModelSpec:
         for key in cfg:
             if key not in known:
                 raise unknown_key("model", key, known)
+        if not isinstance(cfg.get("path"), str) or not cfg["path"]:
+            raise UserError("model.path=: required; a Hugging Face folder or hub id")
         if cfg.get("dtype", "float32") not in DTYPES:
             raise unknown("model.dtype", cfg["dtype"], DTYPES)
         return cls(**{**cfg, "path": resolve(str(cfg["path"]))})

@@ -51,10 +51,13 @@ def _objective(key: str, node: Mapping[str, Any]) -> Objective:
 
 def build_suites(cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """Instantiate the suites of `cfg.eval`, with some settings replaced."""
-    return {
-        name: build(f"eval.{name}", {**suite, **(overrides or {}).get(name, {})})
-        for name, suite in plain(cfg).items()
-    }
+    found = {}
+    for name, suite in plain(cfg).items():
+        changed = (overrides or {}).get(name, {})
+        check_kind(f"eval.{name}", suite, Mapping[str, Any])
+        check_kind(f"trainer.monitor.overrides.{name}", changed, Mapping[str, Any])
+        found[name] = build(f"eval.{name}", {**suite, **changed})
+    return found
 
 
 def build(key: str, node: object, **extra: Any) -> Any:
@@ -72,10 +75,10 @@ def build(key: str, node: object, **extra: Any) -> Any:
         raise UserError(f"{key}={node}: must be a mapping with {TARGET}")
     made = find_class(f"{key}.{TARGET}", node.get(TARGET))
     arguments = {name: value for name, value in node.items() if name != TARGET}
-    _check_arguments(key, arguments, made, extra)
     for name, value in arguments.items():
         if isinstance(value, Mapping) and TARGET in value:
             arguments[name] = build(f"{key}.{name}", value)
+    _check_arguments(key, arguments, made, extra)
     try:
         return made(**arguments, **extra)
     except UserError:

@@ -14,6 +14,7 @@ SCALARS: dict[Any, str] = {
     int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null",
 }  # fmt: skip
 PLURALS: dict[Any, str] = {int: "whole numbers", float: "numbers", str: "texts", bool: "true or false"}
+OWN_SENTENCE = ("path", "where")  # checked where they are read
 AT_LEAST_ONE = ("batch_size", "batch_tokens", "limit", "continuations", "max_new_tokens")
 
 
@@ -49,7 +50,7 @@ def check_kinds(key: str, values: Mapping[str, Any], annotated: Any) -> None:
     except NameError:  # a plugin's names for type checkers alone
         return
     for name, wanted in hints.items():
-        if name in values and name != "path":  # a missing path has a sentence of its own
+        if name in values and name not in OWN_SENTENCE:
             check_kind(_at(key, name), values[name], wanted)
             if name in AT_LEAST_ONE and values[name] is not None and values[name] < 1:
                 raise UserError(f"{_at(key, name)}={values[name]}: must be a positive number")
@@ -70,6 +71,8 @@ def _describe(wanted: Any) -> str | None:
     wanted = _of_config(wanted)
     if wanted in SCALARS:
         return SCALARS[wanted]
+    if _is_part(wanted):
+        return "a mapping with _target_"
     origin, inside = get_origin(wanted), get_args(wanted)
     if origin in (UnionType, Union):
         numbers = (
@@ -86,6 +89,11 @@ def _describe(wanted: Any) -> str | None:
     return None
 
 
+def _is_part(wanted: Any) -> bool:
+    """A class of ours whose objects are made from a config node of their own, as an objective's retain term."""
+    return isinstance(wanted, type) and wanted.__module__.startswith("unlearnctl.objectives.")
+
+
 def _of_config(wanted: Any) -> Any:
     """An annotation without what no config can hold: torch's `float | Tensor` is a number there."""
     if get_origin(wanted) not in (UnionType, Union):
@@ -98,6 +106,8 @@ def _fits(value: object, wanted: Any) -> bool:
     origin, inside = get_origin(wanted), get_args(wanted)
     if wanted is Any or _describe(wanted) is None:
         return True
+    if _is_part(wanted):
+        return isinstance(value, wanted)
     if origin in (UnionType, Union):
         return any(_fits(value, each) for each in inside)
     if origin is tuple and Ellipsis not in inside:

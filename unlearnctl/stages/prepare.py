@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, open_dict
@@ -15,6 +16,7 @@ from unlearnctl.models.spec import ModelSpec, Skeleton, skeleton
 from unlearnctl.models.tapped import can_remember
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective
+from unlearnctl.probes.fit import load_probes
 from unlearnctl.stages.build import build_objective, build_suites, plain
 from unlearnctl.stages.checks import (
     check_data,
@@ -73,6 +75,7 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     if not offline:
         check_model(spec)
     check_layers(objective, shape, spec.name)
+    _check_probes(objective)
     names = [name for name in shape.shapes if name not in shape.tied]
     matched = match(settings.trainable or objective.trainable(shape), names)
     needs = objective.needs().values()
@@ -131,6 +134,14 @@ def check_layers(objective: Objective, shape: Skeleton, model: str) -> None:
                     f"objective.layer={layer}: {model} has {shape.num_blocks} blocks, "
                     f"so a layer is 0 to {shape.num_blocks - 1}"
                 )
+
+
+def _check_probes(objective: Objective) -> None:
+    """Read the probes that a run names: it needs them only once its base is measured."""
+    for one in objective.parts().values() or [objective]:
+        folder = getattr(one, "probe", None)
+        if folder and one.probes():
+            load_probes(Path(str(folder))).of(one.probes())
 
 
 def _reached(matched: list[str], shape: Skeleton, top: int) -> list[str]:
