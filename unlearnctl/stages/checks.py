@@ -10,7 +10,7 @@ from typing import Any
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import check_batch
 from unlearnctl.errors import UserError, unknown
-from unlearnctl.models.spec import ModelSpec, brief, weight_index
+from unlearnctl.models.spec import ModelSpec, Skeleton, brief, skeleton, weight_index
 from unlearnctl.stages.build import build
 from unlearnctl.stages.kinds import check_kind, check_kinds, check_settings
 from unlearnctl.tracking.settings import SETTINGS
@@ -91,8 +91,8 @@ def model_spec(cfg: Mapping[str, Any]) -> ModelSpec:
     return ModelSpec.from_config(cfg)
 
 
-def check_model(spec: ModelSpec) -> None:
-    """What is known of the weights without reading them: how to attend, whether the shards are whole."""
+def check_model(spec: ModelSpec, shape: Skeleton | None = None) -> None:
+    """What is known of the weights without reading them: how to attend, whether the shards are whole and fit."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     known = ["eager", *(name for name in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in name)]
@@ -106,19 +106,44 @@ def check_model(spec: ModelSpec) -> None:
                 f"model.attn_implementation={name}: code from the hub; needs model.trust_remote_code=true"
             )
     if spec.is_local:
-        check_weights(Path(spec.path), f"model.path={spec.path}")
+        key = f"model.path={spec.path}"
+        found = check_weights(Path(spec.path), key)
+        _check_shapes(found, shape or skeleton(config, spec.blocks, spec.trust_remote_code), key)
 
 
-def check_weights(folder: Path, key: str) -> None:
-    """Refuse a safetensors shard that is missing, cut short or something else; headers alone are read."""
+def check_weights(folder: Path, key: str) -> dict[str, tuple[int, ...]]:
+    """Shape of each stored tensor; headers alone are read.
+
+    Raises:
+        UserError: a safetensors shard is missing, cut short or something else.
+    """
     from safetensors import SafetensorError, safe_open
 
-    shard = "model.safetensors"
+    shard, shapes = "model.safetensors", dict[str, tuple[int, ...]]()
     try:
         for shard in sorted(set(weight_index(folder).values())):
-            with safe_open(folder / shard, framework="numpy"):
-                pass
+            with safe_open(folder / shard, framework="numpy") as file:
+                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise UserError(f"{key}: its index names {shard}, which is missing") from error
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{key}: weights damaged, or not fetched whole ({brief(error)})") from error
+    return shapes
+
+
+def _check_shapes(stored: Mapping[str, tuple[int, ...]], shape: Skeleton, key: str) -> None:
+    """Refuse weights of another model. Names may differ (some architectures rename theirs); shapes may not."""
+    both = [name for name in stored if name in shape.shapes]
+    for name in both:
+        if stored[name] != shape.shapes[name]:
+            raise UserError(
+                f"{key}: {name} is {list(stored[name])} in its weights, {list(shape.shapes[name])} by its config.json"
+            )
+    for name in shape.shapes:
+        index = shape.block_of(name)
+        first = name.replace(f"{shape.blocks}.{index}.", f"{shape.blocks}.0.", 1)
+        if index and first in stored and name not in stored and name not in shape.tied:
+            raise UserError(f"{key}: its weights lack {name}")
+    endings = {name.rpartition(".layers.")[2] for name in shape.shapes}
+    if not both and not any(name.rpartition(".layers.")[2] in endings for name in stored):
+        raise UserError(f"{key}: none of its tensors is one of the model that its config.json describes")

@@ -12,8 +12,9 @@ from unittest import mock
 from omegaconf import DictConfig, OmegaConf
 
 from unlearnctl.errors import UserError
-from unlearnctl.paths import conf_dir
+from unlearnctl.paths import conf_dir, shown
 from unlearnctl.stages.kinds import check_present, check_settings
+from unlearnctl.stages.run_dir import check_name
 from unlearnctl.stages.targets import check_config
 
 Group = Mapping[str, Any]
@@ -135,12 +136,28 @@ def guarded() -> Iterator[None]:
     compose = ConfigLoaderImpl.load_configuration
 
     def checked(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
-        cfg = compose(self, *args, **kwargs)
+        try:
+            cfg = compose(self, *args, **kwargs)
+        except UnicodeDecodeError as error:
+            raise UserError(_not_utf8(self) or str(error)) from error
         check_config(cfg, _files(cfg))
+        if "output_dir" in cfg:  # a sweep's folder is made before its members are looked at
+            check_name("run", cfg.run)
         return cfg
 
     with mock.patch.object(ConfigLoaderImpl, "load_configuration", checked):
         yield
+
+
+def _not_utf8(loader: Any) -> str:
+    """Which of the user's files cannot be read; Hydra does not say."""
+    for place in loader.config_search_path.get_path():
+        for file in sorted(Path(str(place.path).removeprefix("file://")).rglob("*.yaml")):
+            try:
+                file.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                return f"{shown(file)}: not UTF-8 (byte {error.start + 1})"
+    return ""
 
 
 def _files(cfg: DictConfig) -> list[Path]:

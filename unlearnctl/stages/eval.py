@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from unlearnctl.launch.start import start_workers
 from unlearnctl.launch.world import join
 from unlearnctl.models.delta import apply_delta, read_delta
 from unlearnctl.models.load import identity, load_model
-from unlearnctl.models.spec import ModelSpec
+from unlearnctl.models.spec import ModelSpec, skeleton
 from unlearnctl.ops.processes import on_main
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
@@ -131,15 +132,21 @@ def checkpoint_of(cfg: DictConfig, spec: ModelSpec) -> tuple[dict, dict]:
     if cfg.run_dir is None:
         return {}, {}
     tensors, manifest = read_delta(Path(str(cfg.run_dir)) / "checkpoint")
-    check_base(spec, manifest["identity"], f"run_dir={cfg.run_dir}")
+    check_base(spec, manifest, f"run_dir={cfg.run_dir}")
     return tensors, manifest
 
 
-def check_base(spec: ModelSpec, expected: str, key: str) -> None:
-    """Refuse a checkpoint whose base is not this model."""
+def check_base(spec: ModelSpec, manifest: Mapping[str, Any], key: str) -> None:
+    """Refuse a checkpoint whose base is not this model, or whose tensors do not fit it."""
     found = identity(spec)
-    if found != expected:
-        raise UserError(f"{key}: its checkpoint was made from {expected}, but model.path has {found}")
+    if found != manifest["identity"]:
+        raise UserError(
+            f"{key}: its checkpoint was made from {manifest['identity']}, but model.path has {found}"
+        )
+    shapes = skeleton(spec.config, spec.blocks, spec.trust_remote_code).shapes
+    for name, shape in manifest["tensors"].items():
+        if tuple(shape) != shapes.get(name):
+            raise UserError(f"{key}: its checkpoint's {name} {shape} does not fit the model")
 
 
 def pick_device(asked: str | None) -> str:

@@ -33,7 +33,7 @@ def export(cfg: DictConfig) -> Path:
     results = read_results(run)
     spec = model_spec(results["config"]["model"])
     base = local_folder(spec)
-    check_base(spec, read_manifest(run / "checkpoint")["identity"], f"run={run}")
+    check_base(spec, read_manifest(run / "checkpoint"), f"run={run}")
     check_weights(base, f"model.path={base}")
     whole = sum(file.stat().st_size for file in base.iterdir() if file.is_file())
     check_space(to, whole, f"to={to}", "the whole model needs")

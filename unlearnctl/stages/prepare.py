@@ -71,9 +71,9 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     _check_overrides(cfg, settings, suites)
     spec = model_spec(plain(cfg.model))
     config = spec.planned_config() if offline else spec.config
-    shape = _skeleton(spec, config)
+    shape = skeleton(config, spec.blocks, spec.trust_remote_code)
     if not offline:
-        check_model(spec)
+        check_model(spec, shape)
     check_layers(objective, shape, spec.name)
     _check_probes(objective)
     names = [name for name in shape.shapes if name not in shape.tied]
@@ -97,14 +97,6 @@ def _over_choices(cfg: DictConfig, objective: Objective, choices: list[tuple[int
     every = sorted({layer for choice in choices for layer in choice})
     node: dict[Any, Any] = {**plain(cfg.objective), "layer": every}
     return build_objective(DictConfig(node))
-
-
-def _skeleton(spec: ModelSpec, config: Any) -> Skeleton:
-    try:
-        return skeleton(config, spec.blocks, spec.trust_remote_code)
-    except ValueError as error:  # an architecture that is no causal language model
-        kind = getattr(config, "model_type", "?")
-        raise UserError(f"model.path={spec.path}: {kind} is not a causal language model") from error
 
 
 def _check_overrides(cfg: DictConfig, settings: TrainerSettings, suites: Mapping[str, Any]) -> None:

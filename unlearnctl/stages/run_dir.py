@@ -32,14 +32,15 @@ def run_directory(cfg: DictConfig, verb: str) -> Path:
     if not cfg.output_dir:
         raise UserError(f"output_dir={cfg.output_dir}: required; the folder under which runs are kept")
     for key in ("name", "run"):
-        _check_name(key, cfg[key])
+        check_name(key, cfg[key])
     root = Path(cfg.output_dir) / verb
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return root / "sweep" / str(cfg.run) / config_hash(cfg)
     return root / str(cfg.name) / str(cfg.run)
 
 
-def _check_name(key: str, value: object) -> None:
+def check_name(key: str, value: object) -> None:
+    """Refuse a name that is no path below `output_dir`."""
     path = Path(str(value or ""))
     if not path.parts or path.is_absolute() or ".." in path.parts:
         raise UserError(f"{key}={value}: must be the name of a folder inside output_dir")

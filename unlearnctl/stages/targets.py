@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearnctl.errors import UserError
+from unlearnctl.paths import shown
 from unlearnctl.trust import is_flag, trusted
 
 GROUPS = {  # where a config may name a class, and the packages that the class may be of
@@ -54,8 +55,7 @@ def check_config(cfg: DictConfig, files: Sequence[Path] = ()) -> None:
         if leaf == TARGET:
             _check_target(key, value, files)
         elif is_flag(key) and value is True and key not in trusted().flags:
-            shown = f"{key}={_shown(value)}"
-            raise UserError(f"{shown}: {TYPED}{line_of(files, leaf, value)}")
+            raise UserError(f"{key}={_shown(value)}: {TYPED}{line_of(files, leaf, value)}")
         elif leaf in ("_args_", "_partial_", "_recursive_", "_convert_") and not key.startswith("hydra."):
             raise UserError(f"{key}={value}: not a key of ours{line_of(files, leaf, value)}")
         elif key.startswith("hydra."):
@@ -112,7 +112,8 @@ def packages_for(node: str) -> tuple[str, ...]:
 
 def _only(allowed: Sequence[str]) -> str:
     own = ", ".join(f"{name}.*" for name in allowed)
-    return f"not a class that a config may name. Allowed: {own}, and packages given as plugins=[...]"
+    plugins = "" if "hydra_plugins" in allowed else ", and packages given as plugins=[...]"
+    return f"not a class that a config may name. Allowed: {own}{plugins}"
 
 
 def find_class(key: str, name: object) -> type:
@@ -162,7 +163,8 @@ def _shown(value: object) -> object:
 def line_of(files: Sequence[Path], leaf: str, value: object) -> str:
     """` (FILE:LINE)` of the first line that has key and value; empty if it stands in none, but was typed."""
     wanted = re.compile(
-        rf"(^|[\s{{,]){re.escape(leaf)}['\"]?\s*:[\s'\"\[]*{re.escape(str(_shown(value)))}", re.IGNORECASE
+        rf"(^|[\s{{,]){re.escape(leaf)}['\"]?\s*:[\s'\"\[]*{re.escape(str(_shown(value)))}(?![\w.])",
+        re.IGNORECASE,
     )
     for place in files:
         for file in sorted(place.rglob("*.yaml")) if place.is_dir() else [place]:
@@ -172,5 +174,5 @@ def line_of(files: Sequence[Path], leaf: str, value: object) -> str:
                 continue
             for number, line in enumerate(lines, 1):
                 if wanted.search(line):
-                    return f" ({file}:{number})"
+                    return f" ({shown(file)}:{number})"
     return ""
