@@ -71,6 +71,12 @@ def _field(row: Mapping[str, Any], name: str, key: str, where: str) -> str:
     value = _value(row, name, key, where)
     if not isinstance(value, str):
         raise UserError(f"{key}={name}: {where}: expected text, got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON's \\ud800 alone
+        raise UserError(
+            f"{key}={name}: {where}: character {error.start + 1} is half of a character"
+        ) from None
     return value
 
 

@@ -55,6 +55,8 @@ class LMEvalSuite:
     ) -> None:
         if role not in ("forget", "retain"):
             raise unknown(f"{key}.role", role, ("forget", "retain"))
+        if not tasks:
+            raise UserError(f"{key}.tasks={{}}: must name a task, as {{metric: task}}")
         if limit is not None and limit < 1:
             raise UserError(f"{key}.limit={limit}: must be a positive number of questions, or null")
         if num_fewshot is not None and num_fewshot < 0:

@@ -29,6 +29,21 @@ def check_task_code(folder: Path, key: str, allowed: bool) -> None:
         print(f"{key}.trust_task_code=true: runs {place}")
 
 
+def unreadable(folder: Path) -> str | None:
+    """The first file of the folder that the harness leaves out without a word, and why."""
+    for file in sorted(folder.rglob("*.yaml")):
+        try:
+            root: Any = yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            return f"{file}:{line}: not YAML ({error.problem})"
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            return f"{file}: cannot be read ({type(error).__name__})"
+        if not isinstance(root, yaml.MappingNode):
+            return f"{file}: not a mapping of task settings"
+    return None
+
+
 def _code(file: Path, seen: set[Path]) -> Iterator[str]:
     """`FILE:LINE: what` for each piece of code, in the file and in those that it includes."""
     if file.resolve() in seen:

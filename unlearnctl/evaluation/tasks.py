@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, first_line, prefetch_hint, unknown
-from unlearnctl.evaluation.task_code import check_task_code
+from unlearnctl.evaluation.task_code import check_task_code, unreadable
 from unlearnctl.paths import resolve
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Tasks:
         known = self._manager().all_tasks
         for name in self.names:
             if name not in known:
+                if broken := unreadable(self._folder()):
+                    raise UserError(f"{self.key}.tasks={name}: not found; {broken}")
                 raise unknown(f"{self.key}.tasks", name, known)
 
     def check_questions(self, limit: int | None) -> None:
@@ -84,7 +86,9 @@ class Tasks:
             except UserError:
                 raise
             except Exception as error:  # of the hub, of pandas, of YAML
-                shown = f"{type(error).__name__}: {first_line(error)}"
+                shown = f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
+                if isinstance(error, StopIteration):
+                    shown = "there are no questions in its data"
                 away = any(word in shown for word in ("reach", "ffline", "onnect"))
                 hint = prefetch_hint() if away else ""
                 raise UserError(
