@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, namedtuple
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.bad_inputs.bench import Entry, entries, fixtures, lay_out
-from tests.command import run
+from tests.command import QUICK, run
 
 ALL = entries()
 ROOT = Path(__file__).parent.parent
@@ -78,7 +79,7 @@ def test_in_a_process_of_its_own(entry: Entry, store: Path, tmp_path: Path) -> N
     finally:
         os.chdir(held)
     before = tree(place)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_DATASETS_CACHE": str(tmp_path / "datasets")}
     command = [sys.executable, "-m", "unlearnctl", *entry.args]
     done = subprocess.run(
         command, cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -91,3 +92,30 @@ def test_the_corpus_is_large_and_its_ids_are_unique() -> None:
     assert len(ALL) >= 200
     assert max(Counter((e.file, e.id) for e in ALL).values()) == 1
     assert {e.file for e in ALL} >= {"configs", "corpora", "checkpoints", "tasks", "runs"}
+
+
+def test_no_disk_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 9, 1))
+    done = run("train", "name=n", "run=r")
+    assert (done.code, done.err) == (
+        2,
+        "error: output_dir=outputs/train/n/r: not enough disk space: the checkpoint and reports need about 0.05 GB, "
+        "0.00 GB are free\n",
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(Exception, match=r"objective\.layer=8"):
+        run("train", "objective.layer=8", "--debug")
+
+
+def test_a_sweep_goes_on_after_a_failing_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("train", *QUICK, "-m", "objective.layer=8,9")
+    assert done.code == 2
+    assert done.err.count("\n") == 3
+    again = "try them again: unlearnctl train --resume outputs/train/sweep/"
+    assert f"error: 2 of the sweep's members failed, as said above; {again}" in done.err

@@ -2,8 +2,9 @@
 
 `make` is a list of steps, each a mapping with one key:
 
-    copy: [fixture, to]              a whole model, run directory, training checkpoint or probes (see `FIXTURES`)
+    copy: [fixture, to]              texts, task, model, run or probes (see `fixtures`)
     write: {path: text or binary}    files
+    repeat: [path, before, what, times, after]
     cut: {path: bytes}               keep the first so many bytes; negative: leave out so many at the end
     swap: [path, old, new]           in a text file
     set: {path: {a.b: value}}        in a JSON file
@@ -33,6 +34,16 @@ from tests.models.tiny import tiny_model
 from tests.models.words import word_tokenizer
 
 HERE = Path(__file__).parent
+TASK = """task: mine
+dataset_path: json
+dataset_kwargs: {data_files: {test: t/q.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: '{{q}}'
+doc_to_choice: '{{c}}'
+doc_to_target: a
+metric_list: [{metric: acc}]
+"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,13 @@ class Evil:
 
 
 def fixtures(store: Path) -> None:
-    """Make what entries copy: one tiny model, one finished run with a checkpoint of its training, probes."""
+    """Make what entries copy: good texts, a good task, one tiny model, one finished run, probes."""
+    (store / "texts").mkdir()
+    (store / "texts" / "f.jsonl").write_text('{"text": "w1 w2 w3 w4", "n": 1}\n' * 4)
+    (store / "texts" / "r.txt").write_text("w5 w6 w7 w8 w9\n" * 4)
+    (store / "task").mkdir()
+    (store / "task" / "mine.yaml").write_text(TASK)
+    (store / "task" / "q.jsonl").write_text('{"q": "w1 w2", "c": ["w3", "w4"], "a": 0}\n')
     tiny_model("llama").save_pretrained(store / "model")
     word_tokenizer().save_pretrained(store / "model")
     kept = (*QUICK, "trainer.checkpoint.every=100", f"output_dir={store}", "name=n", "run=r", "seed=3")
@@ -83,13 +100,18 @@ def lay_out(steps: list[dict[str, Any]], store: Path) -> None:
 
 
 def _copy(what: list[str], store: Path) -> None:
-    shutil.copytree(store / what[0], what[1])
+    shutil.copytree(store / what[0], what[1], dirs_exist_ok=True)
 
 
 def _write(what: dict[str, str | bytes], store: Path) -> None:
     for path, content in what.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def _repeat(what: list[Any], store: Path) -> None:
+    path, before, text, times, after = what
+    Path(path).write_text(before + text * times + after)
 
 
 def _cut(what: dict[str, int], store: Path) -> None:
@@ -142,6 +164,6 @@ def _link(what: list[str], store: Path) -> None:
 
 
 STEPS = {
-    "copy": _copy, "write": _write, "cut": _cut, "swap": _swap, "set": _set, "tensors": _tensors, "seal": _seal,
+    "copy": _copy, "write": _write, "repeat": _repeat, "cut": _cut, "swap": _swap, "set": _set, "tensors": _tensors, "seal": _seal,
     "pickle": _pickle, "move": _move, "link": _link,
 }  # fmt: skip

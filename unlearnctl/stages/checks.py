@@ -101,10 +101,13 @@ def check_model(spec: ModelSpec, shape: Skeleton | None = None) -> None:
         raise unknown("model.attn_implementation", asked, known)
     config = spec.config  # says what is wrong with the folder, if it is not the shards
     for name in (asked, getattr(config, "_attn_implementation", None)):
-        if "/" in (name or "") and not spec.trust_remote_code:
+        if "/" not in (name or ""):
+            continue
+        if not spec.trust_remote_code:
             raise UserError(
                 f"model.attn_implementation={name}: code from the hub; needs model.trust_remote_code=true"
             )
+        print(f"model.trust_remote_code=true: runs the kernel {name} of the hub")
     if spec.is_local:
         key = f"model.path={spec.path}"
         found = check_weights(Path(spec.path), key)

@@ -129,7 +129,7 @@ def own_config(directory: Path, key: str = "resume", groups: Collection[str] = T
         raise UserError(f"{key}={directory}: no run directory there (config.yaml is missing)") from None
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{key}={directory}: config.yaml cannot be read ({type(error).__name__})") from error
-    if not isinstance(cfg, DictConfig) or not set(groups) <= set(cfg):
+    if not isinstance(cfg, DictConfig) or any(cfg.get(group) is None for group in groups):
         raise UserError(f"{key}={directory}: not a run of `unlearnctl train`")
     check_config(cfg, [path])
     return cfg
