@@ -164,6 +164,6 @@ def _link(what: list[str], store: Path) -> None:
 
 
 STEPS = {
-    "copy": _copy, "write": _write, "repeat": _repeat, "cut": _cut, "swap": _swap, "set": _set, "tensors": _tensors, "seal": _seal,
-    "pickle": _pickle, "move": _move, "link": _link,
+    "copy": _copy, "write": _write, "repeat": _repeat, "cut": _cut, "swap": _swap, "set": _set,
+    "tensors": _tensors, "seal": _seal, "pickle": _pickle, "move": _move, "link": _link,
 }  # fmt: skip
