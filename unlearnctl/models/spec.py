@@ -86,9 +86,21 @@ class ModelSpec:
         if self.trust_remote_code:
             print(code_of(self.path, self.revision))
         try:
-            return AutoConfig.from_pretrained(self.path, **self.load_kwargs())
+            config = AutoConfig.from_pretrained(self.path, **self.load_kwargs())
         except Exception as error:  # whatever the library says to a strange config.json
             raise UserError(f"model.path={self.path}: {explain(error)}") from error
+        self._check_kernels(config)
+        return config
+
+    def _check_kernels(self, config: PretrainedConfig) -> None:
+        """`a/b` as a way to attend is a repository of the hub, whose code would run."""
+        for name in (self.attn_implementation, getattr(config, "_attn_implementation", None)):
+            if "/" in (name or ""):
+                if not self.trust_remote_code:
+                    raise UserError(
+                        f"model.attn_implementation={name}: code from the hub; needs model.trust_remote_code=true"
+                    )
+                print(f"model.trust_remote_code=true: runs the kernel {name} of the hub")
 
     def planned_config(self) -> PretrainedConfig:
         """`config`, or without access the one that `shape` describes (for plans only)."""
@@ -155,6 +167,12 @@ def check_folder(path: str, key: str = "model.path") -> None:
         return
     if not (folder / "config.json").is_file():
         raise UserError(f"{key}={path}: no config.json there, so it is not a Hugging Face model folder")
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{key}={path}: its config.json is not JSON ({brief(error)})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{key}={path}: its config.json is not a mapping of settings")
     if (folder / "adapter_config.json").is_file():
         raise UserError(f"{key}={path}: a PEFT adapter (adapter_config.json); merge it into a model first")
     if not any(folder.glob("*.safetensors")):

@@ -100,14 +100,6 @@ def check_model(spec: ModelSpec, shape: Skeleton | None = None) -> None:
     if asked is not None and asked not in known and "/" not in asked:  # a/b: a kernel from the hub
         raise unknown("model.attn_implementation", asked, known)
     config = spec.config  # says what is wrong with the folder, if it is not the shards
-    for name in (asked, getattr(config, "_attn_implementation", None)):
-        if "/" not in (name or ""):
-            continue
-        if not spec.trust_remote_code:
-            raise UserError(
-                f"model.attn_implementation={name}: code from the hub; needs model.trust_remote_code=true"
-            )
-        print(f"model.trust_remote_code=true: runs the kernel {name} of the hub")
     if spec.is_local:
         key = f"model.path={spec.path}"
         found = check_weights(Path(spec.path), key)

@@ -22,6 +22,8 @@ from unlearnctl.stages.eval import pick_device
 from unlearnctl.stages.run import command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
 
+LEAST = 4  # of each side: some are held out
+
 
 def probe(cfg: DictConfig) -> Path:
     """Fit and save probes; forget text is the positive class, retain text the negative.
@@ -40,6 +42,9 @@ def probe(cfg: DictConfig) -> Path:
             f"layers={layers}: {spec.name} has {blocks.num_blocks} blocks, 0 to {blocks.num_blocks - 1}"
         )
     data = load_data(plain(cfg.data), spec.tokenizer(), cfg.seed)
+    for side in ("forget", "retain"):
+        if (count := sum(map(len, data.rows[side].values()))) < LEAST:
+            raise UserError(f"data.{side}: {count} texts are too few for a probe; it needs {LEAST}")
     directory = run_directory(cfg, "probe")
     check_free(directory, REPORT_BYTES)
     started = now()
