@@ -27,7 +27,7 @@ def tinyworld_command(args: list[str]) -> None:
         return
     options = parse(args[1:])
     to = Path(options["to"])
-    if to.exists() and any(to.iterdir()):
+    if to.is_file() or (to.exists() and any(to.iterdir())):
         raise UserError(f"to={to}: exists already; choose another folder")
     from unlearnctl.data.tinyworld.build import build
 

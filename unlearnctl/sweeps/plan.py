@@ -94,6 +94,8 @@ def resumed(folder: str, arguments: Sequence[str]) -> list[str]:
         raise UserError(
             f"--resume {folder}: no {FILE} there; give the directory of a sweep, as in outputs/train/sweep/RUN"
         ) from error
+    if flag := next((argument for argument in old if argument.startswith("-")), None):
+        raise UserError(f"--resume {folder}: {FILE} holds the flag {flag}; flags are typed")
     levels = len(Path(run).parts) + 1  # OUTPUT_DIR/train/sweep/RUN, where it lies now
     above = (path if levels < len(path.parents) else path.absolute()).parents[levels]
     given = {_key(argument) for argument in arguments} | set(PLACES)
