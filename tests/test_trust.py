@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from tests.command import QUICK, run, succeed
 from unlearnctl.errors import UserError
 from unlearnctl.launch.worker import main as worker
-from unlearnctl.stages.targets import check_config, find_class
+from unlearnctl.stages.targets import find_class
 from unlearnctl.trust import Trust, allow, read_trust, trusted, without_trust
 
 PLUGIN = """
@@ -98,8 +97,3 @@ def test_a_worker_has_what_its_command_line_says(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("unlearnctl.launch.worker.note_failure", lambda error, rank: None)
     assert worker() == 2  # for there is no config; what counts came before
     assert trusted() == Trust(("mine_for_tests",))
-
-
-def test_a_config_that_holds_itself_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^a: a value that holds itself$"):
-        check_config(OmegaConf.create({"a": {"b": "${a}"}}))

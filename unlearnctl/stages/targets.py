@@ -37,7 +37,6 @@ NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 TARGET = "_target_"
 LOGGERS = ("logging", "colorlog")
 TYPED = "counts on the command line alone, for it lets code run"
-DEEPEST = 40  # nested mappings; one that holds itself has no bottom
 
 
 def check_config(cfg: DictConfig, files: Sequence[Path] = ()) -> None:
@@ -64,10 +63,8 @@ def check_config(cfg: DictConfig, files: Sequence[Path] = ()) -> None:
         raise UserError(f"plugins={extra[0]}: {TYPED}{line_of(files, 'plugins', extra[0])}")
 
 
-def _leaves(node: Any, key: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Every value with its key; what cannot be resolved cannot be used either."""
-    if depth > DEEPEST:
-        raise UserError(f"{key.split('.')[0]}: a value that holds itself")
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Every value with its key; what cannot be resolved (or holds itself) cannot be used either."""
     inside: Any = []
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
         inside = list(node.keys())
@@ -80,7 +77,7 @@ def _leaves(node: Any, key: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
             continue
         path = f"{key}.{name}" if key else str(name)
         if OmegaConf.is_config(value):
-            yield from _leaves(value, path, depth + 1)
+            yield from _leaves(value, path)
         else:
             yield path, value
 
