@@ -92,7 +92,7 @@ def _value(row: Mapping[str, Any], name: str, key: str, where: str) -> Any:
     if name not in row:
         fields = [str(f) for f in row]
         raise UserError(
-            f"{key}={name}: {where} has no such field{nearest(name, fields)}. It has: {', '.join(fields)}"
+            f"{key}={name}: {where} has no such field{nearest(name, fields)}. It has: {', '.join(fields) or 'none'}"
         )
     return row[name]
 

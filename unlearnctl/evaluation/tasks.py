@@ -51,6 +51,8 @@ class Tasks:
             if name not in known:
                 if broken := unreadable(self._folder()):
                     raise UserError(f"{self.key}.tasks={name}: not found; {broken}")
+                if not known:
+                    raise UserError(f"{self.key}.include={self.include}: its files hold no lm-eval task")
                 raise unknown(f"{self.key}.tasks", name, known)
 
     def check_questions(self, limit: int | None) -> None:
