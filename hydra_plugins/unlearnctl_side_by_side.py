@@ -10,6 +10,8 @@ from hydra.core.utils import JobReturn, run_job
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict
 
+from unlearnctl.errors import UserError
+
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
 
@@ -22,10 +24,15 @@ class SideBySide(Launcher):
     """
 
     def __init__(self, members: int) -> None:
+        if not isinstance(members, int) or members < 1:
+            raise UserError(f"hydra.launcher.members={members}: must be a whole number, 1 or more")
         self.members = members
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
+        verb = getattr(task_function, "verb", "train")
+        if verb != "train":
+            raise UserError(f"hydra/launcher=side_by_side: for `unlearnctl train -m` only, not {verb}")
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

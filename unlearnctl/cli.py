@@ -14,6 +14,7 @@ from unlearnctl.cli_help import HELP, VERB_HELP, VERBS
 from unlearnctl.errors import UserError, unknown
 from unlearnctl.keys import redact
 from unlearnctl.paths import conf_dir
+from unlearnctl.trust import allow, read_trust, trusted
 
 if TYPE_CHECKING:
     from unlearnctl.sweeps.plan import Member
@@ -72,8 +73,10 @@ def _hydra(verb: str, rest: list[str]) -> None:
 
     from unlearnctl.launch.world import existing_world, leave
     from unlearnctl.quiet import quiet_environment
+    from unlearnctl.stages.composed import guarded
 
     quiet_environment()
+    allow(read_trust(rest))  # as typed, before a sweep's file adds its own
     _check_processes(verb, rest)
     _check_keys(rest)
     rest = _sweep_arguments(verb, rest)
@@ -84,7 +87,8 @@ def _hydra(verb: str, rest: list[str]) -> None:
     stage = Stage(verb)
     held, sys.argv = sys.argv, [f"unlearnctl {verb}", *rest]
     try:
-        hydra_main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(stage)()
+        with guarded():
+            hydra_main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(stage)()
     finally:
         sys.argv = held
         if existing_world(os.environ):
@@ -122,6 +126,10 @@ def _sweep_arguments(verb: str, rest: list[str]) -> list[str]:
         flags = [arg for arg in others if arg.startswith("-") and arg not in ("-m", "--multirun")]
         return ["-m", *flags, *resumed(folder, [arg for arg in others if not arg.startswith("-")])]
     sweeps = "-m" in rest or "--multirun" in rest
+    if sweeps and any(arg.startswith("resume=") and arg not in ("resume=", "resume=null") for arg in rest):
+        raise UserError(
+            "resume: goes on with one run, so it does not go with -m; --resume DIR goes on with a sweep"
+        )
     if verb == "train" and sweeps and not any(arg.startswith("run=") for arg in rest):
         return [*rest, f"run={datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"]
     return rest
@@ -153,7 +161,8 @@ def _check_flags(verb: str, args: list[str]) -> None:
 
     parser = get_args_parser()
     parser.__class__ = Parser
-    parser.parse_args(args)
+    if parser.parse_args(args).experimental_rerun:
+        raise UserError("--experimental-rerun: reads a pickle, which may run code; use train resume=RUN_DIR")
 
 
 class Stage:
@@ -161,6 +170,7 @@ class Stage:
 
     def __init__(self, verb: str) -> None:
         self.verb = verb
+        self.trust = trusted()
         self.failures: list[Exception] = []  # in this process
         self.unfinished: list[Member] | None = None  # of a sweep, whichever process they were in
 
@@ -171,12 +181,14 @@ class Stage:
 
         try:
             quiet_environment()
+            allow(self.trust)
             if _in_sweep():
                 import_module("unlearnctl.sweeps.gpu_slot").take_slot()
             quiet_libraries()
             if isinstance(cfg, tuple):  # hydra/launcher=side_by_side: all members at once
                 import_module("unlearnctl.stages.sweep").sweep(self.verb, *cfg, self.failed)
                 return ""
+            import_module("unlearnctl.stages.composed").check_keys(self.verb, cfg)
             if self.verb == "train" and _in_sweep():
                 return str(import_module("unlearnctl.stages.sweep").member(cfg) or "")
             module = import_module(f"unlearnctl.stages.{self.verb}")

@@ -60,6 +60,7 @@ examples:
   unlearnctl train launch=cpu launch.num_processes=2              the same numbers on two processes (gloo)
   unlearnctl train model=llama3_8b data=wmdp_bio launch=multi_gpu launch.num_processes=8
   unlearnctl train model=llama3_8b data=wmdp_bio launch.dry_run=true     the plan, without weights
+  unlearnctl train --config-dir conf plugins=[mine] objective=x   configs may name classes of the package `mine`
   unlearnctl train resume=outputs/train/NAME/RUN                  go on with a run that was killed or interrupted
   unlearnctl train --cfg job --resolve                            the config, nothing else
 """,

@@ -24,6 +24,13 @@ def unknown(key: str, value: object, allowed: Iterable[str]) -> UserError:
     return UserError(f"{key}={value}: unknown{nearest(str(value), options)}. Allowed: {', '.join(options)}")
 
 
+def unknown_key(group: str, name: object, allowed: Iterable[str]) -> UserError:
+    """The standard sentence for a setting that a group (empty: the whole config) does not have."""
+    options = sorted(allowed)
+    key = f"{group}.{name}" if group else f"{name}"
+    return UserError(f"{key}: unknown key{nearest(str(name), options)}. Allowed: {', '.join(options)}")
+
+
 def first_line(error: BaseException) -> str:
     """Of an error's message."""
     return str(error).strip().split("\n", maxsplit=1)[0]

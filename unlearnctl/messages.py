@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from unlearnctl.errors import UserError, nearest
 from unlearnctl.keys import redact
-from unlearnctl.paths import conf_dir
+from unlearnctl.paths import conf_dir, shown
 
 
 def explain(error: BaseException) -> str:
@@ -20,8 +21,12 @@ def _explain(error: BaseException) -> str:
             return str(cause)
     kind = type(error).__name__
     text = str(error).strip()
+    if mark := getattr(error, "problem_mark", None):  # of YAML
+        return f"{shown(Path(mark.name))}:{mark.line + 1}: not YAML ({getattr(error, 'problem', '') or _first(text)})"
     if kind == "MissingConfigException":
         return _missing_option(text)
+    if merged := re.match(r"Error merging override (\S+)", text):
+        return f"{merged[1]}: a list where a mapping belongs, or the other way round"
     if kind in ("ConfigCompositionException", "ConfigAttributeError", "ConfigKeyError"):
         return _bad_key(error, text)
     if kind == "MissingMandatoryValue":

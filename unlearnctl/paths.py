@@ -14,6 +14,14 @@ def conf_dir() -> Path:
     return packaged if packaged.is_dir() else PACKAGE.parent / "conf"
 
 
+def shown(path: Path) -> Path:
+    """As a reader would type it: from the working directory where it lies below that."""
+    try:
+        return path.absolute().relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
 def cache_dir() -> Path:
     """`$UNLEARNCTL_CACHE`, or `unlearnctl` under `$XDG_CACHE_HOME` (default `~/.cache`). Not created here."""
     if root := os.environ.get("UNLEARNCTL_CACHE"):

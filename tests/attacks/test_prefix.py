@@ -95,7 +95,9 @@ def test_mistakes(target: Target, questions: str) -> None:
         Prefix([" "])
     with pytest.raises(UserError, match=r"^attack\.prefix\.search\.rounds=0: must be a whole number"):
         make(questions, rounds=0)
-    with pytest.raises(UserError, match=r"^attack\.prefix\.search=round: unknown.*did you mean 'rounds'"):
+    with pytest.raises(
+        UserError, match=r"^attack\.prefix\.search\.round: unknown key.*did you mean 'rounds'"
+    ):
         make(questions, round=1)
     with pytest.raises(UserError, match=r"^attack\.prefix\.search\.corpus=None: must be a corpus"):
         Prefix([], {"rounds": 2})

@@ -126,7 +126,7 @@ def test_damage_is_one_line_with_the_place(name: str, content: bytes, line: str,
 
 
 def test_unknown_keys_and_topics() -> None:
-    with pytest.raises(UserError, match=r"data\.forget=feild: unknown \(did you mean 'field'\?\)"):
+    with pytest.raises(UserError, match=r"data\.forget\.feild: unknown key \(did you mean 'field'\?\)"):
         CorpusSpec.from_config({"path": "x", "feild": "text"}, "data.forget")
     base = {"name": "d", "max_length": 9, "padding_side": "right", "shuffle": True}
     topics = {"bio": {"path": "a"}, "cyber": {"path": "b"}}

@@ -139,7 +139,7 @@ def test_unseen_texts_are_unseen_and_the_twin_cannot_tell_them() -> None:
         ({"reference": "x"}, r"eval\.membership\.reference=x: no model folder there"),
         ({"members": "x"}, r"eval\.membership\.members=x: must be a mapping"),
         ({"members": {"path": "no.jsonl"}}, r"eval\.membership\.members\.path=no\.jsonl: no such file"),
-        ({"members": {"file": "x"}}, r"eval\.membership\.members=file: unknown"),
+        ({"members": {"file": "x"}}, r"eval\.membership\.members\.file: unknown key"),
         ({"nonmembers": SIDES["members"]}, r"eval\.membership\.nonmembers: 90 texts are members too"),
         ({"limit": 1}, r"eval\.membership: 1 members and 1 non-members; needs 2 of each"),
         ({"max_length": 0}, r"eval\.membership\.max_length=0"),

@@ -20,7 +20,7 @@ NODE = {"name": "multi_node", "num_machines": 2, "main_address": "a", "main_port
     [
         ({"name": "cpu", "num_processes": 0}, None, "launch.num_processes=0: must be a whole number, 1 or more"),
         ({"name": "cpu", "num_processes": 1.5}, None, "launch.num_processes=1.5: must be a whole number"),
-        ({"name": "cpu", "processes": 2}, None, "launch=processes: unknown"),
+        ({"name": "cpu", "processes": 2}, None, "launch.processes: unknown key"),
         ({"name": "cpus"}, None, "launch.name=cpus: unknown (did you mean 'cpu'?)"),
         ({"name": "single", "num_processes": 4}, None, "launch.num_processes=4: launch=single is one"),
         ({"name": "cpu", "num_processes": 2}, "cuda", "launch=cpu: not with device=cuda"),

@@ -103,7 +103,7 @@ def test_only_matrices_inside_blocks_are_adapted() -> None:
         ({"rank": 2.5, "alpha": 1}, "trainer.lora.rank=2.5"),
         ({"alpha": 1}, "trainer.lora.rank=None"),
         ({"rank": 2, "alpha": 0}, "trainer.lora.alpha=0: must be a positive number"),
-        ({"rank": 2, "alfa": 1}, "trainer.lora=alfa: unknown (did you mean 'alpha'?)"),
+        ({"rank": 2, "alfa": 1}, "trainer.lora.alfa: unknown key (did you mean 'alpha'?)"),
     ],
 )
 def test_wrong_settings_are_named(cfg: object, message: str) -> None:

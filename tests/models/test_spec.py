@@ -89,7 +89,7 @@ def test_unknown_model_type(tmp_path: Path) -> None:
 
 
 def test_unknown_key_and_dtype() -> None:
-    with pytest.raises(UserError, match=r"model=dtyp: unknown \(did you mean 'dtype'\?\)"):
+    with pytest.raises(UserError, match=r"model\.dtyp: unknown key \(did you mean 'dtype'\?\)"):
         ModelSpec.from_config({"name": "t", "path": "x/y", "dtyp": "float32"})
     with pytest.raises(UserError, match=r"model\.dtype=float23: unknown \(did you mean 'float32'\?\)"):
         ModelSpec.from_config({"name": "t", "path": "x/y", "dtype": "float23"})

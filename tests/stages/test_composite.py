@@ -34,7 +34,7 @@ def test_two_functions_in_one_run() -> None:
         (("objective.by_topic.toxic.loss=erase",), "objective.loss=erase: must be project or hinge or push"),
         (
             ("+objective.by_topic.toxic.lss=push",),
-            "objective.by_topic.toxic=lss: unknown (did you mean 'loss'?)",
+            "objective.by_topic.toxic.lss: unknown key (did you mean 'loss'?)",
         ),
         (("objective.by_topic.hazard.layer=[99]",), "objective.layer=99: tinyworld has 8 blocks"),
     ],

@@ -173,7 +173,7 @@ def test_a_knob_that_would_turn_nothing_is_refused() -> None:
     ("change", "line"),
     [
         ({"mode": "onlin"}, r"trainer\.meta\.mode=onlin: unknown \(did you mean 'online'"),
-        ({"knbs": {}}, r"trainer\.meta=knbs: unknown"),
+        ({"knbs": {}}, r"trainer\.meta\.knbs: unknown key"),
         ({"factor": 1.0}, r"trainer\.meta\.factor=1\.0: must be above 1"),
         ({"knobs": []}, r"trainer\.meta\.knobs=\[\]: must be names"),
         ({"episodes": 0}, r"trainer\.meta\.episodes=0"),

@@ -16,11 +16,11 @@ GOOD = {"steps": 3, "global_batch": 4, "optimizer": {"lr": 1e-3}}
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"stps": 3}, r"trainer=stps: unknown \(did you mean 'steps'\?\)"),
-        ({"monitor": {"evry": 3}}, r"trainer\.monitor=evry: unknown"),
+        ({"stps": 3}, r"trainer\.stps: unknown key \(did you mean 'steps'\?\)"),
+        ({"monitor": {"evry": 3}}, r"trainer\.monitor\.evry: unknown key"),
         ({"monitor": {"every": -1}}, r"trainer\.monitor\.every=-1"),
         ({"monitor": {"every": 5, "keep": "first"}}, r"trainer\.monitor\.keep=first: unknown"),
-        ({"checkpoint": {"evry": 3}}, r"trainer\.checkpoint=evry: unknown"),
+        ({"checkpoint": {"evry": 3}}, r"trainer\.checkpoint\.evry: unknown key"),
         ({"checkpoint": {"every": -1.0}}, r"trainer\.checkpoint\.every=-1\.0: must be seconds"),
         ({"checkpoint": {"keep": 0}}, r"trainer\.checkpoint\.keep=0"),
         ({"global_batch": 0}, r"trainer\.global_batch=0"),

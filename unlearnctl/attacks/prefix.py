@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.attacks.base import Target, Texts, Variant, require
 from unlearnctl.attacks.prefix_search import search
-from unlearnctl.errors import UserError, unknown
+from unlearnctl.errors import UserError, unknown_key
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -79,7 +79,7 @@ def _budget(cfg: Mapping[str, Any]) -> Budget:
     known = [name for name in Budget.__dataclass_fields__ if name != "corpus"]
     for name in cfg:
         if name not in Budget.__dataclass_fields__:
-            raise unknown(f"{KEY}.search", name, Budget.__dataclass_fields__)
+            raise unknown_key(f"{KEY}.search", name, Budget.__dataclass_fields__)
     if not isinstance(cfg.get("corpus"), Mapping):
         raise UserError(f"{KEY}.search.corpus={cfg.get('corpus')}: must be a corpus: a mapping with a path")
     budget = Budget(**cfg)

@@ -71,6 +71,12 @@ def _field(row: Mapping[str, Any], name: str, key: str, where: str) -> str:
     value = _value(row, name, key, where)
     if not isinstance(value, str):
         raise UserError(f"{key}={name}: {where}: expected text, got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON's \\ud800 alone
+        raise UserError(
+            f"{key}={name}: {where}: character {error.start + 1} is half of a character"
+        ) from None
     return value
 
 
@@ -86,7 +92,7 @@ def _value(row: Mapping[str, Any], name: str, key: str, where: str) -> Any:
     if name not in row:
         fields = [str(f) for f in row]
         raise UserError(
-            f"{key}={name}: {where} has no such field{nearest(name, fields)}. It has: {', '.join(fields)}"
+            f"{key}={name}: {where} has no such field{nearest(name, fields)}. It has: {', '.join(fields) or 'none'}"
         )
     return row[name]
 
@@ -110,6 +116,8 @@ def _rows(spec: CorpusSpec, path: str, key: str) -> Rows:
     if local.is_dir():
         return _folder_rows(local, spec, key)
     looks_local = path.startswith(("/", ".", "~")) or Path(path).suffix in SUFFIXES or path.count("/") > 1
+    if local.is_symlink():
+        raise UserError(f"{key}.path={spec.path}: a link to nothing")
     if looks_local:
         siblings = [p.name for p in local.parent.iterdir()] if local.parent.is_dir() else []
         raise UserError(f"{key}.path={spec.path}: no such file{nearest(local.name, siblings)}")
@@ -145,7 +153,7 @@ def _jsonl(file: Path, spec: CorpusSpec, key: str) -> Rows:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # brackets in brackets in brackets
             cut = "" if line.endswith("\n") else "; the file looks cut short"
             raise UserError(f"{key}.path={file}: line {number} is not JSON ({brief(error)}){cut}") from None
         if not isinstance(row, dict):
@@ -156,7 +164,7 @@ def _jsonl(file: Path, spec: CorpusSpec, key: str) -> Rows:
 def _json(file: Path, spec: CorpusSpec, key: str) -> Rows:
     try:
         rows = json.loads("".join(line for _, line in _lines(file, key)))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{key}.path={file}: not JSON ({brief(error)})") from None
     if not isinstance(rows, list):
         raise UserError(f"{key}.path={file}: expected a list of objects, got {type(rows).__name__}")
@@ -172,7 +180,9 @@ def _table(delimiter: str) -> Callable[[Path, CorpusSpec, str], Rows]:
         if delimiter == "\t":  # quotes in TSV are text
             reader = csv.DictReader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
         else:
-            reader = csv.DictReader(lines, delimiter=delimiter)
+            reader = csv.DictReader(
+                lines, delimiter=delimiter, strict=True
+            )  # else an open quote takes in the rest
         try:
             for row in reader:
                 fields = {k: v or "" for k, v in row.items() if isinstance(k, str)}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from unlearnctl.errors import UserError, unknown
+from unlearnctl.errors import UserError, unknown, unknown_key
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CorpusSpec:
         known = {f.name for f in fields(cls)}
         for name in cfg:
             if name not in known:
-                raise unknown(key, name, known)
+                raise unknown_key(key, name, known)
         if not cfg.get("path"):
             raise UserError(f"{key}.path=: required; a file, a folder or a hub dataset id")
         return cls(**{**cfg, "path": str(cfg["path"]), "where": _where(cfg.get("where"), f"{key}.where")})
@@ -78,7 +78,7 @@ class DataSpec:
         known = {f.name for f in fields(cls)}
         for name in cfg:
             if name not in known:
-                raise unknown("data", name, known)
+                raise unknown_key("data", name, known)
         if cfg["padding_side"] not in ("left", "right"):
             raise unknown("data.padding_side", cfg["padding_side"], ("left", "right"))
         if not isinstance(cfg["max_length"], int) or cfg["max_length"] < 2:

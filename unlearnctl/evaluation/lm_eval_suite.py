@@ -34,6 +34,7 @@ class LMEvalSuite:
         batch_tokens: read in one pass; halved where a GPU runs out of memory.
         breakdown: also one metric per subject of a group.
         chance: score of a guess.
+        trust_task_code: task files of yours may run Python (`!function`); only from the command line.
         key: config key for messages.
     """
 
@@ -49,16 +50,19 @@ class LMEvalSuite:
         metric: str = "acc",
         prefix: str | None = None,
         breakdown: bool = False,
+        trust_task_code: bool = False,
         key: str = "eval",
     ) -> None:
         if role not in ("forget", "retain"):
             raise unknown(f"{key}.role", role, ("forget", "retain"))
+        if not tasks:
+            raise UserError(f"{key}.tasks={{}}: must name a task, as {{metric: task}}")
         if limit is not None and limit < 1:
             raise UserError(f"{key}.limit={limit}: must be a positive number of questions, or null")
         if num_fewshot is not None and num_fewshot < 0:
             raise UserError(f"{key}.num_fewshot={num_fewshot}: must be 0 or more, or null for the task's own")
         self.tasks, self.include, self.role = dict(tasks), include, role
-        self.harness = Tasks(list(self.tasks.values()), include, num_fewshot, key)
+        self.harness = Tasks(list(self.tasks.values()), include, num_fewshot, key, trust_task_code)
         self.limit, self.batch_tokens, self.chance, self.key = limit, batch_tokens, chance, key
         self.metric, self.breakdown = metric, breakdown
         self.prefix = f"{prefix} " if prefix else None  # the harness joins without a space

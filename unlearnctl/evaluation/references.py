@@ -58,12 +58,14 @@ class Reference:
 
         def load() -> PreTrainedModel:
             try:
-                model: Any = AutoModelForCausalLM.from_pretrained(self.folder, dtype=like.dtype)
+                model: Any = AutoModelForCausalLM.from_pretrained(
+                    self.folder, dtype=like.dtype, use_safetensors=True, trust_remote_code=False
+                )
             except (OSError, ValueError, RuntimeError) as error:
                 raise UserError(f"{self.key}={self.path}: cannot be loaded ({first_line(error)})") from error
             return model.to(like.device).eval()
 
-        tokenizer = AutoTokenizer.from_pretrained(self.folder)
+        tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
         rows = encode_pairs(tokenizer, prompts, texts, max_length, self.key, special)
         kept = Answers(cache_dir() / "reference-answers" / self._identity(str(like.dtype)))
         return score_rows(kept, load, rows, batch_size, self.key)

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, first_line, prefetch_hint, unknown
+from unlearnctl.evaluation.task_code import check_task_code, unreadable
 from unlearnctl.paths import resolve
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
+OURS = ("tinyworld:", "unlearnctl:", "lm_eval:")  # task files that came with an installed package
 FEWSHOT_SEED = 1234  # the harness's usual one
 
 
@@ -26,9 +28,13 @@ class Tasks:
         include: a path, `tinyworld:tasks`, `unlearnctl:NAME` or `lm_eval:NAME`; only that folder is indexed.
         num_fewshot: examples before each question; None = each task's own.
         key: config key for messages.
+        trust_code: task files of others may run Python; they say so in tags, and what they name is printed.
     """
 
-    def __init__(self, names: Sequence[str], include: str, num_fewshot: int | None, key: str) -> None:
+    def __init__(
+        self, names: Sequence[str], include: str, num_fewshot: int | None, key: str, trust_code: bool = False
+    ) -> None:
+        self.trust_code = trust_code
         self.names, self.include, self.num_fewshot, self.key = list(names), include, num_fewshot, key
         self._loaded: Any = None
 
@@ -38,9 +44,15 @@ class Tasks:
         Raises:
             UserError: otherwise, with the nearest task.
         """
+        if not self.include.startswith(OURS):
+            check_task_code(self._folder(), self.key, self.trust_code)
         known = self._manager().all_tasks
         for name in self.names:
             if name not in known:
+                if broken := unreadable(self._folder()):
+                    raise UserError(f"{self.key}.tasks={name}: not found; {broken}")
+                if not known:
+                    raise UserError(f"{self.key}.include={self.include}: its files hold no lm-eval task")
                 raise unknown(f"{self.key}.tasks", name, known)
 
     def check_questions(self, limit: int | None) -> None:
@@ -76,7 +88,9 @@ class Tasks:
             except UserError:
                 raise
             except Exception as error:  # of the hub, of pandas, of YAML
-                shown = f"{type(error).__name__}: {first_line(error)}"
+                shown = f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
+                if isinstance(error, StopIteration):
+                    shown = "there are no questions in its data"
                 away = any(word in shown for word in ("reach", "ffline", "onnect"))
                 hint = prefetch_hint() if away else ""
                 raise UserError(
@@ -129,10 +143,14 @@ def _problem(task: Any, doc: Any) -> str | None:
 
 @contextmanager
 def templates_compiled_once() -> Iterator[None]:
-    """The harness compiles a task's prompt templates anew for every question."""
+    """The harness compiles a task's prompt templates anew for every question, and outside jinja's sandbox."""
     import lm_eval.utils
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    lm_eval.utils.env.from_string = functools.cache(lm_eval.utils.env.from_string)
+    theirs = lm_eval.utils.env
+    sandbox = ImmutableSandboxedEnvironment(undefined=theirs.undefined, keep_trailing_newline=True)
+    sandbox.filters.update(theirs.filters)
+    lm_eval.utils.env.from_string = functools.cache(sandbox.from_string)
     try:
         yield
     finally:

@@ -170,7 +170,7 @@ def make_scorer(name: str, revision: str | None, label: str, key: str, device: s
     try:
         classify = pipeline(
             "text-classification", model=name, revision=revision, top_k=None, device=device,
-            model_kwargs={"use_safetensors": True},
+            trust_remote_code=False, model_kwargs={"use_safetensors": True},
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from unlearnctl.errors import UserError, unknown
+from unlearnctl.errors import UserError, unknown, unknown_key
 from unlearnctl.launch.world import existing_world
 
 NAMES = ("single", "cpu", "multi_gpu", "multi_node")
@@ -47,7 +47,7 @@ def read_launch(cfg: Mapping[str, Any], device: str | None) -> Launch:
     known = [f.name for f in fields(Launch) if f.name != "on_cpu"]
     for key in cfg:
         if key not in known:
-            raise unknown("launch", key, known)
+            raise unknown_key("launch", key, known)
     name = cfg.get("name")
     if name not in NAMES:
         raise unknown("launch.name", name, NAMES)

@@ -20,11 +20,13 @@ from unlearnctl.launch.failures import note_failure
 from unlearnctl.launch.start import PARENT
 from unlearnctl.launch.world import leave
 from unlearnctl.quiet import quiet_environment, quiet_libraries
+from unlearnctl.trust import allow, read_trust
 
 
 def main() -> int:
     """Run the stage as this rank; exit code 0, 2 after an error, 130 after Ctrl-C."""
     verb, config, directory, *sys.argv = sys.argv[1:]
+    allow(read_trust(sys.argv))
     rank = int(os.environ["RANK"])
     threading.Thread(target=_die_with_parents, daemon=True).start()
     try:

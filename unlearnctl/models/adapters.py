@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearnctl.errors import UserError, unknown
+from unlearnctl.errors import UserError, unknown_key
 from unlearnctl.models.spec import Skeleton
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def lora_from_config(cfg: object) -> Lora | None:
         raise UserError(f"trainer.lora={cfg}: must be null or a mapping, as in {{rank: 16, alpha: 32}}")
     for key in cfg:
         if key not in Lora.__dataclass_fields__:
-            raise unknown("trainer.lora", key, Lora.__dataclass_fields__)
+            raise unknown_key("trainer.lora", key, Lora.__dataclass_fields__)
     rank, alpha = cfg.get("rank"), cfg.get("alpha")
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
         raise UserError(f"trainer.lora.rank={rank}: must be a whole number, 1 or more")

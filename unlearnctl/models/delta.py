@@ -69,8 +69,15 @@ def read_delta(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except SafetensorError as error:
         raise UserError(f"{file}: not a safetensors file: {error}") from error
     shapes = {name: list(value.shape) for name, value in tensors.items()}
-    if shapes != manifest["tensors"]:
+    if shapes != manifest["tensors"] or not tensors:
         raise UserError(f"{file}: its tensors are not those that delta.json names")
+    for name, value in tensors.items():
+        if not value.is_floating_point():
+            raise UserError(
+                f"{file}: {name} is {str(value.dtype).removeprefix('torch.')}, not floating point"
+            )
+        if not value.isfinite().all():
+            raise UserError(f"{file}: {name} holds NaN or infinite values")
     return tensors, manifest
 
 
@@ -89,6 +96,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{path}: not a delta checkpoint of format {FORMAT}")
+    for key, kind in (("identity", str), ("sha256", str), ("tensors", dict)):
+        if not isinstance(manifest.get(key), kind):
+            raise UserError(f"{path}: damaged, for its {key} is missing or of the wrong kind")
     return manifest
 
 

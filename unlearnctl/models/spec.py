@@ -10,9 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.errors import UserError, nearest, unknown
+from unlearnctl.errors import UserError, nearest, unknown, unknown_key
 from unlearnctl.models.cached import check_cached
+<<<<<<< HEAD
 from unlearnctl.paths import provide, resolve
+=======
+from unlearnctl.models.remote_code import code_of
+from unlearnctl.paths import resolve
+>>>>>>> bad-inputs
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +51,9 @@ class ModelSpec:
         known = set(cls.__dataclass_fields__)
         for key in cfg:
             if key not in known:
-                raise unknown("model", key, known)
+                raise unknown_key("model", key, known)
+        if not isinstance(cfg.get("path"), str) or not cfg["path"]:
+            raise UserError("model.path=: required; a Hugging Face folder or hub id")
         if cfg.get("dtype", "float32") not in DTYPES:
             raise unknown("model.dtype", cfg["dtype"], DTYPES)
         return cls(**{**cfg, "path": resolve(str(cfg["path"]))})
@@ -81,10 +88,24 @@ class ModelSpec:
         check_folder(self.path)
         if not self.is_local:
             check_cached(self.path, self.revision)
+        if self.trust_remote_code:
+            print(code_of(self.path, self.revision))
         try:
-            return AutoConfig.from_pretrained(self.path, **self.load_kwargs())
-        except (OSError, ValueError) as error:
+            config = AutoConfig.from_pretrained(self.path, **self.load_kwargs())
+        except Exception as error:  # whatever the library says to a strange config.json
             raise UserError(f"model.path={self.path}: {explain(error)}") from error
+        self._check_kernels(config)
+        return config
+
+    def _check_kernels(self, config: PretrainedConfig) -> None:
+        """`a/b` as a way to attend is a repository of the hub, whose code would run."""
+        for name in (self.attn_implementation, getattr(config, "_attn_implementation", None)):
+            if "/" in (name or ""):
+                if not self.trust_remote_code:
+                    raise UserError(
+                        f"model.attn_implementation={name}: code from the hub; needs model.trust_remote_code=true"
+                    )
+                print(f"model.trust_remote_code=true: runs the kernel {name} of the hub")
 
     def planned_config(self) -> PretrainedConfig:
         """`config`, or without access the one that `shape` describes (for plans only)."""
@@ -134,7 +155,7 @@ def _tokenizer_class(path: str) -> Any:
     return PreTrainedTokenizerFast if generic else AutoTokenizer
 
 
-def check_folder(path: str) -> None:
+def check_folder(path: str, key: str = "model.path") -> None:
     """Refuse a local folder that is absent or cannot be a safetensors model.
 
     Raises:
@@ -144,24 +165,34 @@ def check_folder(path: str) -> None:
     looks_local = path.startswith(("/", "./", "../", "~")) or path.count("/") != 1
     if not folder.exists() and looks_local:
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
-        raise UserError(f"model.path={path}: no such folder{nearest(folder.name, siblings)}")
+        raise UserError(f"{key}={path}: no such folder{nearest(folder.name, siblings)}")
     if folder.is_file():
-        raise UserError(f"model.path={path}: a file; give the Hugging Face folder that holds it")
+        raise UserError(f"{key}={path}: a file; give the Hugging Face folder that holds it")
     if not folder.is_dir():
         return
     if not (folder / "config.json").is_file():
-        raise UserError(f"model.path={path}: no config.json there, so it is not a Hugging Face model folder")
+        raise UserError(f"{key}={path}: no config.json there, so it is not a Hugging Face model folder")
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{key}={path}: its config.json is not JSON ({brief(error)})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{key}={path}: its config.json is not a mapping of settings")
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(f"{key}={path}: a PEFT adapter (adapter_config.json); merge it into a model first")
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
         found = (
             f"only pickle weights ({pickles[0]}), which may run code when read" if pickles else "no weights"
         )
-        raise UserError(f"model.path={path}: {found}; safetensors are required")
+        raise UserError(f"{key}={path}: {found}; safetensors are required")
 
 
 def explain(error: Exception) -> str:
     """Why a hub repository could not be read, and what to do, from the library's long message."""
     text = str(error)
+    if re.search(r"custom code|trust_remote_code", text):
+        return "has Python code of its own, which would run; read it, and if it may, add model.trust_remote_code=true"
     if re.search(r"gated|401|403|authenticated", text, re.IGNORECASE):
         return "gated or private repository: run `hf auth login` with access, or give a local folder"
     if re.search(r"offline|connect|resolve|reach|internet|cached|timed out", text, re.IGNORECASE):
@@ -173,7 +204,10 @@ def explain(error: Exception) -> str:
 
 def brief(error: Exception) -> str:
     """The first line of a library's message, at most 200 characters."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [
+        type(error).__name__
+    ]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:200]
 
 
 @dataclass(frozen=True)
@@ -215,14 +249,22 @@ def skeleton(
     import torch
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    where = f"model.path={config.name_or_path}"
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except ValueError as error:
+        raise UserError(f"{where}: {config.model_type} is not a causal language model") from error
+    except Exception as error:  # sizes that do not go together fail anywhere
+        raise UserError(f"{where}: no model can be built from its config.json ({brief(error)})") from error
     path = blocks or find_blocks(model)
     try:
         block_list = model.get_submodule(path)
         count = len(block_list)
     except (AttributeError, TypeError) as error:
         raise UserError(f"model.blocks={path}: not a block list of {type(model).__name__}") from error
+    if not count:
+        raise UserError(f"{where}: its config.json has no blocks")
     names = {name for name, _ in block_list[0].named_modules()}
     return Skeleton(
         shapes={n: tuple(p.shape) for n, p in model.named_parameters(remove_duplicate=False)},
@@ -232,6 +274,16 @@ def skeleton(
         mlp_out=next((name for name in MLP_OUT if name in names), MLP_OUT[0]),
         tied=frozenset(tied_names(model)),
     )
+
+
+def _shards(index: Any) -> dict[str, str]:
+    named = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(named, dict):
+        raise ValueError("its index has no weight_map")
+    for shard in named.values():
+        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise ValueError(f"its index names {shard}, which is no safetensors file of the folder")
+    return named
 
 
 def tied_names(model: PreTrainedModel) -> set[str]:
@@ -253,10 +305,14 @@ def find_blocks(model: PreTrainedModel) -> str:
 
 
 def weight_index(folder: Path) -> dict[str, str]:
-    """Tensor name → shard file name of a local safetensors folder."""
+    """Tensor name → shard file name of a local safetensors folder.
+
+    Raises:
+        ValueError: the index is not one, or names anything but safetensors files in the folder itself.
+    """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        return json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return _shards(json.loads(index.read_text(encoding="utf-8")))
     from safetensors import safe_open
 
     found: dict[str, str] = {}

@@ -149,6 +149,7 @@ def load_probes(folder: Path) -> Probes:
     Raises:
         UserError: nothing there, another format, or damaged.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     key = f"objective.probe={folder}"
@@ -161,5 +162,8 @@ def load_probes(folder: Path) -> Probes:
         raise UserError(f"{key}: probes.json cannot be read ({type(error).__name__})") from error
     if not whole:
         raise UserError(f"{key}: damaged, or not probes of format {FORMAT}")
-    tensors = load_file(folder / "probes.safetensors")
-    return Probes(layers=tuple(manifest["layers"]), held_out=manifest["held_out"], **tensors)
+    try:
+        tensors = load_file(folder / "probes.safetensors")
+        return Probes(layers=tuple(manifest["layers"]), held_out=manifest["held_out"], **tensors)
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise UserError(f"{key}: does not hold probes ({type(error).__name__})") from error

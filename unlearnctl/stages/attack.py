@@ -9,8 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from unlearnctl.attacks.base import Attack, Target, Variant
 from unlearnctl.attacks.recovery import mark_worst, row
@@ -22,14 +21,16 @@ from unlearnctl.evaluation.record import SCHEMA, scores_to_json, write_results
 from unlearnctl.evaluation.run import evaluate
 from unlearnctl.models.delta import apply_delta
 from unlearnctl.models.load import identity, load_model
-from unlearnctl.models.spec import ModelSpec, skeleton
+from unlearnctl.models.spec import skeleton
 from unlearnctl.reporting.attacks import print_robustness
 from unlearnctl.reporting.report import write_report
-from unlearnctl.stages.build import build, build_suites, check_kinds, plain
-from unlearnctl.stages.checks import check_model, check_seed
+from unlearnctl.stages.build import build, build_suites, plain
+from unlearnctl.stages.checks import check_model, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device, with_model_of
+from unlearnctl.stages.kinds import check_kinds
 from unlearnctl.stages.run import Scores, command_line
-from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
+from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
+from unlearnctl.stages.targets import TARGET, find_class
 from unlearnctl.stages.update import update_of
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def attack(cfg: DictConfig) -> Path:
     cfg = _complete(cfg)
     _check(cfg)
     attacks, suites = _attacks(cfg), build_suites(cfg.eval)
-    spec = ModelSpec.from_config(plain(cfg.model))
+    spec = model_spec(plain(cfg.model))
     check_model(spec)
     blocks = skeleton(spec.config, spec.blocks, spec.trust_remote_code)
     changed = update_of(cfg, spec)
@@ -119,7 +120,8 @@ def _taken(cfg: DictConfig, settings: Mapping[str, Any]) -> dict[str, dict[str, 
     """Suite → those of the settings that it has."""
     out = {}
     for name, node in plain(cfg.eval).items():
-        known = inspect.signature(get_class(node["_target_"]).__init__).parameters  # type: ignore[misc]
+        suite = find_class(f"eval.{name}.{TARGET}", node.get(TARGET))
+        known = inspect.signature(suite.__init__).parameters  # type: ignore[misc]
         out[name] = {key: value for key, value in settings.items() if key in known}
     return out
 
@@ -137,7 +139,7 @@ def _complete(cfg: DictConfig) -> DictConfig:
     if cfg.run_dir is None:
         return cfg
     merged = with_model_of(cfg, Path(str(cfg.run_dir)))
-    merged.objective = OmegaConf.load(Path(str(cfg.run_dir)) / "config.yaml").objective
+    merged.objective = own_config(Path(str(cfg.run_dir)), "run_dir", ("objective",)).objective
     return merged
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from unlearnctl.errors import UserError, first_line, unknown
+from unlearnctl.errors import UserError, first_line, unknown_key
 from unlearnctl.objectives.base import Objective
+from unlearnctl.stages.kinds import check_kind, check_kinds
+from unlearnctl.stages.targets import TARGET, find_class
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -43,76 +42,62 @@ def _objective(key: str, node: Mapping[str, Any]) -> Objective:
     parts = node.get("by_topic")
     if not isinstance(parts, Mapping):
         return build(key, node)
-    built = {topic: _objective(f"{key}.by_topic.{topic}", part) for topic, part in parts.items() if part}
-    return get_class(node["_target_"])(by_topic=built, weights=node.get("weights"))
+    given = {topic: part for topic, part in parts.items() if part}
+    for topic, part in given.items():
+        check_kind(f"{key}.by_topic.{topic}", part, Mapping[str, Any])
+    built = {topic: _objective(f"{key}.by_topic.{topic}", part) for topic, part in given.items()}
+    return build(key, {**node, "by_topic": built})
 
 
 def build_suites(cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """Instantiate the suites of `cfg.eval`, with some settings replaced."""
-    return {
-        name: build(f"eval.{name}", {**suite, **(overrides or {}).get(name, {})})
-        for name, suite in plain(cfg).items()
-    }
+    found = {}
+    for name, suite in plain(cfg).items():
+        changed = (overrides or {}).get(name, {})
+        check_kind(f"eval.{name}", suite, Mapping[str, Any])
+        check_kind(f"trainer.monitor.overrides.{name}", changed, Mapping[str, Any])
+        found[name] = build(f"eval.{name}", {**suite, **changed})
+    return found
 
 
-def build(key: str, node: Mapping[str, Any]) -> Any:
-    """Instantiate one config node.
+def build(key: str, node: object, **extra: Any) -> Any:
+    """Make the object that one config node describes; nodes inside it that name a class are made first.
+
+    Args:
+        key: of the node.
+        node: `_target_` and the class's arguments, resolved.
+        extra: arguments that no config can hold.
 
     Raises:
         UserError: no such class, or arguments that it does not take, named with their config key.
     """
+    if not isinstance(node, Mapping):
+        raise UserError(f"{key}={node}: must be a mapping with {TARGET}")
+    made = find_class(f"{key}.{TARGET}", node.get(TARGET))
+    arguments = {name: value for name, value in node.items() if name != TARGET}
+    for name, value in arguments.items():
+        if isinstance(value, Mapping) and TARGET in value:
+            arguments[name] = build(f"{key}.{name}", value)
+    _check_arguments(key, arguments, made, extra)
     try:
-        _check_arguments(key, node)
-        return instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from None
-        raise UserError(f"{key}: {first_line(cause or error)}") from error
+        return made(**arguments, **extra)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a constructor says to values of the right kind
+        raise UserError(f"{key}: {first_line(error) or type(error).__name__}") from error
 
 
-def _check_arguments(key: str, node: Mapping[str, Any]) -> None:
+def _check_arguments(key: str, node: Mapping[str, Any], made: type, extra: Mapping[str, Any]) -> None:
     """Refuse what the constructor would not take, before it fails somewhere inside."""
-    try:
-        init = get_class(node["_target_"]).__init__  # type: ignore[misc]
-    except (KeyError, ImportError, ValueError) as error:
-        raise UserError(f"{key}._target_={node.get('_target_')}: no such class") from error
-    parameters = {} if init is object.__init__ else inspect.signature(init).parameters
+    init = made.__init__  # type: ignore[misc]
+    parameters = {} if init is object.__init__ else dict(inspect.signature(init).parameters)
+    parameters.pop("self", None)
     open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
     for name in node:
-        if name not in parameters and not name.startswith("_") and not open_ended:
-            raise unknown(key, name, [p for p in parameters if p != "self"])
+        if name in extra or (name not in parameters and not open_ended):
+            raise unknown_key(key, name, [p for p in parameters if p not in extra])
     check_kinds(key, node, init)
-
-
-def check_kinds(key: str, values: Mapping[str, Any], annotated: Any) -> None:
-    """Refuse a value of the wrong kind, going by the annotations of a class or function."""
-    for name, wanted in get_type_hints(annotated).items():
-        if name in values and name != "path":  # a missing path has a sentence of its own
-            check_kind(f"{key}.{name}", values[name], wanted)
-            least_one = name in ("batch_size", "batch_tokens", "limit", "continuations", "max_new_tokens")
-            if least_one and values[name] is not None and values[name] < 1:
-                raise UserError(f"{key}.{name}={values[name]}: must be a positive number")
-
-
-def check_kind(key: str, value: object, wanted: Any) -> None:
-    """Refuse `value` unless it is of a kind that `wanted`, a type annotation, names."""
-    options = get_args(wanted) if get_origin(wanted) in (UnionType, Union) else [wanted]
-    named = [KINDS[o] for o in options if o in KINDS]
-    if len(named) == len(options) and not any(_fits(value, option) for option in options):
-        shown = "null" if value is None else value
-        raise UserError(f"{key}={shown}: must be {' or '.join(named)}")
-
-
-KINDS: dict[Any, str] = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null",
-    Sequence[int]: "a list of whole numbers", Sequence[str]: "a list of texts", list[str]: "a list of texts",
-}  # fmt: skip
-
-
-def _fits(value: object, option: Any) -> bool:
-    if get_origin(option):
-        return isinstance(value, list) and all(_fits(v, get_args(option)[0]) for v in value)
-    if option in (int, float):
-        return isinstance(value, int if option is int else int | float) and not isinstance(value, bool)
-    return isinstance(value, option)
+    for name, parameter in parameters.items():
+        plain_one = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if plain_one and parameter.default is parameter.empty and name not in {*node, *extra}:
+            raise UserError(f"{key}.{name}: required")

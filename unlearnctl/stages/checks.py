@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
-
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import check_batch
-from unlearnctl.errors import UserError, first_line, unknown
-from unlearnctl.models.spec import ModelSpec, brief, weight_index
-from unlearnctl.stages.build import check_kinds
+from unlearnctl.errors import UserError, unknown
+from unlearnctl.models.spec import ModelSpec, Skeleton, brief, skeleton, weight_index
+from unlearnctl.stages.build import build
+from unlearnctl.stages.kinds import check_kind, check_kinds, check_settings
+from unlearnctl.tracking.settings import SETTINGS
 from unlearnctl.training.meta import MetaSettings
 from unlearnctl.training.settings import Checkpoint, Monitor, TrainerSettings
 
@@ -33,10 +31,8 @@ def trainer_settings(cfg: Mapping[str, Any]) -> TrainerSettings:
         UserError: an unknown key, a value of the wrong kind or out of range.
     """
     for key in ("optimizer", "monitor", "checkpoint"):
-        if not isinstance(cfg.get(key, {} if key == "checkpoint" else None), Mapping):
-            raise UserError(
-                f"trainer.{key}={cfg.get(key)}: must be a mapping, as in conf/trainer/default.yaml"
-            )
+        check_kind(f"trainer.{key}", cfg.get(key, {} if key == "checkpoint" else None), Mapping[str, Any])
+    check_kind("trainer.meta", cfg.get("meta"), Mapping[str, Any] | None)
     check_kinds("trainer", cfg, TrainerSettings)
     check_kinds("trainer.monitor", cfg["monitor"], Monitor)
     check_kinds("trainer.checkpoint", cfg.get("checkpoint", {}), Checkpoint)
@@ -50,8 +46,6 @@ def trainer_settings(cfg: Mapping[str, Any]) -> TrainerSettings:
         raise UserError(f"trainer.monitor.max_retain_damage={damage}: must be 0 to 1, or null")
     if settings.warmup_steps < 0:
         raise UserError(f"trainer.warmup_steps={settings.warmup_steps}: must be a whole number, 0 or more")
-    if not math.isfinite(settings.optimizer["lr"]):
-        raise UserError(f"trainer.optimizer.lr={settings.optimizer['lr']}: must be a positive number")
     if settings.trainable == []:
         raise UserError("trainer.trainable=[]: must name something; null is the objective's own choice")
     check_batch(settings.global_batch, settings.micro_batch or 1, int(os.environ.get("WORLD_SIZE", "1")))
@@ -62,15 +56,16 @@ def trainer_settings(cfg: Mapping[str, Any]) -> TrainerSettings:
 def _try_optimizer(node: Mapping[str, Any]) -> None:
     import torch
 
-    try:
-        get_class(str(node.get("_target_")))
-    except (ImportError, ValueError) as error:
-        raise UserError(f"trainer.optimizer._target_={node.get('_target_')}: no such class") from error
-    try:
-        instantiate(node, params=[torch.nn.Parameter(torch.zeros(1))], _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__ or error
-        raise UserError(f"trainer.optimizer: {first_line(cause)}") from error
+    build("trainer.optimizer", node, params=[torch.nn.Parameter(torch.zeros(1))])
+
+
+def check_tracker(cfg: Mapping[str, Any]) -> None:
+    """Everything about `cfg.tracker`, before the run that it is to follow."""
+    name = cfg.get("name")
+    if name not in SETTINGS:
+        raise unknown("tracker", name, SETTINGS)
+    check_settings("tracker", cfg, SETTINGS[name])
+    SETTINGS[name](**cfg).check()
 
 
 def check_data(cfg: Mapping[str, Any]) -> None:
@@ -86,29 +81,64 @@ def check_data(cfg: Mapping[str, Any]) -> None:
     DataSpec.from_config(cfg)
 
 
-def check_model(spec: ModelSpec) -> None:
-    """What is known of the weights without reading them: how to attend, whether the shards are whole."""
+def model_spec(cfg: Mapping[str, Any]) -> ModelSpec:
+    """`cfg.model`, every key and kind checked.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong kind.
+    """
+    check_kinds("model", cfg, ModelSpec)
+    return ModelSpec.from_config(cfg)
+
+
+def check_model(spec: ModelSpec, shape: Skeleton | None = None) -> None:
+    """What is known of the weights without reading them: how to attend, whether the shards are whole and fit."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     known = ["eager", *(name for name in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in name)]
     asked = spec.attn_implementation
     if asked is not None and asked not in known and "/" not in asked:  # a/b: a kernel from the hub
         raise unknown("model.attn_implementation", asked, known)
+    config = spec.config  # says what is wrong with the folder, if it is not the shards
     if spec.is_local:
-        spec.config  # noqa: B018  says what is wrong with the folder, if it is not the shards
-        check_weights(Path(spec.path), f"model.path={spec.path}")
+        key = f"model.path={spec.path}"
+        found = check_weights(Path(spec.path), key)
+        _check_shapes(found, shape or skeleton(config, spec.blocks, spec.trust_remote_code), key)
 
 
-def check_weights(folder: Path, key: str) -> None:
-    """Refuse a safetensors shard that is missing, cut short or something else; headers alone are read."""
+def check_weights(folder: Path, key: str) -> dict[str, tuple[int, ...]]:
+    """Shape of each stored tensor; headers alone are read.
+
+    Raises:
+        UserError: a safetensors shard is missing, cut short or something else.
+    """
     from safetensors import SafetensorError, safe_open
 
-    shard = "model.safetensors"
+    shard, shapes = "model.safetensors", dict[str, tuple[int, ...]]()
     try:
         for shard in sorted(set(weight_index(folder).values())):
-            with safe_open(folder / shard, framework="numpy"):
-                pass
+            with safe_open(folder / shard, framework="numpy") as file:
+                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise UserError(f"{key}: its index names {shard}, which is missing") from error
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{key}: weights damaged, or not fetched whole ({brief(error)})") from error
+    return shapes
+
+
+def _check_shapes(stored: Mapping[str, tuple[int, ...]], shape: Skeleton, key: str) -> None:
+    """Refuse weights of another model. Names may differ (some architectures rename theirs); shapes may not."""
+    both = [name for name in stored if name in shape.shapes]
+    for name in both:
+        if stored[name] != shape.shapes[name]:
+            raise UserError(
+                f"{key}: {name} is {list(stored[name])} in its weights, {list(shape.shapes[name])} by its config.json"
+            )
+    for name in shape.shapes:
+        index = shape.block_of(name)
+        first = name.replace(f"{shape.blocks}.{index}.", f"{shape.blocks}.0.", 1)
+        if index and first in stored and name not in stored and name not in shape.tied:
+            raise UserError(f"{key}: its weights lack {name}")
+    endings = {name.rpartition(".layers.")[2] for name in shape.shapes}
+    if not both and not any(name.rpartition(".layers.")[2] in endings for name in stored):
+        raise UserError(f"{key}: none of its tensors is one of the model that its config.json describes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,14 @@ from unlearnctl.launch.start import start_workers
 from unlearnctl.launch.world import join
 from unlearnctl.models.delta import apply_delta, read_delta
 from unlearnctl.models.load import identity, load_model
-from unlearnctl.models.spec import ModelSpec
+from unlearnctl.models.spec import ModelSpec, skeleton
 from unlearnctl.ops.processes import on_main
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.stages.build import build_suites, plain, resolved
-from unlearnctl.stages.checks import check_model, check_seed
+from unlearnctl.stages.checks import check_model, check_seed, model_spec
 from unlearnctl.stages.run import command_line
-from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
+from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
 
 
 def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
@@ -53,7 +54,7 @@ def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
     device = pick_device(cfg.device)
     if cfg.run_dir is not None:
         cfg = with_model_of(cfg, Path(str(cfg.run_dir)))
-    spec = ModelSpec.from_config(plain(cfg.model))
+    spec = model_spec(plain(cfg.model))
     check_model(spec)
     tensors, manifest = checkpoint_of(cfg, spec)
     tokenizer = spec.tokenizer()
@@ -115,12 +116,7 @@ def with_model_of(cfg: DictConfig, run: Path) -> DictConfig:
     Raises:
         UserError: `run` is not a run directory of `unlearnctl train`.
     """
-    file = run / "config.yaml"
-    if not file.is_file():
-        raise UserError(f"run_dir={run}: no run directory there (config.yaml is missing)")
-    trained = OmegaConf.load(file)
-    if "model" not in trained or "objective" not in trained:
-        raise UserError(f"run_dir={run}: not a run of `unlearnctl train`")
+    trained = own_config(run, "run_dir", ("model", "objective", "name"))
     merged = cfg.copy()
     OmegaConf.set_struct(merged, False)
     merged.model, merged.name = trained.model, f"{trained.name}"
@@ -136,15 +132,21 @@ def checkpoint_of(cfg: DictConfig, spec: ModelSpec) -> tuple[dict, dict]:
     if cfg.run_dir is None:
         return {}, {}
     tensors, manifest = read_delta(Path(str(cfg.run_dir)) / "checkpoint")
-    check_base(spec, manifest["identity"], f"run_dir={cfg.run_dir}")
+    check_base(spec, manifest, f"run_dir={cfg.run_dir}")
     return tensors, manifest
 
 
-def check_base(spec: ModelSpec, expected: str, key: str) -> None:
-    """Refuse a checkpoint whose base is not this model."""
+def check_base(spec: ModelSpec, manifest: Mapping[str, Any], key: str) -> None:
+    """Refuse a checkpoint whose base is not this model, or whose tensors do not fit it."""
     found = identity(spec)
-    if found != expected:
-        raise UserError(f"{key}: its checkpoint was made from {expected}, but model.path has {found}")
+    if found != manifest["identity"]:
+        raise UserError(
+            f"{key}: its checkpoint was made from {manifest['identity']}, but model.path has {found}"
+        )
+    shapes = skeleton(spec.config, spec.blocks, spec.trust_remote_code).shapes
+    for name, shape in manifest["tensors"].items():
+        if tuple(shape) != shapes.get(name):
+            raise UserError(f"{key}: its checkpoint's {name} {shape} does not fit the model")
 
 
 def pick_device(asked: str | None) -> str:

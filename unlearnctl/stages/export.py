@@ -6,15 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from unlearnctl.errors import UserError
 from unlearnctl.models.delta import export as merge
 from unlearnctl.models.delta import read_manifest
-from unlearnctl.models.spec import ModelSpec
+from unlearnctl.models.spec import ModelSpec, check_folder, explain
 from unlearnctl.reporting.card import model_card
-from unlearnctl.stages.build import plain
-from unlearnctl.stages.checks import check_weights
+from unlearnctl.stages.checks import check_weights, model_spec
 from unlearnctl.stages.eval import check_base
 from unlearnctl.stages.run_dir import check_space
 
@@ -31,10 +30,12 @@ def export(cfg: DictConfig) -> Path:
     run, to = Path(str(cfg.run)), Path(str(cfg.to))
     if to.exists():
         raise UserError(f"to={to}: exists already; choose another folder")
+    if above := next((folder for folder in to.parents if folder.is_file()), None):
+        raise UserError(f"to={to}: {above} is a file")
     results = read_results(run)
-    spec = ModelSpec.from_config(plain(OmegaConf.create(results["config"]["model"])))
+    spec = model_spec(results["config"]["model"])
     base = local_folder(spec)
-    check_base(spec, read_manifest(run / "checkpoint")["identity"], f"run={run}")
+    check_base(spec, read_manifest(run / "checkpoint"), f"run={run}")
     check_weights(base, f"model.path={base}")
     whole = sum(file.stat().st_size for file in base.iterdir() if file.is_file())
     check_space(to, whole, f"to={to}", "the whole model needs")
@@ -64,9 +65,13 @@ def read_results(run: Path) -> dict[str, Any]:
 
 def local_folder(spec: ModelSpec) -> Path:
     """The base model's folder, fetched from the hub (or its cache) if need be."""
+    check_folder(spec.path)
     if spec.is_local:
         return Path(spec.path)
     from huggingface_hub import snapshot_download
 
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-    return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=patterns))
+    try:
+        return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=patterns))
+    except (OSError, ValueError) as error:  # the hub's errors are OSErrors
+        raise UserError(f"model.path={spec.path}: {explain(error)}") from error

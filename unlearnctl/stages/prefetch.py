@@ -20,6 +20,8 @@ from omegaconf import DictConfig
 
 from unlearnctl.errors import UserError
 from unlearnctl.paths import conf_dir
+from unlearnctl.stages.composed import guarded
+from unlearnctl.trust import allow, read_trust
 
 NOT_LOCAL = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 
@@ -31,7 +33,9 @@ def prefetch_command(args: Sequence[str]) -> int:
         UserError: a wrong config, or something could not be fetched.
     """
     place, folders, overrides = _parse(args)
-    configs = composed(overrides, folders)
+    allow(read_trust(overrides))
+    with guarded():
+        configs = composed(overrides, folders)
     if place:
         os.environ["HF_HOME"] = str(Path(place).absolute())  # before the hub's libraries read it
     from unlearnctl.stages.prefetch_hub import Fetched, hub_home, write_manifest

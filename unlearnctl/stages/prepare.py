@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, open_dict
@@ -15,8 +16,17 @@ from unlearnctl.models.spec import ModelSpec, Skeleton, skeleton
 from unlearnctl.models.tapped import can_remember
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective
-from unlearnctl.stages.build import build_objective, build_suites, check_kind, check_kinds, plain
-from unlearnctl.stages.checks import check_data, check_model, check_seed, trainer_settings
+from unlearnctl.probes.fit import load_probes
+from unlearnctl.stages.build import build_objective, build_suites, plain
+from unlearnctl.stages.checks import (
+    check_data,
+    check_model,
+    check_seed,
+    check_tracker,
+    model_spec,
+    trainer_settings,
+)
+from unlearnctl.stages.kinds import check_kind
 from unlearnctl.training.settings import TrainerSettings
 
 if TYPE_CHECKING:
@@ -50,6 +60,7 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
             cfg.eval = {}
     check_seed(cfg.seed)
     check_kind("launch.dry_run", cfg.launch.dry_run, bool)
+    check_tracker(plain(cfg.tracker))
     settings = trainer_settings(plain(cfg.trainer))
     check_data(plain(cfg.data))
     objective = build_objective(cfg.objective)
@@ -58,13 +69,13 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     check_topics(objective, plain(cfg.data))
     suites = build_suites(cfg.eval)
     _check_overrides(cfg, settings, suites)
-    check_kinds("model", plain(cfg.model), ModelSpec)
-    spec = ModelSpec.from_config(plain(cfg.model))
+    spec = model_spec(plain(cfg.model))
     config = spec.planned_config() if offline else spec.config
-    shape = _skeleton(spec, config)
+    shape = skeleton(config, spec.blocks, spec.trust_remote_code)
     if not offline:
-        check_model(spec)
+        check_model(spec, shape)
     check_layers(objective, shape, spec.name)
+    _check_probes(objective)
     names = [name for name in shape.shapes if name not in shape.tied]
     matched = match(settings.trainable or objective.trainable(shape), names)
     needs = objective.needs().values()
@@ -86,14 +97,6 @@ def _over_choices(cfg: DictConfig, objective: Objective, choices: list[tuple[int
     every = sorted({layer for choice in choices for layer in choice})
     node: dict[Any, Any] = {**plain(cfg.objective), "layer": every}
     return build_objective(DictConfig(node))
-
-
-def _skeleton(spec: ModelSpec, config: Any) -> Skeleton:
-    try:
-        return skeleton(config, spec.blocks, spec.trust_remote_code)
-    except ValueError as error:  # an architecture that is no causal language model
-        kind = getattr(config, "model_type", "?")
-        raise UserError(f"model.path={spec.path}: {kind} is not a causal language model") from error
 
 
 def _check_overrides(cfg: DictConfig, settings: TrainerSettings, suites: Mapping[str, Any]) -> None:
@@ -123,6 +126,14 @@ def check_layers(objective: Objective, shape: Skeleton, model: str) -> None:
                     f"objective.layer={layer}: {model} has {shape.num_blocks} blocks, "
                     f"so a layer is 0 to {shape.num_blocks - 1}"
                 )
+
+
+def _check_probes(objective: Objective) -> None:
+    """Read the probes that a run names: it needs them only once its base is measured."""
+    for one in objective.parts().values() or [objective]:
+        folder = getattr(one, "probe", None)
+        if folder and one.probes():
+            load_probes(Path(str(folder))).of(one.probes())
 
 
 def _reached(matched: list[str], shape: Skeleton, top: int) -> list[str]:

@@ -11,16 +11,18 @@ from unlearnctl.errors import UserError
 from unlearnctl.evaluation.provenance import now, provenance
 from unlearnctl.models.decoder import Decoder
 from unlearnctl.models.load import identity, load_trunk
-from unlearnctl.models.spec import ModelSpec, skeleton
+from unlearnctl.models.spec import skeleton
 from unlearnctl.probes.fit import Probes, save_probes
 from unlearnctl.probes.fitting import fit_on
 from unlearnctl.probes.states import POOLS
 from unlearnctl.reporting.probe import print_probes, write_probes
 from unlearnctl.stages.build import plain
-from unlearnctl.stages.checks import check_data, check_model, check_seed
+from unlearnctl.stages.checks import check_data, check_model, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device
 from unlearnctl.stages.run import command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
+
+LEAST = 4  # of each side: some are held out
 
 
 def probe(cfg: DictConfig) -> Path:
@@ -30,7 +32,7 @@ def probe(cfg: DictConfig) -> Path:
         UserError: a layer that the model does not have, too few texts, wrong data.
     """
     _check(cfg)
-    spec = ModelSpec.from_config(plain(cfg.model))
+    spec = model_spec(plain(cfg.model))
     check_model(spec)
     blocks = skeleton(spec.config, spec.blocks, spec.trust_remote_code)
     layers = list(range(blocks.num_blocks)) if cfg.layers is None else [int(layer) for layer in cfg.layers]
@@ -40,6 +42,9 @@ def probe(cfg: DictConfig) -> Path:
             f"layers={layers}: {spec.name} has {blocks.num_blocks} blocks, 0 to {blocks.num_blocks - 1}"
         )
     data = load_data(plain(cfg.data), spec.tokenizer(), cfg.seed)
+    for side in ("forget", "retain"):
+        if (count := sum(map(len, data.rows[side].values()))) < LEAST:
+            raise UserError(f"data.{side}: {count} texts are too few for a probe; it needs {LEAST}")
     directory = run_directory(cfg, "probe")
     check_free(directory, REPORT_BYTES)
     started = now()

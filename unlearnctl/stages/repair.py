@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from unlearnctl.data.batch import Batch
 from unlearnctl.data.streams import ForgetRetain, load_data
@@ -24,10 +24,10 @@ from unlearnctl.reporting.repair import print_curve, write_curve
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.stages.build import build, build_suites, plain
-from unlearnctl.stages.checks import check_data, check_model, check_seed
+from unlearnctl.stages.checks import check_data, check_model, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device, with_model_of
 from unlearnctl.stages.run import Scores, command_line
-from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
+from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.stages.update import update_of
 from unlearnctl.training.monitor import trade_off
 
@@ -46,7 +46,7 @@ def repair(cfg: DictConfig) -> Path:
     _check(cfg)
     method, suites = build("repair", cfg.repair), build_suites(cfg.eval)
     searched = build_suites(cfg.eval, plain(cfg.select) if cfg.select else None)
-    spec = ModelSpec.from_config(plain(cfg.model))
+    spec = model_spec(plain(cfg.model))
     check_model(spec)
     changed = update_of(cfg, spec)
     assert changed is not None  # `_check` has seen to that
@@ -204,9 +204,9 @@ def _complete(cfg: DictConfig) -> DictConfig:
     if cfg.run_dir is None:
         return cfg
     merged = with_model_of(cfg, Path(str(cfg.run_dir)))
-    trained = OmegaConf.load(Path(str(cfg.run_dir)) / "config.yaml")
+    trained = own_config(Path(str(cfg.run_dir)), "run_dir", ("data", "objective", "name"))
     merged.data, merged.objective = trained.data, trained.objective
-    merged.name = f"{trained.name}-{cfg.repair._target_.split('.')[-2]}"
+    merged.name = f"{trained.name}-{str(cfg.repair.get('_target_')).split('.')[-2:][0]}"
     return merged
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.errors import UserError, unknown
+from unlearnctl.errors import UserError, unknown_key
 from unlearnctl.paths import conf_dir
 from unlearnctl.reporting.tables.build import build
 from unlearnctl.reporting.tables.render import markdown, write_table
@@ -117,7 +117,7 @@ def _setting(key: str, value: str) -> dict[str, Any]:
             raise UserError(f"jobs={value}: must be a whole number of processes, 1 or more")
         return {"jobs": int(value)}
     if key not in KEYS:
-        raise unknown("reproduce", key, KEYS)
+        raise unknown_key("", key, KEYS)
     return {"root" if key == "output_dir" else key: value if key == "scale" else Path(value)}
 
 

@@ -10,16 +10,17 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import DictConfig
 
 from unlearnctl.errors import UserError
 from unlearnctl.reporting.report import write_report
+from unlearnctl.stages.composed import check_keys
+from unlearnctl.stages.run_dir import own_config
 from unlearnctl.stages.saver import FOLDER
 from unlearnctl.stages.train import train
+from unlearnctl.trust import is_flag
 
-HARMLESS = ("launch", "tracker")  # groups that change no number
+HARMLESS = ("launch", "tracker", "plugins")  # groups that change no number
 ENDED = ("completed", "stopped_early")
 
 
@@ -40,6 +41,7 @@ def resume(directory: Path, changes: Mapping[str, Any] | None = None) -> Path | 
             from has changed.
     """
     cfg = own_config(directory)
+    check_keys("train", cfg)
     for key, value in (changes or {}).items():
         cfg[key] = value
     status = ended(directory)
@@ -59,24 +61,6 @@ def can_resume(directory: Path) -> bool:
     except UserError:
         return False
     return ended(directory) is None or (directory / FOLDER).exists()
-
-
-def own_config(directory: Path) -> DictConfig:
-    """The resolved config of a run of `train`.
-
-    Raises:
-        UserError: there is none.
-    """
-    path = directory / "config.yaml"
-    try:
-        cfg = OmegaConf.load(path)
-    except FileNotFoundError:
-        raise UserError(f"resume={directory}: no run directory there (config.yaml is missing)") from None
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"resume={directory}: config.yaml cannot be read ({type(error).__name__})") from error
-    if not isinstance(cfg, DictConfig) or not {"model", "data", "objective", "trainer"} <= set(cfg):
-        raise UserError(f"resume={directory}: not a run of `unlearnctl train`")
-    return cfg
 
 
 def ended(directory: Path) -> str | None:
@@ -105,11 +89,12 @@ def _given() -> list[str]:
     groups = {}
     for override in hydra.overrides.task:
         key = override.lstrip("+~").partition("=")[0]
-        groups[key.partition(".")[0]] = override
+        if not is_flag(key):  # that code may run does not change it
+            groups[key.partition(".")[0]] = override
     for group, override in groups.items():
         if group not in ("resume", *HARMLESS):
             raise UserError(
                 f"{override}: a run is resumed with its own config; beside resume=DIR only "
-                f"{' and '.join(f'{name}=' for name in HARMLESS)} may be given"
+                f"{', '.join(f'{name}=' for name in HARMLESS)} may be given"
             )
     return [group for group in groups if group in HARMLESS]

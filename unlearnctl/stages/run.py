@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from unlearnctl.data.streams import ForgetRetain
@@ -34,7 +33,7 @@ from unlearnctl.probes.fit import Probes, load_probes
 from unlearnctl.probes.fitting import fit_on
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
-from unlearnctl.stages.build import build_suites, plain
+from unlearnctl.stages.build import build, build_suites, plain
 from unlearnctl.stages.memory import Held
 from unlearnctl.stages.meta import Meta
 from unlearnctl.stages.plan import Plan
@@ -130,7 +129,7 @@ class Run:
     def make_trainer(self, objective: Objective, settings: TrainerSettings) -> Trainer:
         """A trainer of this run's model and data, its optimiser at the start."""
         trained = self.tapped.trained().values()
-        optimizer = instantiate(settings.optimizer, params=trained, _convert_="all")
+        optimizer = build("trainer.optimizer", settings.optimizer, params=trained)
         return Trainer(self.tapped, objective, self.data, settings, optimizer, self.accelerator)
 
     def give_probes(self) -> None:

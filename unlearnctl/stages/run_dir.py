@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,15 @@ from unlearnctl.errors import UserError
 from unlearnctl.keys import redact
 from unlearnctl.models.files import replacing
 from unlearnctl.reporting.numbers import flatten
+from unlearnctl.stages.targets import check_config
 from unlearnctl.sweeps.status import KEPT
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 REPORT_BYTES = 50_000_000  # plots, HTML, metrics: generous
-BOOKKEEPING = ("run", "output_dir", "name", "launch", "tracker", "resume", "hydra")
+TRAINED = ("model", "data", "objective", "trainer")  # groups that every run of `train` has
+BOOKKEEPING = ("run", "output_dir", "name", "launch", "tracker", "resume", "plugins", "hydra")
 
 
 def run_directory(cfg: DictConfig, verb: str) -> Path:
@@ -29,14 +32,15 @@ def run_directory(cfg: DictConfig, verb: str) -> Path:
     if not cfg.output_dir:
         raise UserError(f"output_dir={cfg.output_dir}: required; the folder under which runs are kept")
     for key in ("name", "run"):
-        _check_name(key, cfg[key])
+        check_name(key, cfg[key])
     root = Path(cfg.output_dir) / verb
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return root / "sweep" / str(cfg.run) / config_hash(cfg)
     return root / str(cfg.name) / str(cfg.run)
 
 
-def _check_name(key: str, value: object) -> None:
+def check_name(key: str, value: object) -> None:
+    """Refuse a name that is no path below `output_dir`."""
     path = Path(str(value or ""))
     if not path.parts or path.is_absolute() or ".." in path.parts:
         raise UserError(f"{key}={value}: must be the name of a folder inside output_dir")
@@ -101,3 +105,31 @@ def create(directory: Path, cfg: DictConfig) -> None:
             OmegaConf.save(cfg, temporary, resolve=True)
     except OSError as error:
         raise UserError(f"output_dir={directory}: cannot be written: {error.strerror}") from error
+
+
+def own_config(directory: Path, key: str = "resume", groups: Collection[str] = TRAINED) -> DictConfig:
+    """The resolved config of a run of `train`: data like any other config, so it names no class that was not allowed.
+
+    Args:
+        directory: of the run.
+        key: config key for messages.
+        groups: that it must have.
+
+    Raises:
+        UserError: there is none, or it would run code.
+    """
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    path = directory / "config.yaml"
+    try:
+        cfg = OmegaConf.load(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{key}={directory}: no run directory there (config.yaml is missing)") from None
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{key}={directory}: config.yaml cannot be read ({type(error).__name__})") from error
+    if not isinstance(cfg, DictConfig) or any(cfg.get(group) is None for group in groups):
+        raise UserError(f"{key}={directory}: not a run of `unlearnctl train`")
+    check_config(cfg, [path])
+    return cfg

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unlearnctl.errors import UserError, unknown
+from unlearnctl.errors import UserError, unknown, unknown_key
 
 ACTIONS = ("build", "data")
 
@@ -27,7 +27,7 @@ def tinyworld_command(args: list[str]) -> None:
         return
     options = parse(args[1:])
     to = Path(options["to"])
-    if to.exists() and any(to.iterdir()):
+    if to.is_file() or (to.exists() and any(to.iterdir())):
         raise UserError(f"to={to}: exists already; choose another folder")
     from unlearnctl.data.tinyworld.build import build
 
@@ -43,8 +43,13 @@ def parse(args: list[str]) -> dict[str, str]:
     keys = ("to", *options)
     for arg in args:
         key, equals, value = arg.partition("=")
+<<<<<<< HEAD
         if key not in keys or not equals:
             raise unknown("tinyworld build", key, keys)
+=======
+        if key not in ("to", "seed", "twin") or not equals:
+            raise unknown_key("", key, ("to", "seed", "twin"))
+>>>>>>> bad-inputs
         options[key] = value
     if not options.get("to"):
         raise UserError("to=: required; the folder to write, e.g. unlearnctl tinyworld build to=my-tinyworld")

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from unlearnctl.errors import UserError
 from unlearnctl.models.delta import changed_tensors
 from unlearnctl.models.spec import ModelSpec, check_folder
+from unlearnctl.stages.checks import check_weights
 from unlearnctl.stages.eval import checkpoint_of
 
 if TYPE_CHECKING:
@@ -28,8 +29,12 @@ def update_of(cfg: DictConfig, spec: ModelSpec) -> dict[str, Tensor] | None:
         return checkpoint_of(cfg, spec)[0]
     if cfg.unlearned is None:
         return None
-    check_folder(str(cfg.unlearned))
+    key = f"unlearned={cfg.unlearned}"
+    check_folder(str(cfg.unlearned), "unlearned")
+    check_weights(Path(str(cfg.unlearned)), key)
+    if not Path(str(cfg.unlearned)).is_dir() or not spec.is_local:
+        raise UserError(f"{key}: needs two local folders, this one and model.path={spec.path}")
     tensors = changed_tensors(Path(spec.path), Path(str(cfg.unlearned)))
     if not tensors:
-        raise UserError(f"unlearned={cfg.unlearned}: its weights are those of model.path={spec.path}")
+        raise UserError(f"{key}: its weights are those of model.path={spec.path}")
     return tensors

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unlearnctl.errors import UserError
 from unlearnctl.sweeps.status import Status, read_status, write_status
+from unlearnctl.trust import without_trust
 
 FILE = "sweep.json"
 PLACES = ("run", "output_dir")  # overrides that say where, not what
@@ -88,11 +89,13 @@ def resumed(folder: str, arguments: Sequence[str]) -> list[str]:
     path = Path(folder)
     try:
         kept = json.loads((path / FILE).read_text(encoding="utf-8"))
-        run, old = str(kept["run"]), [str(argument) for argument in kept["arguments"]]
+        run, old = str(kept["run"]), without_trust([str(argument) for argument in kept["arguments"]])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"--resume {folder}: no {FILE} there; give the directory of a sweep, as in outputs/train/sweep/RUN"
         ) from error
+    if flag := next((argument for argument in old if argument.startswith("-")), None):
+        raise UserError(f"--resume {folder}: {FILE} holds the flag {flag}; flags are typed")
     levels = len(Path(run).parts) + 1  # OUTPUT_DIR/train/sweep/RUN, where it lies now
     above = (path if levels < len(path.parents) else path.absolute()).parents[levels]
     given = {_key(argument) for argument in arguments} | set(PLACES)

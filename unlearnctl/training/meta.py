@@ -14,7 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.errors import UserError, unknown
+from unlearnctl.errors import UserError, unknown, unknown_key
 from unlearnctl.objectives.base import Objective
 from unlearnctl.training.policy import Action, Policy
 
@@ -70,7 +70,7 @@ class MetaSettings:
         names = [f.name for f in fields(cls)]
         for name in cfg:
             if name not in names:
-                raise unknown("trainer.meta", name, names)
+                raise unknown_key("trainer.meta", name, names)
         return cls(**cfg)
 
     def choices(self) -> list[tuple[int, ...]]:

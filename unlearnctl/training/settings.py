@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from unlearnctl.errors import UserError, unknown
+from unlearnctl.errors import UserError, unknown, unknown_key
 from unlearnctl.training.meta import MetaSettings
 
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")
@@ -104,7 +104,7 @@ class TrainerSettings:
             raise UserError(f"trainer.prefix_cache_gb={self.prefix_cache_gb}: must be a positive number")
         _one_of("trainer.monitor.keep", self.monitor.keep, ("last", "best"))
         lr = self.optimizer.get("lr")
-        if not isinstance(lr, int | float) or lr <= 0:
+        if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr < math.inf:
             raise UserError(f"trainer.optimizer.lr={lr}: must be a positive number")
         if isinstance(self.trainable, str):
             raise UserError(f"trainer.trainable={self.trainable}: must be a list, e.g. ['{self.trainable}']")
@@ -120,7 +120,7 @@ def _known(key: str, values: Mapping[str, Any], cls: type) -> None:
     names = {f.name for f in fields(cls)}
     for name in values:
         if name not in names:
-            raise unknown(key, name, names)
+            raise unknown_key(key, name, names)
 
 
 def _at_least(key: str, value: object, least: int) -> None:

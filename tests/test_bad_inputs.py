@@ -1,0 +1,121 @@
+"""Every mistake of the corpus is one line that names its cause, exit code 2, before weights load; nothing is written.
+
+`python -m tests.bad_inputs.times` prints how long each takes, alone and with the start of its process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter, namedtuple
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.bad_inputs.bench import Entry, entries, fixtures, lay_out
+from tests.command import QUICK, run
+
+ALL = entries()
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store")
+    fixtures(folder)
+    return folder
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """What is there, with the content of files."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def check(entry: Entry, code: int, out: str, err: str) -> None:
+    assert code == 2, out + err
+    assert err.startswith("error: "), err
+    assert err.count("\n") == 1, err
+    assert err.endswith("\n")
+    assert "Traceback" not in out + err
+    found = err.removeprefix("error: ").removesuffix("\n")
+    if entry.line.endswith("..."):
+        found = found[: len(entry.line) - 3] + "..."
+    assert found == entry.line
+
+
+@pytest.mark.parametrize("entry", ALL, ids=[f"{e.file}/{e.id}" for e in ALL])
+def test_one_line(entry: Entry, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if entry.without == "cuda" and torch.cuda.is_available():
+        pytest.skip("says that there is no GPU")
+    monkeypatch.chdir(tmp_path)
+    lay_out(entry.make, store)
+    for kind in ("AutoModelForCausalLM", "AutoModel"):
+        monkeypatch.setattr(f"transformers.{kind}.from_pretrained", lambda *a, **k: pytest.fail("loaded"))
+    before = tree(tmp_path)
+    done = run(*entry.args)
+    check(entry, done.code, done.out, done.err)
+    assert tree(tmp_path) == before
+
+
+def sample() -> list[Entry]:
+    """Every twelfth, of all files."""
+    return [entry for entry in ALL[::12] if not entry.without]
+
+
+@pytest.mark.parametrize("entry", sample(), ids=[f"{e.file}/{e.id}" for e in sample()])
+def test_in_a_process_of_its_own(entry: Entry, store: Path, tmp_path: Path) -> None:
+    place = tmp_path / "here"
+    place.mkdir()
+    held = Path.cwd()
+    os.chdir(place)
+    try:
+        lay_out(entry.make, store)
+    finally:
+        os.chdir(held)
+    before = tree(place)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_DATASETS_CACHE": str(tmp_path / "datasets")}
+    command = [sys.executable, "-m", "unlearnctl", *entry.args]
+    done = subprocess.run(
+        command, cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    check(entry, done.returncode, done.stdout, done.stderr)
+    assert tree(place) == before
+
+
+def test_the_corpus_is_large_and_its_ids_are_unique() -> None:
+    assert len(ALL) >= 200
+    assert max(Counter((e.file, e.id) for e in ALL).values()) == 1
+    assert {e.file for e in ALL} >= {"configs", "corpora", "checkpoints", "tasks", "runs"}
+
+
+def test_no_disk_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 9, 1))
+    done = run("train", "name=n", "run=r")
+    assert (done.code, done.err) == (
+        2,
+        "error: output_dir=outputs/train/n/r: not enough disk space: the checkpoint and reports need about 0.05 GB, "
+        "0.00 GB are free\n",
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(Exception, match=r"objective\.layer=8"):
+        run("train", "objective.layer=8", "--debug")
+
+
+def test_a_sweep_goes_on_after_a_failing_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("train", *QUICK, "-m", "objective.layer=8,9")
+    assert done.code == 2
+    assert done.err.count("\n") == 3
+    again = "try them again: unlearnctl train --resume outputs/train/sweep/"
+    assert f"error: 2 of the sweep's members failed, as said above; {again}" in done.err

@@ -1,0 +1,50 @@
+"""`model.trust_remote_code=true`: which Python files come with a model and will run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+NAMES = ("config.json", "tokenizer_config.json")
+
+
+def code_of(path: str, revision: str | None) -> str:
+    """One line on what will run: repository or folder, revision, files.
+
+    Args:
+        path: a local folder or a hub id.
+        revision: of the hub repository; None is whatever its main branch holds now.
+    """
+    files = sorted({file for name in NAMES for file in _named(_read(path, name, revision))})
+    where = path if Path(path).is_dir() else f"{path} at revision {revision or 'main (not pinned)'}"
+    if not files:
+        return f"model.trust_remote_code=true: {where} names no Python files, so nothing of it runs"
+    return f"model.trust_remote_code=true: runs Python files of {where}: {', '.join(files)}"
+
+
+def _read(path: str, name: str, revision: str | None) -> dict[str, Any]:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        file = (
+            Path(path) / name if Path(path).is_dir() else Path(hf_hub_download(path, name, revision=revision))
+        )
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _named(config: dict[str, Any]) -> Iterator[str]:
+    """Files that `auto_map` names, as `file.py` or `other/repository: file.py`."""
+    for entry in (config.get("auto_map") or {}).values():
+        for reference in entry if isinstance(entry, list) else [entry]:
+            if reference:
+                repository, _, name = str(reference).rpartition("--")
+                yield (
+                    f"{repository}: {name.partition('.')[0]}.py"
+                    if repository
+                    else f"{name.partition('.')[0]}.py"
+                )

@@ -1,0 +1,167 @@
+"""What Hydra has composed, checked as a whole: where its classes come from, its keys, their kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from omegaconf import DictConfig, OmegaConf
+
+from unlearnctl.errors import UserError
+from unlearnctl.paths import conf_dir, shown
+from unlearnctl.stages.kinds import check_present, check_settings
+from unlearnctl.stages.run_dir import check_name
+from unlearnctl.stages.targets import check_config
+
+Group = Mapping[str, Any]
+Name = str | int | float  # run=1 is a name too
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Keys of every verb that makes a run directory."""
+
+    seed: int
+    output_dir: Name
+    name: Name
+    run: Name
+    model: Group
+
+
+@dataclass(frozen=True)
+class Train(_Kept):
+    """`unlearnctl train`."""
+
+    data: Group
+    objective: Group
+    trainer: Group
+    tracker: Group
+    launch: Group
+    eval: Group | None = None
+    resume: Name | None = None
+    plugins: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Eval(_Kept):
+    """`unlearnctl eval`."""
+
+    launch: Group
+    eval: Group | None = None
+    run_dir: Name | None = None
+    device: str | None = None
+    plugins: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Probe(_Kept):
+    """`unlearnctl probe`."""
+
+    data: Group
+    layers: list[int] | None = None
+    pool: str = "mean"
+    texts: int = 1024
+    batch_size: int = 16
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Repair(_Kept):
+    """`unlearnctl repair`."""
+
+    data: Group
+    repair: Group
+    eval: Group | None = None
+    run_dir: Name | None = None
+    unlearned: Name | None = None
+    strengths: list[float] = field(default_factory=list)
+    strength: float | None = None
+    select: Group | None = None
+    sequences: int = 256
+    batch_size: int = 16
+    device: str | None = None
+    plugins: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Attack(_Kept):
+    """`unlearnctl attack`."""
+
+    eval: Group | None = None
+    attack: Group | None = None
+    run_dir: Name | None = None
+    unlearned: Name | None = None
+    device: str | None = None
+    plugins: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Export:
+    """`unlearnctl export`."""
+
+    run: Name
+    to: Name
+
+
+KEYS = {"train": Train, "eval": Eval, "probe": Probe, "repair": Repair, "attack": Attack, "export": Export}
+
+
+def check_keys(verb: str, cfg: DictConfig) -> None:
+    """Refuse keys that a verb does not have, and kinds that are not theirs.
+
+    Raises:
+        UserError: names the key, with the nearest one that exists.
+    """
+    check_present(
+        "", [str(key) for key in cfg], KEYS[verb]
+    )  # before names that are made of others are resolved
+    values = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(values, dict)
+    values.pop("hydra", None)
+    missing = next((str(key) for key, value in values.items() if value == "???"), None)
+    if missing:
+        raise UserError(f"{missing}=???: required; give it as key=value")
+    check_settings("", values, KEYS[verb])
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """While this lasts, Hydra composes no config without `check_config`: it makes loggers and plugins from them."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    compose = ConfigLoaderImpl.load_configuration
+
+    def checked(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+        try:
+            cfg = compose(self, *args, **kwargs)
+        except UnicodeDecodeError as error:
+            raise UserError(_not_utf8(self) or str(error)) from error
+        check_config(cfg, _files(cfg))
+        if "output_dir" in cfg:  # a sweep's folder is made before its members are looked at
+            check_name("run", cfg.run)
+        return cfg
+
+    with mock.patch.object(ConfigLoaderImpl, "load_configuration", checked):
+        yield
+
+
+def _not_utf8(loader: Any) -> str:
+    """Which of the user's files cannot be read; Hydra does not say."""
+    for place in loader.config_search_path.get_path():
+        for file in sorted(Path(str(place.path).removeprefix("file://")).rglob("*.yaml")):
+            try:
+                file.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                return f"{shown(file)}: not UTF-8 (byte {error.start + 1})"
+    return ""
+
+
+def _files(cfg: DictConfig) -> list[Path]:
+    """Folders that configs come from, the user's before the shipped ones."""
+    sources = OmegaConf.select(cfg, "hydra.runtime.config_sources", default=[])
+    folders = [Path(source.path) for source in sources if source.schema == "file"]
+    return sorted(folders, key=lambda folder: folder == conf_dir())
