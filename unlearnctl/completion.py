@@ -70,7 +70,7 @@ def _argument(verb: str, before: Sequence[str], word: str) -> Iterable[str]:
     """Words of the verbs that are no Hydra apps."""
     if word.startswith("-"):
         return ["--help", "--config-dir"] if verb == "ls" else ["--help"]
-    if verb == "report" or (before and before[-1] in TAKES_FOLDER):
+    if verb in ("report", "track") or (before and before[-1] in TAKES_FOLDER):
         return _folders(word)
     if verb == "ls":
         from unlearnctl.stages.ls import groups

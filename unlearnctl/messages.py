@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from unlearnctl.errors import UserError, nearest
+from unlearnctl.errors import UserError, nearest, out_of_memory
+from unlearnctl.files import why
 from unlearnctl.keys import redact
 from unlearnctl.paths import conf_dir
 
@@ -18,6 +19,10 @@ def _explain(error: BaseException) -> str:
     for cause in _chain(error):
         if isinstance(cause, UserError):
             return str(cause)
+    if isinstance(error, OSError) and error.strerror:  # a disk, not a mistake
+        return why(error)
+    if out_of_memory(error):
+        return f"out of memory ({_first(str(error)) or type(error).__name__})"
     kind = type(error).__name__
     text = str(error).strip()
     if kind == "MissingConfigException":

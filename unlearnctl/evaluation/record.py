@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from unlearnctl.errors import UserError
+from unlearnctl.files import write_atomically
 
 SCHEMA = "unlearnctl/results/1"
-STATUSES = ("completed", "interrupted", "stopped_early")
+STATUSES = ("completed", "interrupted", "stopped_early", "diverged")
 METRIC_KEYS = ("value", "stderr", "n", "chance", "role", "goal")
 
 
@@ -93,16 +93,6 @@ def write_items(folder: Path, **parts: Scores) -> None:
         folder / "items.json",
         json.dumps({name: items_to_json(scores) for name, scores in parts.items()}) + "\n",
     )
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Temporary file beside the target, flushed to disk, renamed over it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def validate_results(record: Any) -> None:

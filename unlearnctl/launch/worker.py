@@ -5,7 +5,9 @@ CONFIG is resolved and checked; COMMAND is what was typed, for the record. Start
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import sys
 import threading
 import time
@@ -19,6 +21,7 @@ import psutil
 from unlearnctl.launch.failures import note_failure
 from unlearnctl.launch.start import PARENT
 from unlearnctl.launch.world import leave
+from unlearnctl.ops.signs import sign
 from unlearnctl.quiet import quiet_environment, quiet_libraries
 
 
@@ -26,6 +29,10 @@ def main() -> int:
     """Run the stage as this rank; exit code 0, 2 after an error, 130 after Ctrl-C."""
     verb, config, directory, *sys.argv = sys.argv[1:]
     rank = int(os.environ["RANK"])
+    faulthandler.register(
+        signal.SIGUSR1, all_threads=False
+    )  # where is it? asked when nobody gives a sign of life
+    sign()
     threading.Thread(target=_die_with_parents, daemon=True).start()
     try:
         quiet_environment()

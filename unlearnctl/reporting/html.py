@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from unlearnctl.files import write_atomically
 from unlearnctl.reporting import attacks, numbers, svg, terminal
 from unlearnctl.reporting.runs import ROLES, Row, Run
 
@@ -65,7 +66,7 @@ def count(number: object) -> str:
 def write_html(run: Run) -> Path:
     """Write `report.html` into the run directory."""
     path = run.path / "report.html"
-    path.write_text(render(run), encoding="utf-8")
+    write_atomically(path, render(run))
     return path
 
 
