@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Errors of the system in this block name `path`: those of a write name nothing, those of safetensors say `Os {…}`.
+    """Errors of the system in this block name `path`: also where they name no file, or come from safetensors.
 
     Raises:
         OSError: with `errno`, `strerror` and `filename`.
@@ -22,7 +22,7 @@ def naming(path: Path) -> Iterator[None]:
     except OSError as error:
         raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
     except Exception as error:
-        code = re.search(r"\bcode: (\d+)", str(error))
+        code = re.search(r"(?:\bcode: |\bos error )(\d+)", str(error))
         if type(error).__name__ != "SafetensorError" or code is None:
             raise
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error

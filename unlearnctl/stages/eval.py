@@ -74,7 +74,7 @@ def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
         on_main(lambda: create(directory, cfg))
     answers = kept_answers(f"{identity(spec)} {manifest.get('sha256')}", plain(cfg.eval))
     again = f"the answers are kept, so the same command with run={directory.name} asks none of them again"
-    with keeping(again), locked(directory, world is None or world.main):
+    with keeping(again, plain(cfg.eval)), locked(directory, world is None or world.main):
         after = evaluate(suites, model, tokenizer, answers=answers)
         record = _record(cfg, spec, started, after)
         on_main(lambda: _write(directory, record, after))

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from unlearnctl.errors import UserError, out_of_memory
 from unlearnctl.files import why
+from unlearnctl.stages.after import smaller_evaluation
 from unlearnctl.stages.build import plain
 from unlearnctl.training.memory import smaller
 
 if TYPE_CHECKING:
     from unlearnctl.stages.run import Run
-
-EVALUATION_SIZES = ("batch_tokens", "batch_size", "max_length")
 
 
 def told(error: BaseException, run: Run) -> BaseException:
@@ -53,12 +52,7 @@ def _from(run: Run) -> str:
 
 def _memory(run: Run) -> str:
     if not run.training:
-        sizes = [
-            f"eval.{suite}.{key}={node[key]}"
-            for suite, node in plain(run.cfg.eval).items() for key in EVALUATION_SIZES if node.get(key)
-        ]  # fmt: skip
-        lower = ", ".join(sizes) or "the size of the suites in eval"
-        return f"out of memory in evaluation: lower {lower}; {_kept(run)}"
+        return f"{smaller_evaluation(plain(run.cfg.eval))}; {_kept(run)}"
     settings, micro = run.ready.settings, run.trainer.micro
     ways = [f"trainer.micro_batch={micro} (the result stays the same)"] if micro > 1 else []
     ways.append(f"data.max_length={run.cfg.data.max_length}")

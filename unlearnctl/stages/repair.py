@@ -68,7 +68,7 @@ def repair(cfg: DictConfig) -> Path:
     work.measure_damage(data)
     create(directory, cfg)
     again = f"the answers are kept, so the same command with run={directory.name} asks none of them again"
-    with keeping(again), locked(directory):
+    with keeping(again, plain(cfg.eval)), locked(directory):
         record = _repair(cfg, work, spec, suites, (base, before, data.fingerprint()), directory)
     work.forget_answers()
     print_curve(record["repair"])

@@ -207,6 +207,7 @@ class Run:
         import torch
 
         self.fit = self.trainer.result
+        on_main(self.make_anew)
         self.trackers.finish(self.fit.status)
         self.held = self.held or Held.of(self.trainer)
         tensors = self.watcher.best_tensors or self.snapshot(self.tapped)
@@ -219,13 +220,16 @@ class Run:
             self.token_weights = measure_token_weights(self, weights)
         del self.trainer, self.tapped, self.watcher  # and with them the model
 
+    def make_anew(self) -> None:
+        """The directory, if somebody removed it: what was computed is worth more."""
+        if not (self.directory / "config.yaml").is_file():
+            print(f"{self.directory}: gone since the run began; made anew")
+            create(self.directory, self.cfg)
+
     def save(self) -> dict[str, Any]:
         """Write the changed tensors unless one is not finite; returns their manifest, empty where nothing is saved."""
         if not all(bool(t.isfinite().all()) for t in self.tensors.values()):
             return {}
-        if not (self.directory / "config.yaml").is_file():
-            print(f"{self.directory}: gone since the run began; made anew")
-            create(self.directory, self.cfg)
         return save_delta(self.directory / "checkpoint", self.tensors, self.ready.spec, self.base)
 
     def close(self, status: str) -> None:
