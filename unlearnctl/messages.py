@@ -19,7 +19,7 @@ def _explain(error: BaseException) -> str:
     for cause in _chain(error):
         if isinstance(cause, UserError):
             return str(cause)
-    if isinstance(error, OSError) and error.strerror:  # a disk, not a mistake
+    if isinstance(error, OSError) and error.filename and error.strerror:  # a disk, not a mistake
         return why(error)
     if out_of_memory(error):
         return f"out of memory ({_first(str(error)) or type(error).__name__})"

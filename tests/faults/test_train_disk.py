@@ -209,7 +209,10 @@ def test_a_mount_that_vanishes_for_good_is_said(undisturbed: dict[str, Any]) -> 
     with at_step(3, unmount):
         done = run("train", *SHORT, "run=r")
     assert done.code == 2
-    assert done.err == f"error: output_dir={RUN}: cannot be written: Not a directory\n"
+    assert (
+        done.err
+        == f"error: {RUN}: Not a directory; the run directory {RUN} is gone, and with it what was kept\n"
+    )
     Path("outputs").unlink()
     succeed("train", *SHORT, "run=r")
     assert outcome(RUN) == undisturbed

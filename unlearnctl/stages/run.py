@@ -42,7 +42,7 @@ from unlearnctl.stages.memory import Held
 from unlearnctl.stages.meta import Meta
 from unlearnctl.stages.plan import Plan
 from unlearnctl.stages.prepare import Prepared
-from unlearnctl.stages.run_dir import create
+from unlearnctl.stages.run_dir import keep_config
 from unlearnctl.stages.saver import Saver
 from unlearnctl.stages.token_weights import measure_token_weights
 from unlearnctl.tracking import Trackers, make_trackers
@@ -224,7 +224,8 @@ class Run:
         """The directory, if somebody removed it: what was computed is worth more."""
         if not (self.directory / "config.yaml").is_file():
             print(f"{self.directory}: gone since the run began; made anew")
-            create(self.directory, self.cfg)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            keep_config(self.directory, self.cfg)
 
     def save(self) -> dict[str, Any]:
         """Write the changed tensors unless one is not finite; returns their manifest, empty where nothing is saved."""

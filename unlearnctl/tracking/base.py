@@ -62,6 +62,8 @@ class Trackers:
         try:
             yield
         except Exception as error:
+            if getattr(tracker, "required", False):
+                raise
             if tracker in self.trackers:
                 self.trackers.remove(tracker)
             print(down(type(tracker).__name__.removesuffix("Tracker").lower(), error, self.run_dir))

@@ -16,6 +16,8 @@ class JsonlTracker:
     Rows that the disk refuses wait in memory, and are written in their order as soon as it takes them.
     """
 
+    required = True  # what goes wrong here is no matter of a server
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._waiting: list[str] = []
