@@ -76,6 +76,9 @@ def _watch(launch: Launch, scratch: Path) -> Watch | None:
 
 
 def _ended(log: Path, directory: Path, launch: Launch, verb: str) -> str:
+    with log.open("a", encoding="utf-8") as file:
+        for stack in sorted(log.parent.glob("*.stack"), key=lambda path: int(path.stem)):
+            file.write(f"rank {stack.stem}: {stack.read_text(errors='replace') or 'did not answer'}\n")
     again = f"; unlearnctl train resume={directory} goes on" if verb == "train" else ""
     return f"all processes are ended, and where each was is in {_keep(log, directory, launch.machine_rank)}{again}"
 

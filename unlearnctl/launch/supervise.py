@@ -98,7 +98,7 @@ def _is_silent(launcher: subprocess.Popen, watch: Watch) -> bool:
 
 
 def _ask_where(launcher: int) -> None:
-    """Have each worker write its stack into the log."""
+    """Have each worker write its stack."""
     with suppress(psutil.NoSuchProcess):
         for worker in psutil.Process(launcher).children():
             with suppress(psutil.NoSuchProcess):

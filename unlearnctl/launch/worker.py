@@ -21,6 +21,7 @@ import psutil
 from unlearnctl.launch.failures import note_failure
 from unlearnctl.launch.start import PARENT
 from unlearnctl.launch.world import leave
+from unlearnctl.ops.signs import FOLDER as SIGNS
 from unlearnctl.ops.signs import sign
 from unlearnctl.quiet import quiet_environment, quiet_libraries
 
@@ -29,9 +30,7 @@ def main() -> int:
     """Run the stage as this rank; exit code 0, 2 after an error, 130 after Ctrl-C."""
     verb, config, directory, *sys.argv = sys.argv[1:]
     rank = int(os.environ["RANK"])
-    faulthandler.register(
-        signal.SIGUSR1, all_threads=False
-    )  # where is it? asked when nobody gives a sign of life
+    _tell_where(Path(os.environ[SIGNS]) / f"{rank}.stack")
     sign()
     threading.Thread(target=_die_with_parents, daemon=True).start()
     try:
@@ -49,6 +48,11 @@ def main() -> int:
         traceback.print_exc()
         return 2
     return 0
+
+
+def _tell_where(file: Path) -> None:
+    """Have SIGUSR1 write where this process is: the command asks when nobody gives a sign of life."""
+    faulthandler.register(signal.SIGUSR1, file.open("w"), all_threads=False)
 
 
 def _die_with_parents() -> None:
