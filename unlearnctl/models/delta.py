@@ -163,7 +163,7 @@ def stored_dtypes(spec: ModelSpec, names: list[str]) -> dict[str, str]:
     }
 
 
-def export(base: Path, delta: Path, to: Path, dtype: str, card: str) -> None:
+def export(base: Path, delta: Path, to: Path, dtype: str, card: str | None = None) -> None:
     """Write a whole Hugging Face folder: the base's files, the changed tensors written over their bytes.
 
     Shards are copied and patched in place, so memory stays at one tensor whatever the model's size; only where
@@ -189,7 +189,8 @@ def export(base: Path, delta: Path, to: Path, dtype: str, card: str) -> None:
             else:
                 _save_through_transformers(base, partial, tensors)
             _set_dtype(partial / "config.json", dtype)
-            (partial / "README.md").write_text(card, encoding="utf-8")
+            if card is not None:
+                (partial / "README.md").write_text(card, encoding="utf-8")
             for file in partial.iterdir():
                 flush(file)
             partial.rename(to)
