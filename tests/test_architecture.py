@@ -53,9 +53,9 @@ def own(folder: str) -> set[str]:
     [
         ("ops", ("ops",)),
         ("objectives", ("ops", "objectives", "errors", "data.batch")),
-        ("models", ("ops", "models", "errors", "paths", "data.batch", "objectives.base")),
+        ("models", ("ops", "models", "errors", "files", "paths", "data.batch", "objectives.base")),
         ("data", ("data", "errors", "paths")),
-        ("evaluation", ("evaluation", "errors", "paths", "data", "ops")),
+        ("evaluation", ("evaluation", "errors", "files", "paths", "data", "ops")),
         (
             "training",
             (
@@ -67,17 +67,19 @@ def own(folder: str) -> set[str]:
                 "models.files",
                 "objectives.base",
                 "ops.processes",
+                "ops.signs",
                 "data.batch",
                 "evaluation.record",
                 "errors",
+                "files",
             ),
         ),
-        ("probes", ("probes", "models.decoder", "models.files", "data", "errors")),
+        ("probes", ("probes", "models.decoder", "models.files", "data", "errors", "files")),
         ("repair", ("repair", "data.batch", "errors")),
         ("attacks", ("attacks", "ops", "probes", "models.decoder", "data", "evaluation", "errors")),
-        ("reporting", ("reporting", "errors")),
-        ("tracking", ("tracking", "errors", "keys")),
-        ("launch", ("launch", "errors", "messages", "quiet", "trust")),
+        ("reporting", ("reporting", "errors", "files")),
+        ("tracking", ("tracking", "errors", "files", "keys")),
+        ("launch", ("launch", "errors", "messages", "ops.signs", "quiet", "trust")),
     ],
 )
 def test_dependencies_point_one_way(part: str, allowed: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ VERBS = {
     "export": "merge a run's checkpoint into a whole Hugging Face folder",
     "prefetch": "fetch what a training config needs, for machines without a network",
     "report": "remake the tables, plots and HTML of runs or of a sweep",
+    "track": "send the metrics of runs to their tracker, where it was down while they ran",
     "ls": "list config groups and their options",
     "doctor": "check Python, torch, GPU, hub access and disk",
     "tinyworld": "remake the embedded model: tinyworld build to=DIR",
@@ -156,6 +157,18 @@ examples:
   unlearnctl report outputs/train/NAME/RUN
   unlearnctl report outputs/train/sweep/RUN
   unlearnctl report outputs/train outputs/probe to=all.html
+""",
+    "track": """\
+usage: unlearnctl track DIR [DIR ...] [tracker=NAME]
+
+{summary}
+
+Every run keeps its rows in metrics.jsonl; a tracker that fails is said in one line and the run goes on without.
+The rows go to the tracker of the run's config, or to another, as a run of their own.
+
+examples:
+  unlearnctl track outputs/train/NAME/RUN
+  unlearnctl track outputs/train/NAME/RUN tracker=tensorboard
 """,
     "ls": """\
 usage: unlearnctl ls [GROUP] [--config-dir DIR]

@@ -72,7 +72,7 @@ def _argument(verb: str, before: Sequence[str], word: str) -> Iterable[str]:
         return ["--help", "--config-dir"] if verb == "ls" else ["--help"]
     if verb == "report" and word.startswith("to="):
         return [f"to={folder}" for folder in _folders(word[3:])]
-    if verb == "report" or (before and before[-1] in TAKES_FOLDER):
+    if verb in ("report", "track") or (before and before[-1] in TAKES_FOLDER):
         return _folders(word)
     if verb == "ls":
         from unlearnctl.stages.ls import groups

@@ -31,6 +31,13 @@ def unknown_key(group: str, name: object, allowed: Iterable[str]) -> UserError:
     return UserError(f"{key}: unknown key{nearest(str(name), options)}. Allowed: {', '.join(options)}")
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice: of the GPU, or of the machine, as torch or Python say it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
 def first_line(error: BaseException) -> str:
     """Of an error's message."""
     return str(error).strip().split("\n", maxsplit=1)[0]

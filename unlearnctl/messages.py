@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from unlearnctl.errors import UserError, nearest
+from unlearnctl.errors import UserError, nearest, out_of_memory
+from unlearnctl.files import why
 from unlearnctl.keys import redact
 from unlearnctl.paths import conf_dir, shown
 
@@ -19,6 +20,10 @@ def _explain(error: BaseException) -> str:
     for cause in _chain(error):
         if isinstance(cause, UserError):
             return str(cause)
+    if isinstance(error, OSError) and error.filename and error.strerror:  # a disk, not a mistake
+        return why(error)
+    if out_of_memory(error):
+        return f"out of memory ({_first(str(error)) or type(error).__name__})"
     kind = type(error).__name__
     text = str(error).strip()
     if mark := getattr(error, "problem_mark", None):  # of YAML

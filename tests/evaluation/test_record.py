@@ -11,7 +11,7 @@ import pytest
 
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.answers import Answers
-from unlearnctl.evaluation.cache import cached_evaluate, resumable
+from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.provenance import provenance
 from unlearnctl.evaluation.record import (
     CHARACTERS,
@@ -163,12 +163,17 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(
         total = sum(answers.each("k", range(5), answer))
         return {"s": {"m": replace(GOOD, value=float(total))}}
 
+    def whole(identity: str, stop: bool) -> dict:
+        scores = run(answers := kept_answers(identity, {"s": {}}), stop)
+        answers.forget()
+        return scores
+
     with pytest.raises(KeyboardInterrupt):
-        resumable("weights", {"s": {}}, lambda answers: run(answers, True))
-    other = resumable("other weights", {"s": {}}, lambda answers: run(answers, False))
+        whole("weights", True)
+    other = whole("other weights", False)
     assert asked == [0, 1, 2, *range(5)]
     assert "cut off" not in capsys.readouterr().out
-    again = resumable("weights", {"s": {}}, lambda answers: run(answers, False))
+    again = whole("weights", False)
     assert again == other
     assert asked == [0, 1, 2, *range(5), 3, 4]
     assert "evaluation: goes on after 3 answers of one that was cut off" in capsys.readouterr().out

@@ -20,6 +20,7 @@ from unlearnctl.errors import UserError
 from unlearnctl.launch import command, worker
 from unlearnctl.launch.settings import Launch
 from unlearnctl.launch.start import start_workers
+from unlearnctl.ops.signs import sign
 
 RANKS = 2
 
@@ -38,6 +39,8 @@ def light(cfg: DictConfig, directory: Path) -> None:
         raise ValueError("out of luck\nsecond line")
     if rank == 1 and cfg.does == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if cfg.does == "hang":
+        sign("step 3", waits=rank != 1)
     for _ in range(600 if cfg.does != "end" else 0):
         if stop:
             (directory / f"{rank}.saved").touch()
@@ -45,11 +48,13 @@ def light(cfg: DictConfig, directory: Path) -> None:
         time.sleep(0.1)
 
 
-def start(does: str, directory: Path) -> None:
+def start(does: str, directory: Path, timeout: float | None = None) -> None:
     """Start the ranks as `unlearnctl` would, and wait."""
     directory.mkdir(exist_ok=True)
     with mock.patch.object(command, "WORKER", "tests.launch.light"):
-        start_workers("light", OmegaConf.create({"does": does}), directory, Launch("cpu", RANKS))
+        start_workers(
+            "light", OmegaConf.create({"does": does}), directory, Launch("cpu", RANKS, timeout=timeout)
+        )
 
 
 if __name__ == "__main__":

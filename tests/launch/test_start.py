@@ -103,3 +103,17 @@ def test_a_port_that_was_taken_meanwhile_is_given_up(tmp_path: Path, monkeypatch
         monkeypatch.setattr(start, "free_port", lambda: next(ports))
         light.start("end", tmp_path)
     assert len(below(tmp_path)) == light.RANKS
+
+
+def test_a_rank_that_hangs_is_named_and_nothing_outlives_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        light.start("hang", tmp_path, timeout=3.0)
+    assert str(raised.value) == (
+        "no sign of life for 3 s (launch.timeout) of rank 1 (last at step 3); all processes are ended, and where each "
+        f"was is in {tmp_path / 'launch.log'}"
+    )
+    stacks = (tmp_path / "launch.log").read_text().split("rank ")[-2:]
+    assert [stack[:2] for stack in stacks] == ["0:", "1:"]
+    assert all(" in light\n" in stack for stack in stacks)  # the function that it hangs in
+    assert len(below(tmp_path)) == light.RANKS
+    assert not alive(below(tmp_path))

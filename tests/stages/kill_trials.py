@@ -84,7 +84,7 @@ def slow_down() -> None:
 
     from unlearnctl.training import checkpoint
 
-    save, sync = safetensors.save_file, checkpoint._sync
+    save, sync = safetensors.save_file, checkpoint.flush
 
     def save_slowly(tensors: Any, path: Path, **other: Any) -> None:
         save(tensors, path, **other)
@@ -99,7 +99,7 @@ def slow_down() -> None:
         time.sleep(0.01)
         sync(path)
 
-    safetensors.save_file, checkpoint._sync = save_slowly, sync_slowly  # type: ignore[assignment]
+    safetensors.save_file, checkpoint.flush = save_slowly, sync_slowly  # type: ignore[assignment]
 
 
 def ended(child: int) -> int | None:

@@ -131,14 +131,10 @@ def test_a_chain_is_a_train_run_and_what_works_on_it() -> None:
         ((), "reproduce: name one table of atwu, "),
         (("quick", "scale=huge"), "scale=huge: unknown"),
         (("quick", "seeds=0,0"), "seeds=0,0: must be different whole numbers"),
-<<<<<<< HEAD
         (("quick", "jobs=none"), "jobs=none: must be a whole number of processes, 1 or more"),
         (("quick", "jobs=0"), "jobs=0: must be a whole number of processes, 1 or more"),
-        (("quick", "seed=0"), "reproduce=seed: unknown"),
-        (("quick", "models=tinywrld"), "models=tinywrld: unknown (did you mean 'tinyworld'?)"),
-=======
         (("quick", "seed=0"), "seed: unknown key"),
->>>>>>> bad-inputs
+        (("quick", "models=tinywrld"), "models=tinywrld: unknown (did you mean 'tinyworld'?)"),
         (("quick", "--from", "nowhere"), "none of its runs is in nowhere/tiny"),
         (("quick", "--from"), "--from: name the folder"),
     ],

@@ -43,7 +43,7 @@ def test_weights_come_back_to_the_last_bit_also_after_an_error() -> None:
 
 def gradient(rho: float, micro: int = 8) -> dict[str, torch.Tensor]:
     trainer = make_trainer(NPO(0.5, 1.0, 0.7, NLL()), sharpness=rho, micro_batch=micro)
-    trainer._gradients(trainer.batches(0))
+    trainer.gradients(trainer.batches(0))
     return {n: p.grad.clone() for n, p in trainer.tapped.trained().items() if p.grad is not None}
 
 
@@ -86,7 +86,7 @@ def test_token_weights_learn_from_one_pass_alone() -> None:
         objective = NPO(0.5, 1.0, 0.7, NLL(), scorer())
         trainer = make_trainer(objective, sharpness=rho)
         objective.after_step({})  # so that the coming step is one of the scorer's
-        trainer._gradients(trainer.batches(0))
+        trainer.gradients(trainer.batches(0))
         assert objective.training
         assert isinstance(objective.token_weights, Learned)
         seen.append(objective.token_weights._observed)

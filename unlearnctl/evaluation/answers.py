@@ -6,11 +6,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from unlearnctl.ops.processes import gathered, on_main, rank_and_size
+from unlearnctl.ops.signs import sign
 
 Work = Callable[[list[int]], Iterable[tuple[int, Any]]]
 
@@ -28,6 +29,7 @@ class Answers:
         self.folder = folder
         self._known: dict[str, Any] = on_main(lambda: _read(folder)) if folder is not None else {}
         self.resumed = len(self._known)
+        self.mute = False  # it has been said that they cannot be kept
 
     def all(
         self, kind: str, items: Sequence[Any], work: Work, cost: Callable[[int], float] | None = None
@@ -49,6 +51,7 @@ class Answers:
         if mine:
             with self._log() as write:
                 for index, answer in work(mine):
+                    sign(f"evaluation, {len(found) + 1} of {len(mine)} answers")
                     found[keys[index]] = answer
                     write(keys[index], answer)
         for part in gathered(found):
@@ -73,20 +76,26 @@ class Answers:
     def _log(self) -> Iterator[Callable[[str, Any], None]]:
         """Writes an answer to this rank's file, on a line of its own even after half a line.
 
-        Where the folder cannot be written, an evaluation that is killed begins anew; that is all.
+        Where the file cannot be written, an evaluation that is killed repeats what is not in it; that is all.
         """
         file = self._open()
-        if file is None:
-            yield lambda key, answer: None
-            return
-        with file:
-            file.write("\n")
 
-            def write(key: str, answer: Any) -> None:
-                file.write(json.dumps([key, answer]) + "\n")
+        def write(key: str, answer: Any) -> None:
+            nonlocal file
+            if file is None:
+                return
+            try:
+                file.write(f"\n{json.dumps([key, answer])}\n")
                 file.flush()
+            except OSError as error:
+                self._say(error)
+                _close(file)
+                file = None
 
+        try:
             yield write
+        finally:
+            _close(file)
 
     def _open(self) -> TextIO | None:
         if self.folder is None:
@@ -94,8 +103,22 @@ class Answers:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             return (self.folder / f"{self.rank}.jsonl").open("a", encoding="utf-8")
-        except OSError:
+        except OSError as error:
+            self._say(error)
             return None
+
+    def _say(self, error: OSError) -> None:
+        if not self.mute:
+            print(
+                f"evaluation: answers are not kept ({error.strerror or error}: {self.folder}); it goes on without"
+            )
+        self.mute = True
+
+
+def _close(file: TextIO | None) -> None:
+    if file is not None:
+        with suppress(OSError):  # it tries again to write what it could not
+            file.close()
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -16,31 +16,29 @@ from unlearnctl.evaluation.record import (
     samples_to_json,
     scores_from_json,
     scores_to_json,
-    write_atomically,
 )
+from unlearnctl.files import why, write_atomically
 from unlearnctl.ops.processes import on_main
 from unlearnctl.paths import cache_dir
 
 Scores = dict[str, dict[str, Metric]]
 
 
-def resumable(identity: str, suites: Mapping[str, Any], run: Callable[[Answers], Scores]) -> Scores:
-    """`run(answers)`, with the answers that a killed evaluation of the same weights by the same suites has left.
+def kept_answers(identity: str, suites: Mapping[str, Any]) -> Answers:
+    """The answers that an evaluation of the same weights by the same suites has left if it was cut off.
 
-    `identity` must change whenever the weights or their dtype do. The answers go once the scores are known.
+    `identity` must change whenever the weights or their dtype do. Whoever has written the scores calls `forget`.
     """
     answers = Answers(cache_dir() / "answers" / _digest(_key(identity, suites)))
     if answers.resumed:
         print(f"evaluation: goes on after {answers.resumed} answers of one that was cut off")
-    scores = run(answers)
-    answers.forget()
-    return scores
+    return answers
 
 
 def cached_evaluate(identity: str, suites: Mapping[str, Any], run: Callable[[Answers], Scores]) -> Scores:
     """`run(answers)`, or what it gave before for the same weights, suite configs and library versions.
 
-    A damaged entry is measured anew; see `resumable` for an evaluation that was killed.
+    A damaged entry is measured anew; see `kept_answers` for an evaluation that was killed.
     """
     key = _key(identity, suites)
     path = cache_dir() / "base-results" / f"{_digest(key)}.json"
@@ -48,8 +46,10 @@ def cached_evaluate(identity: str, suites: Mapping[str, Any], run: Callable[[Ans
     if known := on_main(lambda: _read(path, key, list(suites))):
         print(f"base model: scores from the cache ({path})")
         return known
-    scores = resumable(identity, suites, run)
-    on_main(lambda: _write(path, key, scores))
+    answers = kept_answers(identity, suites)
+    scores = run(answers)
+    if on_main(lambda: _write(path, key, scores)):
+        answers.forget()
     return scores
 
 
@@ -62,7 +62,7 @@ def _read(path: Path, key: str, suites: list[str]) -> Scores | None:
         return None  # absent or damaged: measure
 
 
-def _write(path: Path, key: str, scores: Scores) -> None:
+def _write(path: Path, key: str, scores: Scores) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         entry = {
@@ -71,7 +71,9 @@ def _write(path: Path, key: str, scores: Scores) -> None:
         }  # fmt: skip
         write_atomically(path, json.dumps(entry))
     except OSError as error:
-        print(f"base model: scores not cached ({error.strerror}: {path.parent})")
+        print(f"base model: scores not cached ({why(error)})")
+        return False
+    return True
 
 
 def _key(identity: str, suites: Mapping[str, Any]) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from unlearnctl.errors import UserError
+from unlearnctl.files import write_atomically
 
 SCHEMA = "unlearnctl/results/1"
-STATUSES = ("completed", "interrupted", "stopped_early")
+STATUSES = ("completed", "interrupted", "stopped_early", "diverged")
 METRIC_KEYS = ("value", "stderr", "n", "chance", "role", "goal")
 SAMPLES = 20  # replies of a metric that are kept as texts
 CHARACTERS = 600  # of a prompt's end and of a reply's beginning
@@ -133,16 +133,6 @@ def write_items(folder: Path, **parts: Scores) -> None:
     samples = {name: samples_to_json(scores) for name, scores in parts.items()}
     if any(samples.values()):
         write_atomically(folder / "samples.json", json.dumps(samples) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Temporary file beside the target, flushed to disk, renamed over it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def validate_results(record: Any) -> None:

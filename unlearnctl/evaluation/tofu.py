@@ -17,10 +17,11 @@ from unlearnctl.evaluation.answers import Answers
 from unlearnctl.evaluation.collapse import reply_metrics, vocabulary
 from unlearnctl.evaluation.items import Item, check_positive, read_items
 from unlearnctl.evaluation.overlap import rouge_l
-from unlearnctl.evaluation.record import Metric, write_atomically
+from unlearnctl.evaluation.record import Metric
 from unlearnctl.evaluation.references import Reference
 from unlearnctl.evaluation.statistics import RESAMPLES, mean
 from unlearnctl.evaluation.token_scores import Prompt, TokenScores, encode_pairs, greedy_replies, score_rows
+from unlearnctl.files import write_atomically
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -24,6 +24,7 @@ class Launch:
     machine_rank: int = 0
     main_address: str = "127.0.0.1"
     main_port: int | None = None  # None: a free one
+    timeout: float | None = 1800.0  # seconds; None: wait for ever
     on_cpu: bool = True  # gloo ranks; else one process a GPU
 
     @property
@@ -55,6 +56,8 @@ def read_launch(cfg: Mapping[str, Any], device: str | None) -> Launch:
     on_cpu = _on_cpu(str(name), device)
     for key, least in (("num_processes", 1), ("num_machines", 1), ("machine_rank", 0), ("main_port", 1)):
         _check_count(key, values.get(key), least)
+    if "timeout" in cfg:
+        values["timeout"] = _seconds(cfg["timeout"])
     if name == "multi_gpu":
         values.setdefault("num_processes", max(1, _gpus()))
     launch = Launch(**{**values, "on_cpu": on_cpu})
@@ -75,6 +78,14 @@ def _on_cpu(name: str, device: str | None) -> bool:
 def _check_count(key: str, value: object, least: int) -> None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
         raise UserError(f"launch.{key}={value}: must be a whole number, {least} or more")
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise UserError(f"launch.timeout={value}: must be a positive number of seconds, or null")
+    return float(value)
 
 
 def _check(launch: Launch) -> None:

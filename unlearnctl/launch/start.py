@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING
 
 from unlearnctl.errors import UserError
@@ -15,6 +15,8 @@ from unlearnctl.launch.command import free_port, launcher_command, worker_enviro
 from unlearnctl.launch.failures import FOLDER, failed_rank, killed_rank
 from unlearnctl.launch.settings import Launch
 from unlearnctl.launch.supervise import supervise
+from unlearnctl.launch.watch import Watch
+from unlearnctl.ops.signs import FOLDER as SIGNS
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -48,17 +50,37 @@ def start_workers(verb: str, cfg: DictConfig, directory: Path, launch: Launch) -
 
 def _run(launch: Launch, worker: Sequence[str], scratch: Path, directory: Path) -> None:
     log = scratch / "launch.log"  # the launcher is talkative, and its tracebacks say little
-    environment = worker_environment(launch, os.environ) | {FOLDER: str(scratch), PARENT: str(os.getpid())}
+    ours = {FOLDER: str(scratch), SIGNS: str(scratch), PARENT: str(os.getpid())}
+    environment = worker_environment(launch, os.environ) | ours
     sys.stdout.flush()
     for _ in range(ATTEMPTS):
         port = launch.main_port or free_port()
-        ended = supervise(launcher_command(launch, port, worker), environment, log)
+        watch = _watch(launch, scratch)
+        ended = supervise(launcher_command(launch, port, worker), environment, log, watch)
         if ended.code == 0:
             return
+        if watch and ended.hung:
+            raise UserError(f"{watch.line()}; {_ended(log, directory, launch, worker[0])}")
         if launch.main_port or ended.signal or not _port_was_taken(log):
             break
     ended.reraise()
     raise UserError(_message(scratch, log, directory, launch))
+
+
+def _watch(launch: Launch, scratch: Path) -> Watch | None:
+    if launch.timeout is None:
+        return None
+    for old in scratch.glob("*.sign"):
+        old.unlink()
+    return Watch(scratch, launch.timeout, launch.per_machine, (launch.machine_rank, launch.num_machines))
+
+
+def _ended(log: Path, directory: Path, launch: Launch, verb: str) -> str:
+    with log.open("a", encoding="utf-8") as file:
+        for stack in sorted(log.parent.glob("*.stack"), key=lambda path: int(path.stem)):
+            file.write(f"rank {stack.stem}: {stack.read_text(errors='replace') or 'did not answer'}\n")
+    again = f"; unlearnctl train resume={directory} goes on" if verb == "train" else ""
+    return f"all processes are ended, and where each was is in {_keep(log, directory, launch.machine_rank)}{again}"
 
 
 def _message(scratch: Path, log: Path, directory: Path, launch: Launch) -> str:
@@ -77,8 +99,12 @@ def _keep(log: Path, directory: Path, machine: int) -> Path:
     target = (
         directory.with_name(f"{directory.name}.machine{machine}.log") if machine else directory / log.name
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copy(log, target))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(log, target))
+    except OSError:  # a full disk may be what it is about
+        kept = Path(mkdtemp(prefix="unlearnctl-log-")) / log.name
+        return Path(shutil.move(log, kept))
 
 
 def _port_was_taken(log: Path) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from unlearnctl.launch.watch import Watch
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM)
 
@@ -21,6 +24,7 @@ class Ended:
 
     code: int
     signal: int | None
+    hung: bool = False  # nobody gave a sign of life, so all were ended
 
     def reraise(self) -> None:
         """As one process would end after that signal.
@@ -35,7 +39,9 @@ class Ended:
             raise SystemExit(128 + signal.SIGTERM)
 
 
-def supervise(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Ended:
+def supervise(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, watch: Watch | None = None
+) -> Ended:
     """Run a launcher to its end.
 
     The first SIGINT or SIGTERM goes to the workers, which save and stop as one process would; the launcher itself would
@@ -45,6 +51,7 @@ def supervise(command: Sequence[str], environment: Mapping[str, str], log: Path)
         command: the launcher's.
         environment: its whole environment.
         log: takes its standard error; the standard output is ours.
+        watch: says when the workers have been silent for too long; None: they may be.
     """
     seen: list[int] = []
     started: list[subprocess.Popen] = []
@@ -66,13 +73,37 @@ def supervise(command: Sequence[str], environment: Mapping[str, str], log: Path)
             ))  # fmt: skip
             if seen:  # before there was anyone to pass it on to
                 _kill(started[0].pid)
-            return Ended(started[0].wait(), seen[0] if seen else None)
+            hung = watch is not None and _is_silent(started[0], watch)
+            if hung:
+                _ask_where(started[0].pid)
+                _kill(started[0].pid)
+            return Ended(started[0].wait(), seen[0] if seen else None, hung)
     finally:
         for process in started:
             _kill(process.pid)
             process.wait()
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def _is_silent(launcher: subprocess.Popen, watch: Watch) -> bool:
+    """Wait for its end, and be False then; True as soon as its workers are silent."""
+    while True:
+        try:
+            launcher.wait(timeout=0.5)
+            return False
+        except subprocess.TimeoutExpired:
+            if watch.silent():
+                return True
+
+
+def _ask_where(launcher: int) -> None:
+    """Have each worker write its stack."""
+    with suppress(psutil.NoSuchProcess):
+        for worker in psutil.Process(launcher).children():
+            with suppress(psutil.NoSuchProcess):
+                worker.send_signal(signal.SIGUSR1)
+        time.sleep(1)
 
 
 def _pass_on(launcher: int, number: int, again: bool) -> None:

@@ -5,7 +5,9 @@ CONFIG is resolved and checked; COMMAND is what was typed, for the record. Start
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import sys
 import threading
 import time
@@ -19,6 +21,8 @@ import psutil
 from unlearnctl.launch.failures import note_failure
 from unlearnctl.launch.start import PARENT
 from unlearnctl.launch.world import leave
+from unlearnctl.ops.signs import FOLDER as SIGNS
+from unlearnctl.ops.signs import sign
 from unlearnctl.quiet import quiet_environment, quiet_libraries
 from unlearnctl.trust import allow, read_trust
 
@@ -28,6 +32,8 @@ def main() -> int:
     verb, config, directory, *sys.argv = sys.argv[1:]
     allow(read_trust(sys.argv))
     rank = int(os.environ["RANK"])
+    _tell_where(Path(os.environ[SIGNS]) / f"{rank}.stack")
+    sign()
     threading.Thread(target=_die_with_parents, daemon=True).start()
     try:
         quiet_environment()
@@ -44,6 +50,11 @@ def main() -> int:
         traceback.print_exc()
         return 2
     return 0
+
+
+def _tell_where(file: Path) -> None:
+    """Have SIGUSR1 write where this process is: the command asks when nobody gives a sign of life."""
+    faulthandler.register(signal.SIGUSR1, file.open("w"), all_threads=False)
 
 
 def _die_with_parents() -> None:

@@ -6,7 +6,11 @@ Values are the trained tensors themselves (not differences), so that a merge is 
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
+import re
 import shutil
 import struct
 from collections.abc import Mapping
@@ -14,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError
-from unlearnctl.models.files import replacing, sha256
+from unlearnctl.files import flush, naming, replacing
+from unlearnctl.models.files import sha256
 from unlearnctl.models.load import load_model
 from unlearnctl.models.spec import ModelSpec, weight_index
 
@@ -49,6 +54,17 @@ def save_delta(folder: Path, tensors: Mapping[str, Tensor], spec: ModelSpec, ide
     with replacing(folder / "delta.json") as temporary:
         temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Hex digest of names, dtypes, shapes and values."""
+    import torch
+
+    seen = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        seen.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        seen.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return seen.hexdigest()
 
 
 def read_delta(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -157,15 +173,17 @@ def stored_dtypes(spec: ModelSpec, names: list[str]) -> dict[str, str]:
     }
 
 
-def export(base: Path, delta: Path, to: Path, dtype: str) -> None:
+def export(base: Path, delta: Path, to: Path, dtype: str, card: str | None = None) -> None:
     """Write a whole Hugging Face folder: the base's files, the changed tensors written over their bytes.
 
     Shards are copied and patched in place, so memory stays at one tensor whatever the model's size; only where
     the base stores tensors under other names than transformers gives them (GPT-NeoX's head) is the model loaded.
-    `dtype` is what the run computed in; it becomes config.json's, so that plain loading scores the same.
+    `dtype` is what the run computed in; it becomes config.json's, so that plain loading scores the same. `card` is
+    the README.md. Until all is written, and flushed to the disk, there is no `to`.
 
     Raises:
         UserError: the delta does not fit the base, or `to` exists.
+        OSError: it cannot be written; what was is removed.
     """
     if to.exists():
         raise UserError(f"to={to}: exists already; choose another folder")
@@ -173,20 +191,39 @@ def export(base: Path, delta: Path, to: Path, dtype: str) -> None:
     index = weight_index(base)
     partial = to.with_name(to.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(base, partial, ignore=shutil.ignore_patterns("*.bin", "*.pt", "*.pth", "README.md", ".*"))
+    with naming(to):
+        try:
+            _copy(base, partial)
+            if set(tensors) <= set(index):
+                _patch_shards(partial, tensors, index)
+            else:
+                _save_through_transformers(base, partial, tensors)
+            _set_dtype(partial / "config.json", dtype)
+            if card is not None:
+                (partial / "README.md").write_text(card, encoding="utf-8")
+            for file in partial.iterdir():
+                flush(file)
+            partial.rename(to)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _copy(base: Path, to: Path) -> None:
     try:
-        if set(tensors) <= set(index):
-            _patch_shards(partial, tensors, index)
-        else:
-            _save_through_transformers(base, partial, tensors)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
+        shutil.copytree(base, to, ignore=shutil.ignore_patterns("*.bin", "*.pt", "*.pth", "README.md", ".*"))
+    except shutil.Error as error:  # one (source, target, reason) for each file
+        reason = str(error.args[0][0][2])
+        found = re.match(r"\[Errno (\d+)\]", reason)
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number)) from error
+
+
+def _set_dtype(file: Path, dtype: str) -> None:
+    config = json.loads(file.read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
     config["dtype"] = dtype
-    (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    partial.rename(to)
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _patch_shards(folder: Path, tensors: Mapping[str, Tensor], index: Mapping[str, str]) -> None:

@@ -11,9 +11,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlearnctl.files import naming
 from unlearnctl.models.files import sha256
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ def open_rows(root: Path, key: Mapping[str, Any]) -> DiskRows | None:
         files = manifest["files"]
         whole = manifest["format"] == FORMAT and manifest["key"] == json.loads(json.dumps(dict(key)))
         if whole and all(sha256(folder / name) == files[name] for name in files):
-            os.utime(folder)  # the least recently used goes first
+            with suppress(OSError):  # of another user, or on a disk that is read-only by now
+                os.utime(folder)  # the least recently used goes first
             return DiskRows(folder, files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
@@ -67,21 +70,26 @@ def open_rows(root: Path, key: Mapping[str, Any]) -> DiskRows | None:
 
 
 def write_rows(root: Path, key: Mapping[str, Any], rows: Iterable[Mapping[str, Tensor]]) -> DiskRows:
-    """Write rows as they come, at most a shard of them in memory, then put the folder in place at once."""
+    """Write rows as they come, at most a shard of them in memory, then put the folder in place at once.
+
+    Raises:
+        OSError: the disk refuses; nothing is left.
+    """
     folder, partial = root / digest(key), root / f".{digest(key)}.{os.getpid()}.tmp"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        files = {name: sha256(partial / name) for name in _write_shards(partial, rows)}
-        manifest = {"format": FORMAT, "key": dict(key), "files": files}
-        (partial / "manifest.json").write_text(json.dumps(manifest) + "\n", encoding="utf-8")
+    with naming(folder):
         try:
-            partial.rename(folder)
-        except OSError:  # another process was quicker: its folder holds the same
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            files = {name: sha256(partial / name) for name in _write_shards(partial, rows)}
+            manifest = {"format": FORMAT, "key": dict(key), "files": files}
+            (partial / "manifest.json").write_text(json.dumps(manifest) + "\n", encoding="utf-8")
+            try:
+                partial.rename(folder)
+            except OSError:  # another process was quicker: its folder holds the same
+                if not folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return DiskRows(folder, files)
 
 

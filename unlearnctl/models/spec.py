@@ -12,12 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, nearest, unknown, unknown_key
 from unlearnctl.models.cached import check_cached
-<<<<<<< HEAD
-from unlearnctl.paths import provide, resolve
-=======
 from unlearnctl.models.remote_code import code_of
-from unlearnctl.paths import resolve
->>>>>>> bad-inputs
+from unlearnctl.paths import provide, resolve
 
 if TYPE_CHECKING:
     import torch

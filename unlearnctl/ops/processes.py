@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from unlearnctl.ops.signs import waiting
+
 T = TypeVar("T")
 
 
@@ -27,7 +29,8 @@ def gathered(value: T) -> list[T]:
     if not several():
         return [value]
     parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, value)
+    with waiting():
+        dist.all_gather_object(parts, value)
     return parts
 
 
@@ -35,7 +38,8 @@ def sum_over_processes(value: Tensor) -> Tensor:
     """The sum over all ranks, on each; the value itself if there is one process."""
     if several():
         value = value.clone()
-        dist.all_reduce(value)
+        with waiting():
+            dist.all_reduce(value)
     return value
 
 
@@ -62,7 +66,8 @@ def on_main(work: Callable[[], T]) -> T:
             box[0] = work()
         except Exception as error:
             box[1] = error
-    dist.broadcast_object_list(box)
+    with waiting():
+        dist.broadcast_object_list(box)
     if box[1] is not None:
         raise box[1]
     return box[0]

@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unlearnctl.errors import UserError
-from unlearnctl.models.files import replacing, sha256
+from unlearnctl.files import replacing
+from unlearnctl.models.files import sha256
 
 FORMAT = "unlearnctl/probes/1"
 SHUFFLES = 5  # of the control

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unlearnctl.files import replacing
 from unlearnctl.reporting import numbers, series
 from unlearnctl.reporting.attacks import Entry, bounds, main, rows
 from unlearnctl.reporting.plots import SPARE, canvas, title
@@ -24,7 +25,7 @@ def write_robustness(folder: Path, record: Entry) -> list[Path]:
     if not record.get("attacks"):
         return []
     table, picture = folder / "robustness.csv", folder / "robustness.png"
-    with table.open("w", newline="", encoding="utf-8") as file:
+    with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for entry in rows(record):

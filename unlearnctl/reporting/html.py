@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from unlearnctl.files import write_atomically
 from unlearnctl.reporting import attacks, numbers, svg, terminal, texts
 from unlearnctl.reporting.page import content_hash, count, environment, own
 from unlearnctl.reporting.runs import ROLES, Row, Run
@@ -34,7 +35,7 @@ def percent(row: Row) -> str:
 def write_html(run: Run) -> Path:
     """Write `report.html` into the run directory."""
     path = run.path / "report.html"
-    path.write_text(render(run), encoding="utf-8")
+    write_atomically(path, render(run).encode(errors="replace").decode())  # half a surrogate pair is no UTF-8
     return path
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlearnctl.files import replacing
 from unlearnctl.reporting import numbers, series
 from unlearnctl.reporting.runs import Row, Run, Score
 
@@ -42,7 +43,8 @@ def canvas(
         figure: Figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
         FigureCanvasAgg(figure)
         yield list(figure.subplots(len(panels), 1, squeeze=False, height_ratios=panels)[:, 0])
-        figure.savefig(path)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png")
 
 
 def title(axes: Any, heading: str, subtitle: str, share: float = 1.0) -> None:

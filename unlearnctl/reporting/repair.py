@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from unlearnctl.files import replacing
 from unlearnctl.reporting import series
 from unlearnctl.reporting.plots import canvas, title
 
@@ -47,7 +48,7 @@ def write_curve(folder: Path, record: Mapping[str, Any]) -> list[Path]:
     if not record["curve"]:
         return []
     table, picture = folder / "repair_curve.csv", folder / "repair_curve.png"
-    with table.open("w", newline="", encoding="utf-8") as file:
+    with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(record["curve"])

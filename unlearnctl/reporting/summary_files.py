@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+from unlearnctl.files import write_atomically
 from unlearnctl.reporting import numbers
 from unlearnctl.reporting.markdown import escape, table
 from unlearnctl.reporting.runs import Row
@@ -18,7 +19,7 @@ def write_summary(summary: Summary, folder: Path) -> list[Path]:
     """Write all files; returns their paths."""
     texts = {"summary.md": markdown(summary), "summary.csv": as_csv(summary)}
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="")
+        write_atomically(folder / name, text)
     drawn = [
         *scatter_png(summary, folder / "summary.png"),
         *pareto_png(summary, folder / "pareto.png"),

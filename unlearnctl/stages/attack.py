@@ -24,6 +24,7 @@ from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import skeleton
 from unlearnctl.reporting.attacks import print_robustness
 from unlearnctl.reporting.report import write_report
+from unlearnctl.stages.after import report_or_say
 from unlearnctl.stages.build import build, build_suites, plain
 from unlearnctl.stages.checks import check_model, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device, with_model_of
@@ -88,7 +89,7 @@ def attack(cfg: DictConfig) -> Path:
         "attacks": rows,
     }  # fmt: skip
     write_results(directory / "results.json", record)
-    write_report(directory)
+    report_or_say(directory, lambda: write_report(directory))
     print_robustness(record)
     print(f"report: {directory / 'report.html'}")
     print(f"run: {directory}")

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from unlearnctl.errors import UserError
-from unlearnctl.evaluation.cache import Scores, resumable
+from unlearnctl.evaluation.cache import Scores, kept_answers
 from unlearnctl.evaluation.collapse import flags
 from unlearnctl.evaluation.provenance import now, provenance
 from unlearnctl.evaluation.record import SCHEMA, scores_to_json, write_items, write_results
@@ -23,8 +23,10 @@ from unlearnctl.models.spec import ModelSpec, skeleton
 from unlearnctl.ops.processes import on_main
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
+from unlearnctl.stages.after import keeping, report_or_say
 from unlearnctl.stages.build import build_suites, plain, resolved
 from unlearnctl.stages.checks import check_model, check_seed, model_spec
+from unlearnctl.stages.lock import locked
 from unlearnctl.stages.run import command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
 
@@ -71,13 +73,13 @@ def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
     apply_delta(model, tensors)
     if given is None:
         on_main(lambda: create(directory, cfg))
-    after = resumable(
-        f"{identity(spec)} {manifest.get('sha256')}",
-        plain(cfg.eval),
-        lambda answers: evaluate(suites, model, tokenizer, answers=answers),
-    )
-    record = _record(cfg, spec, started, after)
-    on_main(lambda: _write(directory, record, after))
+    answers = kept_answers(f"{identity(spec)} {manifest.get('sha256')}", plain(cfg.eval))
+    again = f"the answers are kept, so the same command with run={directory.name} asks none of them again"
+    with keeping(again, plain(cfg.eval)), locked(directory, world is None or world.main):
+        after = evaluate(suites, model, tokenizer, answers=answers)
+        record = _record(cfg, spec, started, after)
+        on_main(lambda: _write(directory, record, after))
+    answers.forget()
     print_comparison(record)
     print(f"run: {directory}")
     return directory
@@ -100,14 +102,14 @@ def _record(cfg: DictConfig, spec: ModelSpec, started: str, after: Scores) -> di
 def _free_directory(cfg: DictConfig, launch: Launch) -> Path:
     directory = run_directory(cfg, "eval")
     if launch.machine_rank == 0:  # the others write nothing
-        check_free(directory, REPORT_BYTES)
+        check_free(directory, REPORT_BYTES, again=cfg)
     return directory
 
 
 def _write(directory: Path, record: dict, after: Scores) -> None:
     write_items(directory, after=after)
     write_results(directory / "results.json", record)
-    write_report(directory)
+    report_or_say(directory, lambda: write_report(directory))
 
 
 def with_model_of(cfg: DictConfig, run: Path) -> DictConfig:

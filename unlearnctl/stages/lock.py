@@ -7,11 +7,12 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
 from unlearnctl.errors import UserError
+from unlearnctl.files import naming
 
 NAME = "run.lock"
 
@@ -25,6 +26,7 @@ def locked(directory: Path, wanted: bool = True) -> Iterator[None]:
 
     Raises:
         UserError: another process has it.
+        OSError: the file cannot be written.
     """
     if not wanted:
         yield
@@ -33,14 +35,18 @@ def locked(directory: Path, wanted: bool = True) -> Iterator[None]:
         path, me = directory / NAME, socket.gethostname()
         owner = _owner(file)
         if owner.get("host", me) != me:
-            raise UserError(f"{path}: {_who(owner)} has this run; if that process is gone, delete the file")
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "host": me}) + "\n")
-        file.flush()
+            raise UserError(
+                f"{path}: {_who(owner)} has this run; if that process is gone, delete the file (from {me} it cannot "
+                "be seen whether it lives)"
+            )
         try:
+            with naming(path):
+                os.ftruncate(file.fileno(), 0)
+                os.write(file.fileno(), f"{json.dumps({'pid': os.getpid(), 'host': me})}\n".encode())
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # the directory may be gone, or read-only by now
+                path.unlink(missing_ok=True)
 
 
 def _open(directory: Path) -> TextIO:

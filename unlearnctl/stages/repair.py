@@ -12,20 +12,23 @@ from omegaconf import DictConfig
 from unlearnctl.data.batch import Batch
 from unlearnctl.data.streams import ForgetRetain, load_data
 from unlearnctl.errors import UserError
-from unlearnctl.evaluation.cache import cached_evaluate
+from unlearnctl.evaluation.answers import Answers
+from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.provenance import now, provenance
 from unlearnctl.evaluation.record import SCHEMA, scores_to_json, write_results
 from unlearnctl.evaluation.run import evaluate
-from unlearnctl.models.delta import apply_delta, save_delta, stored_dtypes
+from unlearnctl.models.delta import apply_delta, digest, save_delta, stored_dtypes
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.repair.spectrum import Spectrum, linear_updates, second_moments
 from unlearnctl.reporting.repair import print_curve, write_curve
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
+from unlearnctl.stages.after import keeping, report_or_say
 from unlearnctl.stages.build import build, build_suites, plain
 from unlearnctl.stages.checks import check_data, check_model, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device, with_model_of
+from unlearnctl.stages.lock import locked
 from unlearnctl.stages.run import Scores, command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.stages.update import update_of
@@ -55,19 +58,44 @@ def repair(cfg: DictConfig) -> Path:
     for suite in suites.values():
         suite.validate()
     directory = run_directory(cfg, "repair")
-    check_free(directory, sum(t.nbytes for t in changed.values()) + REPORT_BYTES)
+    check_free(directory, sum(t.nbytes for t in changed.values()) + REPORT_BYTES, again=cfg)
     model = load_model(spec, pick_device(cfg.device))
-    work = Repairing(cfg, method, model, tokenizer, changed, searched)
+    work = Repairing(cfg, method, model, tokenizer, changed, searched, spec)
     base = identity(spec)
     before = cached_evaluate(
         base, plain(cfg.eval), lambda kept: evaluate(suites, model, tokenizer, answers=kept)
     )
     work.measure_damage(data)
     create(directory, cfg)
+    again = f"the answers are kept, so the same command with run={directory.name} asks none of them again"
+    with keeping(again, plain(cfg.eval)), locked(directory):
+        record = _repair(cfg, work, spec, suites, (base, before, data.fingerprint()), directory)
+    work.forget_answers()
+    print_curve(record["repair"])
+    print("before: the unlearned model; after: repaired")
+    print_comparison({**record, "before": record["unlearned"]})
+    print(f"export: unlearnctl export run={directory} to={directory.name}-model")
+    print(f"run: {directory}")
+    return directory
+
+
+def _repair(
+    cfg: DictConfig,
+    work: Repairing,
+    spec: ModelSpec,
+    suites: Mapping[str, Any],
+    start: tuple[str, Scores, str],
+    directory: Path,
+) -> dict[str, Any]:
+    """Choose the strength, save the repaired tensors, measure, write; returns what is in results.json.
+
+    `start`: identity and scores of the base model, fingerprint of the data.
+    """
+    base, before, data = start
     strength = cfg.strength if cfg.strength is not None else work.search()
     tensors = work.rounded(work.repaired(strength), spec)
     manifest = save_delta(directory / "checkpoint", tensors, spec, base)
-    unlearned = work.scores(changed, suites)
+    unlearned = work.scores(work.changed, suites)
     found = work.record(strength)
     record = {
         "schema": SCHEMA,
@@ -75,7 +103,7 @@ def repair(cfg: DictConfig) -> Path:
         "config": plain(cfg),
         "provenance": {
             **provenance(command_line(), cfg.seed), "started": work.started, "finished": now(), "base": base,
-            "data": data.fingerprint(), "checkpoint_sha256": manifest["sha256"],
+            "data": data, "checkpoint_sha256": manifest["sha256"],
         },
         "before": scores_to_json(before),
         "unlearned": scores_to_json(unlearned),
@@ -83,14 +111,8 @@ def repair(cfg: DictConfig) -> Path:
         "repair": found,
     }  # fmt: skip
     write_results(directory / "results.json", record)
-    write_report(directory)
-    write_curve(directory, found)
-    print_curve(found)
-    print("before: the unlearned model; after: repaired")
-    print_comparison({**record, "before": scores_to_json(unlearned)})
-    print(f"export: unlearnctl export run={directory} to={directory.name}-model")
-    print(f"run: {directory}")
-    return directory
+    report_or_say(directory, lambda: write_report(directory), lambda: write_curve(directory, found))
+    return record
 
 
 @dataclass
@@ -103,9 +125,16 @@ class Repairing:
     tokenizer: PreTrainedTokenizerBase
     changed: Mapping[str, Tensor]
     searched: Mapping[str, Any]
+    spec: ModelSpec
     started: str = field(default_factory=now)
     spectra: dict[str, Spectrum] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[Answers] = field(default_factory=list)
+
+    def forget_answers(self) -> None:
+        """What was measured is in results.json."""
+        for one in self.answers:
+            one.forget()
 
     def measure_damage(self, data: ForgetRetain) -> None:
         """Second moments of the retained text at the input of every changed linear module of the base model."""
@@ -152,12 +181,16 @@ class Repairing:
         return {name: value.to("cpu", getattr(torch, stored[name])) for name, value in tensors.items()}
 
     def scores(self, tensors: Mapping[str, Tensor], suites: Mapping[str, Any]) -> Scores:
-        """Of the base model with these tensors put in; they are taken out again."""
+        """Of the base model with these tensors put in; they are taken out again. The answers are kept on the disk."""
+        asked = plain(self.cfg.eval)
+        if suites is self.searched:
+            asked["select"] = plain(self.cfg.select) if self.cfg.select else None
+        self.answers.append(kept_answers(f"{identity(self.spec)} {digest(tensors)}", asked))
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         held = {name: parameters[name].detach().clone() for name in tensors}
         apply_delta(self.model, tensors)
         try:
-            return evaluate(suites, self.model, self.tokenizer)
+            return evaluate(suites, self.model, self.tokenizer, answers=self.answers[-1])
         finally:
             apply_delta(self.model, held)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.errors import UserError, unknown_key
+from unlearnctl.errors import UserError, unknown, unknown_key
 from unlearnctl.paths import conf_dir
 from unlearnctl.reporting.tables.build import build
 from unlearnctl.reporting.tables.render import markdown, write_table

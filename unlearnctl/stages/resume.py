@@ -10,13 +10,13 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from unlearnctl.errors import UserError
 from unlearnctl.reporting.report import write_report
 from unlearnctl.stages.composed import check_keys
-from unlearnctl.stages.run_dir import own_config
-from unlearnctl.stages.saver import FOLDER
+from unlearnctl.stages.run_dir import keep_config, own_config
+from unlearnctl.stages.saver import CHANGEABLE, FOLDER
 from unlearnctl.stages.train import train
 from unlearnctl.trust import is_flag
 
@@ -25,12 +25,12 @@ ENDED = ("completed", "stopped_early")
 
 
 def resume_from(cfg: DictConfig) -> Path | None:
-    """The run that `cfg.resume` names, with its own config; of the command line only `HARMLESS` groups count.
+    """The run that `cfg.resume` names, with its own config; of the command line `HARMLESS` and `CHANGEABLE` count.
 
     Raises:
         UserError: anything else was given; see `resume`.
     """
-    return resume(Path(str(cfg.resume)), {key: cfg[key] for key in _given()})
+    return resume(Path(str(cfg.resume)), {key: OmegaConf.select(cfg, key) for key in _given()})
 
 
 def resume(directory: Path, changes: Mapping[str, Any] | None = None) -> Path | None:
@@ -43,13 +43,15 @@ def resume(directory: Path, changes: Mapping[str, Any] | None = None) -> Path | 
     cfg = own_config(directory)
     check_keys("train", cfg)
     for key, value in (changes or {}).items():
-        cfg[key] = value
+        OmegaConf.update(cfg, key, value, merge=False)
     status = ended(directory)
     if status:
         _finish_report(directory)
         print(f"resume={directory}: that run has ended ({status}); nothing is left to do")
         print(f"run: {directory}")
         return directory
+    if any(key in CHANGEABLE for key in changes or {}):
+        keep_config(directory, cfg)
     cfg.resume = str(directory)
     return train(cfg, directory)
 
@@ -80,21 +82,21 @@ def _finish_report(directory: Path) -> None:
 
 
 def _given() -> list[str]:
-    """The harmless groups that the command line names."""
+    """The keys on the command line that may differ: whole groups, or single ones."""
     if not HydraConfig.initialized():
         return []
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         raise UserError("resume: goes on with one run, so it does not go with -m")
-    groups = {}
+    given = {}
     for override in hydra.overrides.task:
         key = override.lstrip("+~").partition("=")[0]
         if not is_flag(key):  # that code may run does not change it
-            groups[key.partition(".")[0]] = override
-    for group, override in groups.items():
-        if group not in ("resume", *HARMLESS):
+            given[key if key in CHANGEABLE else key.partition(".")[0]] = override
+    for key, override in given.items():
+        if key not in ("resume", *HARMLESS, *CHANGEABLE):
             raise UserError(
                 f"{override}: a run is resumed with its own config; beside resume=DIR only "
-                f"{', '.join(f'{name}=' for name in HARMLESS)} may be given"
+                f"{', '.join(f'{name}=' for name in (*HARMLESS, *CHANGEABLE))} may be given"
             )
-    return [group for group in groups if group in HARMLESS]
+    return [key for key in given if key != "resume"]

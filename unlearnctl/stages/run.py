@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from unlearnctl.data.streams import ForgetRetain
-from unlearnctl.evaluation.cache import cached_evaluate, resumable
+from unlearnctl.errors import UserError
+from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.collapse import flags
 from unlearnctl.evaluation.provenance import now, provenance
 from unlearnctl.evaluation.record import (
@@ -33,11 +34,14 @@ from unlearnctl.probes.fit import Probes, load_probes
 from unlearnctl.probes.fitting import fit_on
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
+from unlearnctl.stages.after import report_or_say
 from unlearnctl.stages.build import build, build_suites, plain
+from unlearnctl.stages.failing import divergence
 from unlearnctl.stages.memory import Held
 from unlearnctl.stages.meta import Meta
 from unlearnctl.stages.plan import Plan
 from unlearnctl.stages.prepare import Prepared
+from unlearnctl.stages.run_dir import keep_config
 from unlearnctl.stages.saver import Saver
 from unlearnctl.stages.token_weights import measure_token_weights
 from unlearnctl.tracking import Trackers, make_trackers
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     from unlearnctl.training.settings import TrainerSettings
 
 Scores = dict[str, dict[str, Metric]]
+UNSCORED = ("interrupted", "diverged")  # ends after which there is something to go on with, and no result
 
 
 @dataclass
@@ -80,6 +85,7 @@ class Run:
     token_weights: dict[str, Any] | None = None
     resumed: bool = False  # goes on with what the directory holds
     resumed_after: list[int] = field(default_factory=list)  # steps
+    changed: list[dict[str, Any]] = field(default_factory=list)  # settings that a resumption has set anew
     command: str = field(default_factory=lambda: command_line())
     saver: Saver = field(init=False)
     best_step: int | None = None
@@ -125,6 +131,11 @@ class Run:
         self.trainer.checkpoint = self.saver.between_steps
         if ready.settings.meta:
             self.meta = Meta(self, ready.settings.meta, progress.say)
+
+    @property
+    def training(self) -> bool:
+        """Whether it is between `begin` and `keep`."""
+        return "trainer" in vars(self)
 
     def make_trainer(self, objective: Objective, settings: TrainerSettings) -> Trainer:
         """A trainer of this run's model and data, its optimiser at the start."""
@@ -195,19 +206,31 @@ class Run:
         import torch
 
         self.fit = self.trainer.result
+        on_main(self.make_anew)
         self.trackers.finish(self.fit.status)
         self.held = self.held or Held.of(self.trainer)
         tensors = self.watcher.best_tensors or self.snapshot(self.tapped)
         stored = stored_dtypes(self.ready.spec, list(tensors))
         self.tensors = {n: t.to(getattr(torch, stored[n])) for n, t in tensors.items()}
-        self.manifest = on_main(
-            lambda: save_delta(self.directory / "checkpoint", self.tensors, self.ready.spec, self.base)
-        )
+        self.manifest = on_main(self.save)
         self.best_step = self.watcher.best_step
         weights = getattr(self.ready.objective, "token_weights", None)
         if weights is not None:
             self.token_weights = measure_token_weights(self, weights)
         del self.trainer, self.tapped, self.watcher  # and with them the model
+
+    def make_anew(self) -> None:
+        """The directory, if somebody removed it: what was computed is worth more."""
+        if not (self.directory / "config.yaml").is_file():
+            print(f"{self.directory}: gone since the run began; made anew")
+            self.directory.mkdir(parents=True, exist_ok=True)
+            keep_config(self.directory, self.cfg)
+
+    def save(self) -> dict[str, Any]:
+        """Write the changed tensors unless one is not finite; returns their manifest, empty where nothing is saved."""
+        if not all(bool(t.isfinite().all()) for t in self.tensors.values()):
+            return {}
+        return save_delta(self.directory / "checkpoint", self.tensors, self.ready.spec, self.base)
 
     def close(self, status: str) -> None:
         """Close the trackers of a run that did not end well; those that are closed already stay as they are."""
@@ -216,14 +239,11 @@ class Run:
     def finish(self, models: SharedModels) -> None:
         """Measure the result, write results.json and the report, print the table and what to do next."""
         after: Scores = {}
-        if self.fit.status != "interrupted":
+        answers = kept_answers(f"{self.base} {self.manifest.get('sha256')}", plain(self.cfg.eval))
+        if self.fit.status not in UNSCORED:
             model = models.for_evaluation(self.tensors)
             apply_delta(model, self.tensors)
-            after = resumable(
-                f"{self.base} {self.manifest['sha256']}",
-                plain(self.cfg.eval),
-                lambda answers: evaluate(self.ready.suites, model, self.tokenizer, answers=answers),
-            )
+            after = evaluate(self.ready.suites, model, self.tokenizer, answers=answers)
         record = {
             "schema": SCHEMA,
             "status": self.fit.status,
@@ -231,7 +251,8 @@ class Run:
             "provenance": {
                 **provenance(self.command, self.cfg.seed), "started": self.started, "finished": now(),
                 "base": self.base, "data": self.data.fingerprint(),
-                "checkpoint_sha256": self.manifest["sha256"],
+                "checkpoint_sha256": self.manifest.get("sha256"),
+                **({"changed": self.changed} if self.changed else {}),
                 **({"resumed_after": self.resumed_after} if self.resumed_after else {}),
             },
             "train": self.train_record(),
@@ -241,14 +262,17 @@ class Run:
             "flags": flags(self.before, after),
         }  # fmt: skip
         on_main(lambda: self.write(record, after))
+        answers.forget()
         self.tell(record)
+        if self.fit.status == "diverged":
+            raise UserError(divergence(self))
 
     def write(self, record: dict[str, Any], after: Scores) -> None:
         """results.json, the outcome of each item, the report."""
         write_items(self.directory, before=self.before, after=after)
         write_results(self.directory / "results.json", record)
-        write_report(self.directory)
-        if self.fit.status != "interrupted":
+        report_or_say(self.directory, lambda: write_report(self.directory))
+        if self.fit.status not in UNSCORED:
             self.saver.clear()
 
     def train_record(self) -> dict[str, Any]:
@@ -262,6 +286,7 @@ class Run:
             "trained": {"tensors": self.plan.trained_tensors, "parameters": self.plan.trained_parameters},
             "memory": self.held.record() if self.held else None,
             "stop_reason": self.fit.stop_reason,
+            **({"micro_batch": self.fit.micro_batch} if self.fit.micro_batch else {}),
             **({"meta": self.meta.record(self.fit.steps)} if self.meta else {}),
             **({"token_weights": self.token_weights} if self.token_weights else {}),
         }
@@ -280,7 +305,8 @@ class Run:
         print(f"\nreport: {self.directory / 'report.html'}")
         if self.fit.status == "interrupted" and self.saver.active:
             print(f"resume: unlearnctl train resume={self.directory}")
-        print(f"export: unlearnctl export run={self.directory} to={self.directory.name}-model")
+        if self.manifest:
+            print(f"export: unlearnctl export run={self.directory} to={self.directory.name}-model")
         print(f"run: {self.directory}")
 
 

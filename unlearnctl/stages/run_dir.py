@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearnctl.errors import UserError
+from unlearnctl.files import write_atomically
 from unlearnctl.keys import redact
-from unlearnctl.models.files import replacing
 from unlearnctl.reporting.numbers import flatten
+from unlearnctl.stages.lock import NAME, locked
 from unlearnctl.stages.targets import check_config
 from unlearnctl.sweeps.status import KEPT
 
@@ -59,15 +60,39 @@ def config_hash(cfg: DictConfig) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
-def check_free(directory: Path, bytes_needed: int) -> None:
+def check_free(directory: Path, bytes_needed: int, again: DictConfig | None = None) -> None:
     """Refuse a directory that exists or a disk that is too full.
+
+    Args:
+        directory: of the run.
+        bytes_needed: what will be written.
+        again: the config of a verb that has no `resume`: what the same command left when it failed is taken over.
 
     Raises:
         UserError: in one line, with what to change.
     """
-    if directory.exists() and any(path.name not in KEPT for path in directory.iterdir()):
+    try:
+        held = directory.exists() and any(path.name not in (*KEPT, NAME) for path in directory.iterdir())
+    except OSError as error:
+        raise UserError(f"output_dir={directory}: cannot be read: {error.strerror}") from error
+    if held and not (again is not None and _unfinished(directory, again)):
         raise UserError(f"run={directory.name}: {directory} exists already; choose another run=NAME")
     check_space(directory, bytes_needed, f"output_dir={directory}", "the checkpoint and reports need")
+
+
+def _unfinished(directory: Path, cfg: DictConfig) -> bool:
+    """Whether this very config began there and did not come to its results."""
+    try:
+        same = (directory / "config.yaml").read_text(encoding="utf-8") == _resolved(cfg)
+    except OSError:
+        return False
+    return same and not (directory / "results.json").exists()
+
+
+def _resolved(cfg: DictConfig) -> str:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(cfg, resolve=True)
 
 
 def check_space(target: Path, bytes_needed: int, key: str, what: str) -> None:
@@ -94,15 +119,30 @@ def _check_keys(cfg: DictConfig) -> None:
             raise UserError(f"{key}: holds a key or a password; give it through the environment instead")
 
 
-def create(directory: Path, cfg: DictConfig) -> None:
-    """Make the directory and keep the resolved config in it."""
-    from omegaconf import OmegaConf
+def keep_config(directory: Path, cfg: DictConfig) -> None:
+    """The resolved config, over the one that is there: a resumption has changed it.
 
+    Raises:
+        OSError: it cannot be written.
+    """
     _check_keys(cfg)
+    write_atomically(directory / "config.yaml", _resolved(cfg))
+
+
+def create(directory: Path, cfg: DictConfig) -> None:
+    """Make the directory and keep the resolved config in it; of two commands that want it at once, one gets it.
+
+    Raises:
+        UserError: it cannot be written, or another config is in it by now.
+    """
+    _check_keys(cfg)
+    config, text = directory / "config.yaml", _resolved(cfg)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with replacing(directory / "config.yaml") as temporary:  # half a YAML file may well be a YAML file
-            OmegaConf.save(cfg, temporary, resolve=True)
+        with locked(directory):
+            if config.exists() and config.read_text(encoding="utf-8") != text:
+                raise UserError(f"run={directory.name}: {directory} exists already; choose another run=NAME")
+            write_atomically(config, text)  # half a YAML file may well be a YAML file
     except OSError as error:
         raise UserError(f"output_dir={directory}: cannot be written: {error.strerror}") from error
 

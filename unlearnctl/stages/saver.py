@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from accelerate.utils import gather_object
+from omegaconf import OmegaConf
 
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.provenance import versions
 from unlearnctl.models.load import identity
 from unlearnctl.stages.memory import Held
 from unlearnctl.stages.run_dir import config_hash
-from unlearnctl.training.checkpoint import latest, write
+from unlearnctl.training.checkpoint import Damaged, latest, numbered, read, write
 from unlearnctl.training.state import load_trainer, trainer_state
 
 if TYPE_CHECKING:
     from unlearnctl.stages.run import Run
 
 FOLDER = "training"
+CHANGEABLE = (  # what a run that failed may be resumed with: how fast, and in what pieces, not what is computed
+    "trainer.optimizer.lr", "trainer.clip_norm", "trainer.micro_batch", "trainer.gradient_checkpointing",
+    "trainer.on_oom",
+)  # fmt: skip
 MUST_AGREE = {
     "config": "config.yaml was changed since it was written",
     "base": "the base model's weights are others now",
@@ -38,6 +44,8 @@ class Saver:
         self.active = self.settings.every > 0 and run.ready.settings.sharding == "none"
         self.found: dict[str, Any] | None = None
         self.written = time.monotonic()
+        self.saved: int | None = None  # the step of the newest one
+        self.changes: dict[str, list[Any]] = {}  # CHANGEABLE key: before, now
         if self.settings.every > 0 and not self.active:
             self._say(
                 "trainer.sharding=fsdp: no training checkpoints are written; a run that is cut starts anew"
@@ -64,8 +72,12 @@ class Saver:
                 raise UserError(f"resume={self.run.directory}: {path} cannot be used: {what}")
         if about.get("versions") != now["versions"]:
             self._say("resume: library versions changed, so the result may differ in the last digits")
-        fit = self.found["trainer"]["fit"]
-        self._say(f"resume: goes on after step {fit['steps']} of {self.run.ready.settings.steps} ({path})")
+        self.saved = self.found["trainer"]["fit"]["steps"]
+        self._say(f"resume: goes on after step {self.saved} of {self.run.ready.settings.steps} ({path})")
+        was, is_ = about.get("changeable", {}), now["changeable"]
+        self.changes = {key: [was.get(key), is_[key]] for key in CHANGEABLE if was.get(key) != is_[key]}
+        for key, (before, after) in self.changes.items():
+            self._say(f"resume: {key}={after} from here on, {before} before")
 
     def restore(self) -> None:
         """Put what was found into a run that has begun."""
@@ -78,6 +90,13 @@ class Saver:
             run.meta.load_state(found["meta"])
         run.started, run.command = found["started"], found["command"]
         run.resumed_after = [*found["resumed_after"], run.trainer.result.steps]
+        run.changed = list(found["changed"])
+        if self.changes:
+            run.changed.append({"after_step": run.trainer.result.steps, **self.changes})
+        if "trainer.optimizer.lr" in self.changes:
+            run.trainer.set_lr(float(self.changes["trainer.optimizer.lr"][1]))
+        if "trainer.micro_batch" in self.changes:
+            run.trainer.result.micro_batch = None  # what was found out before was about another size
         run.held = Held(**found["held"]) if found["held"] else None
         self.found = None  # and with it the tensors
 
@@ -87,14 +106,30 @@ class Saver:
             self.write()
 
     def write(self) -> None:
-        """Write one now. Where that fails the run goes on, and says so."""
+        """Write one now. Where that fails the run goes on, and says so; weights that are not finite are not kept."""
         if not (self.active and self.main):
+            return
+        trainer = self.run.trainer
+        if trainer.result.status == "diverged" or not trainer.finite():
+            self._drop_unproven()
             return
         try:
             write(self.folder, self._state(), self._about(self.run.base), self.settings.keep)
+            self.saved = trainer.result.steps
         except OSError as error:
             print(f"training checkpoint: not written ({error.strerror or error}: {self.folder})")
         self.written = time.monotonic()
+
+    def _drop_unproven(self) -> None:
+        """Of a run that diverged, keep the checkpoints that a finite loss came after: the newest may be the fault."""
+        self.saved = None
+        for path in numbered(self.folder):
+            with suppress(Damaged, OSError):
+                step = read(path)[0]["trainer"]["fit"]["steps"]
+                if step >= max(1, self.run.trainer.result.steps):
+                    shutil.rmtree(path)
+                else:
+                    self.saved = step
 
     def clear(self) -> None:
         """The run has ended: nothing will be resumed."""
@@ -107,12 +142,17 @@ class Saver:
         return {
             "trainer": trainer_state(run.trainer), "watcher": run.watcher.state(),
             "meta": run.meta.state() if run.meta else None, "started": run.started, "command": run.command,
-            "resumed_after": run.resumed_after, "held": asdict(run.held or Held.of(run.trainer)) if ended else None,
+            "resumed_after": run.resumed_after, "changed": run.changed,
+            "held": asdict(run.held or Held.of(run.trainer)) if ended else None,
         }  # fmt: skip
 
     def _about(self, base: str) -> dict[str, Any]:
+        fixed = self.run.cfg.copy()
+        changeable = {key: OmegaConf.select(fixed, key) for key in CHANGEABLE}
+        for key in CHANGEABLE:
+            OmegaConf.update(fixed, key, None)
         return {
-            "config": config_hash(self.run.cfg), "base": base, "data": self.run.data.fingerprint(),
+            "config": config_hash(fixed), "changeable": changeable, "base": base, "data": self.run.data.fingerprint(),
             "versions": versions(), "processes": self.run.accelerator.num_processes,
         }  # fmt: skip
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from unlearnctl.errors import UserError
 from unlearnctl.stages.build import plain
-from unlearnctl.stages.resume import can_resume, resume
+from unlearnctl.stages.resume import can_resume, ended, resume
 from unlearnctl.stages.run import Run
 from unlearnctl.stages.run_dir import run_directory
 from unlearnctl.stages.train import make_run, train, train_together
@@ -37,7 +37,8 @@ def member(cfg: DictConfig) -> Path | None:
 
 def _resume_of(directory: Path) -> Callable[[], Path | None] | None:
     """What finishes a member that was cut, if it left something to go on from."""
-    return (lambda: resume(directory)) if can_resume(directory) else None
+    there = can_resume(directory) or ended(directory)  # ended, but its status could not be written
+    return (lambda: resume(directory)) if there else None
 
 
 def sweep(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
+ENDED = ("completed", "stopped_early")
+
+
 @dataclass(frozen=True)
 class Place:
     """Where runs go, and a folder of configs of the user's own."""
@@ -41,7 +44,7 @@ def results_of(root: Path, member: Member) -> Mapping[str, Any] | None:
     if directory is None or not (directory / "results.json").is_file():
         return None
     found = json.loads((directory / "results.json").read_text(encoding="utf-8"))
-    return found if found["status"] != "interrupted" else None
+    return found if found["status"] in ENDED else None
 
 
 def chains(members: Iterable[Member]) -> list[list[Member]]:

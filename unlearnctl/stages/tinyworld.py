@@ -43,13 +43,8 @@ def parse(args: list[str]) -> dict[str, str]:
     keys = ("to", *options)
     for arg in args:
         key, equals, value = arg.partition("=")
-<<<<<<< HEAD
         if key not in keys or not equals:
-            raise unknown("tinyworld build", key, keys)
-=======
-        if key not in ("to", "seed", "twin") or not equals:
-            raise unknown_key("", key, ("to", "seed", "twin"))
->>>>>>> bad-inputs
+            raise unknown_key("", key, keys)
         options[key] = value
     if not options.get("to"):
         raise UserError("to=: required; the folder to write, e.g. unlearnctl tinyworld build to=my-tinyworld")

@@ -22,6 +22,7 @@ from unlearnctl.models.shared import SharedModels
 from unlearnctl.ops.processes import everywhere, on_main
 from unlearnctl.paths import cache_dir
 from unlearnctl.stages.build import plain, resolved
+from unlearnctl.stages.failing import told
 from unlearnctl.stages.lock import locked
 from unlearnctl.stages.meta import check_meta
 from unlearnctl.stages.plan import Plan, make_plan, show_plan
@@ -121,6 +122,11 @@ def _check_run(cfg: DictConfig, world: World, launch: Launch, directory: Path | 
         directory = on_main(lambda: _free_directory(cfg, plan, launch))
     if ready.settings.sharding == "fsdp" and world.size == 1:
         raise UserError("trainer.sharding=fsdp: there is but one process; use sharding=none")
+    if ready.settings.on_oom == "halve" and world.size > 1:
+        raise UserError(
+            f"trainer.on_oom=halve: for one process, here are {world.size}; where one fails the others wait "
+            "for it, so lower trainer.micro_batch instead"
+        )
     check_meta(ready.objective, ready.settings, world.size)
     tokenizer, data = tokenised(cfg, ready)
     matrix = everywhere(check_prefix_cache(ready, data, world.rank, world.size))
@@ -165,7 +171,9 @@ def make_accelerator(ready: Prepared) -> Accelerator:
     return accelerator
 
 
-def train_together(runs: Sequence[Run], ended: Callable[[Run, Exception | None], None] | None = None) -> None:
+def train_together(
+    runs: Sequence[Run], ended: Callable[[Run, BaseException | None], None] | None = None
+) -> None:
     """Train runs on the same model and data side by side; one run is the ordinary case.
 
     They share the frozen weights and, where their batches agree, each step's pass over the frozen prefix.
@@ -188,11 +196,14 @@ def train_together(runs: Sequence[Run], ended: Callable[[Run, Exception | None],
     except BaseException as error:
         for run in runs:
             run.close("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-        raise
+        known = told(error, runs[0]) if len(runs) == 1 else error
+        if known is error:
+            raise
+        raise known from error
 
 
 def _finish(
-    runs: Sequence[Run], models: SharedModels, ended: Callable[[Run, Exception | None], None] | None
+    runs: Sequence[Run], models: SharedModels, ended: Callable[[Run, BaseException | None], None] | None
 ) -> None:
     for run in runs:
         try:
@@ -200,7 +211,7 @@ def _finish(
         except Exception as error:
             if ended is None:
                 raise
-            ended(run, error)
+            ended(run, told(error, run))
         else:
             if ended:
                 ended(run, None)

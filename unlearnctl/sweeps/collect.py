@@ -15,6 +15,7 @@ class SweepSummary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Last line: `sweep: PATH`. Silent when no member made a run directory (a dry run)."""
         # Imported here: Hydra builds its callbacks before every verb, `--cfg job` included.
+        from unlearnctl.files import why
         from unlearnctl.reporting.site.write import write_site
         from unlearnctl.reporting.summary import find_runs, summarise
         from unlearnctl.reporting.summary_files import write_summary
@@ -26,6 +27,9 @@ class SweepSummary(Callback):
             return
         summary = summarise(runs)
         print_summary(summary)
-        write_summary(summary, folder)
-        print(f"report: {write_site(summary, folder / 'report.html')}")
+        try:
+            write_summary(summary, folder)
+            print(f"report: {write_site(summary, folder / 'report.html')}")
+        except OSError as error:
+            print(f"summary: not written ({why(error)}); later, from the members: unlearnctl report {folder}")
         print(f"sweep: {folder}")

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from unlearnctl.errors import UserError
+from unlearnctl.files import why, write_atomically
 
 FILE = "status.json"
 LOCK = ".lock"
@@ -51,9 +52,7 @@ def read_status(directory: Path) -> Status | None:
 def write_status(directory: Path, status: Status) -> None:
     """Replace the status.json: whoever reads it sees the old one or the new one, never half of it."""
     directory.mkdir(parents=True, exist_ok=True)
-    temporary = directory / f"{FILE}.{os.getpid()}"
-    temporary.write_text(json.dumps(asdict(status), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(directory / FILE)
+    write_atomically(directory / FILE, json.dumps(asdict(status), indent=1) + "\n")
 
 
 @contextmanager
@@ -123,7 +122,12 @@ def end(directory: Path, started: tuple[Status, float], error: BaseException | N
     status = replace(
         status, state=state, error=line, finished=_now(), seconds=round(time.monotonic() - since, 3)
     )
-    write_status(directory, status)
+    try:
+        write_status(directory, status)
+    except OSError as written:  # what is said of a member is less than what it left
+        print(
+            f"status: not written ({why(written)}); unlearnctl train --resume looks at what the member left"
+        )
     return status
 
 

@@ -11,7 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from unlearnctl.errors import first_line
+from unlearnctl.keys import redact
 
 if TYPE_CHECKING:
     from unlearnctl.tracking.system import SystemMeter
@@ -30,21 +35,38 @@ class Tracker(Protocol):
 class Trackers:
     """Hands every row to each of its trackers; as a context manager it closes them however the run ends."""
 
-    def __init__(self, trackers: Iterable[Tracker], meter: SystemMeter | None = None) -> None:
-        self.trackers, self.meter = list(trackers), meter
+    def __init__(
+        self, trackers: Iterable[Tracker], meter: SystemMeter | None = None, run_dir: Path = Path()
+    ) -> None:
+        self.trackers, self.meter, self.run_dir = list(trackers), meter, run_dir
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
-        """Hand on one row, and one on the machine where that is due."""
+        """Hand on one row, and one on the machine where that is due; a tracker that fails gets no more."""
         due = self.meter.due() if self.meter else None
-        for tracker in self.trackers:
-            tracker.log(row, step)
-            if due:
-                tracker.log(due, step)
+        for tracker in list(self.trackers):
+            with self._let_fail(tracker):
+                tracker.log(row, step)
+                if due:
+                    tracker.log(due, step)
 
     def finish(self, status: str) -> None:
         """Close every tracker, once; a second call does nothing."""
         while self.trackers:
-            self.trackers.pop().finish(status)
+            tracker = self.trackers.pop()
+            with self._let_fail(tracker):
+                tracker.finish(status)
+
+    @contextmanager
+    def _let_fail(self, tracker: Tracker) -> Iterator[None]:
+        """Training is worth more than a dashboard: what any tracker raises is said once, and it is left alone."""
+        try:
+            yield
+        except Exception as error:
+            if getattr(tracker, "required", False):
+                raise
+            if tracker in self.trackers:
+                self.trackers.remove(tracker)
+            print(down(type(tracker).__name__.removesuffix("Tracker").lower(), error, self.run_dir))
 
     def __enter__(self) -> Trackers:
         return self
@@ -54,6 +76,15 @@ class Trackers:
             self.finish("completed")
         else:
             self.finish("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
+
+
+def down(name: str, error: Exception, run_dir: Path) -> str:
+    """What is said of a tracker that cannot be reached."""
+    reason = redact(first_line(error) or type(error).__name__)
+    return (
+        f"tracker={name}: {reason}; the run goes on, its metrics wait in {run_dir / 'metrics.jsonl'}; to send them "
+        f"later: unlearnctl track {run_dir}"
+    )
 
 
 def flatten(row: Mapping[str, Any]) -> dict[str, float]:

@@ -5,35 +5,65 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 
 class JsonlTracker:
-    """Appends each row as strict JSON: what is not a finite number is written as null."""
+    """Appends each row as strict JSON: what is not a finite number is written as null.
+
+    Rows that the disk refuses wait in memory, and are written in their order as soon as it takes them.
+    """
+
+    required = True  # what goes wrong here is no matter of a server
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8", buffering=1)
-        if _ends_in_half_a_line(path):
-            self._file.write("\n")
+        self.path = path
+        self._waiting: list[str] = []
+        self._said = False
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
-        """Write one line and flush it, so that a killed run has lost nothing."""
+        """Write one line at once, so that a killed run has lost nothing."""
         clean = _finite({**row, "step": step})
-        self._file.write(json.dumps(clean, allow_nan=False, ensure_ascii=False) + "\n")
-        self._file.flush()
+        self._waiting.append(json.dumps(clean, allow_nan=False, ensure_ascii=False) + "\n")
+        self._write()
 
     def finish(self, status: str) -> None:
-        """Close the file; the status is in results.json."""
-        self._file.close()
+        """Write what still waits; the status is in results.json."""
+        self._write()
+        if self._waiting:
+            print(f"metrics: {len(self._waiting)} rows are lost; {self.path} takes no more")
+
+    def _write(self) -> None:
+        if not self._waiting:
+            return
+        try:
+            _append(self.path, "".join(self._waiting).encode())
+        except OSError as error:
+            if not self._said:
+                print(
+                    f"metrics: not written ({error.strerror or error}: {self.path}); the rows wait in memory"
+                )
+            self._said = True
+        else:
+            self._waiting.clear()
 
 
-def _ends_in_half_a_line(path: Path) -> bool:
-    """True after a kill in the middle of a row."""
-    with path.open("rb") as file:
+def _append(path: Path, lines: bytes) -> None:
+    """All of the lines or, as far as the disk lets us, none; on lines of their own even after half a line."""
+    with path.open("a+b", buffering=0) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 1))
-        return file.read() not in (b"", b"\n")
+        if file.read(1) not in (b"", b"\n"):  # after a kill in the middle of a row
+            lines = b"\n" + lines
+        try:
+            while lines:
+                lines = lines[file.write(lines) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(size)
+            raise
 
 
 def _finite(node: Any) -> Any:

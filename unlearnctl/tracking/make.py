@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnctl.errors import UserError, unknown
-from unlearnctl.tracking.base import Tracker, Trackers
+from unlearnctl.tracking.base import Tracker, Trackers, down
 from unlearnctl.tracking.jsonl import JsonlTracker
 from unlearnctl.tracking.system import SystemMeter
 
@@ -32,12 +32,24 @@ def make_trackers(cfg: Mapping[str, Any], run_dir: Path, config: Mapping[str, An
     every = settings.pop("system_every", None)
     if every is not None and (not isinstance(every, int | float) or isinstance(every, bool) or every <= 0):
         raise UserError(f"tracker.system_every={every}: must be a positive number of seconds, or null")
-    extra = _extra(str(name), settings, run_dir, config)
     meter = SystemMeter(every) if every else None
-    return Trackers([JsonlTracker(run_dir / "metrics.jsonl"), *extra], meter)
+    own = JsonlTracker(run_dir / "metrics.jsonl")
+    try:
+        return Trackers([own, *chosen(str(name), settings, run_dir, config)], meter, run_dir)
+    except UserError:
+        raise
+    except Exception as error:  # no server, no disk: the run does without
+        print(down(str(name), error, run_dir))
+        return Trackers([own], meter, run_dir)
 
 
-def _extra(name: str, settings: dict[str, Any], run_dir: Path, config: Mapping[str, Any]) -> list[Tracker]:
+def chosen(name: str, settings: dict[str, Any], run_dir: Path, config: Mapping[str, Any]) -> list[Tracker]:
+    """The tracker of that name, beside metrics.jsonl; none for `none`.
+
+    Raises:
+        UserError: its package is missing, or a setting is unknown.
+        Exception: whatever the tracker raises where it cannot be reached.
+    """
     try:
         if name == "wandb":
             from unlearnctl.tracking.wandb import WandbTracker

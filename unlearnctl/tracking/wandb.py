@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from unlearnctl.errors import UserError, unknown
+from unlearnctl.errors import UserError, first_line, unknown
 from unlearnctl.keys import redact
 from unlearnctl.tracking.attempts import attempt_name, sweep_name
 from unlearnctl.tracking.base import flatten
@@ -21,7 +21,8 @@ class WandbTracker:
     """One wandb run for one of ours, its files in the run directory; the members of a sweep are a group.
 
     Raises:
-        UserError: the package is not installed, or an online run cannot be started.
+        UserError: the package is not installed, or an online run has no key. Where its server cannot be reached, the
+            run is an offline one.
     """
 
     def __init__(
@@ -39,18 +40,28 @@ class WandbTracker:
             import wandb
         except ImportError as error:
             raise UserError("tracker=wandb: not installed; pip install wandb") from error
-        mode = choose_mode(mode)
-        try:
-            self._run = wandb.init(
-                project=project, entity=entity, group=group or sweep_name(run_dir), tags=tuple(tags),
-                name=attempt_name(run_dir),
+        mode, name = choose_mode(mode), attempt_name(run_dir)
+
+        def start(mode: str) -> Any:
+            return wandb.init(
+                project=project, entity=entity, group=group or sweep_name(run_dir), tags=tuple(tags), name=name,
                 dir=str(run_dir), config=dict(config), mode=mode,  # type: ignore[arg-type]
                 reinit="create_new",  # else the members of a serial sweep would merge into one run
                 settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
             )  # fmt: skip
-        except (wandb.errors.CommError, wandb.errors.UsageError) as error:
-            reason = redact(next(iter(str(error).splitlines()), type(error).__name__))
-            raise UserError(f"tracker.mode={mode}: {reason}; tracker.mode=offline needs no server") from error
+
+        try:
+            self._run = start(mode)
+        except wandb.errors.UsageError as error:
+            raise UserError(
+                f"tracker.mode={mode}: {_reason(error)}; tracker.mode=offline needs no server"
+            ) from error
+        except wandb.errors.CommError as error:
+            print(
+                f"tracker.mode={mode}: {_reason(error)}; the run goes on offline; to send it later: "
+                f"wandb sync {run_dir / 'wandb'}/offline-run-*"
+            )
+            self._run = start("offline")
         # Our own step: wandb's must never decrease, and a train and an eval row may share one.
         self._run.define_metric("*", step_metric="step")
 
@@ -62,6 +73,10 @@ class WandbTracker:
         """Note the status and end this run, so that the next one in this process is its own."""
         self._run.summary["status"] = status
         self._run.finish(exit_code=1 if status == "failed" else 0)
+
+
+def _reason(error: Exception) -> str:
+    return redact(first_line(error) or type(error).__name__)
 
 
 def choose_mode(mode: str | None) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from unlearnctl.files import flush, naming
 from unlearnctl.models.files import sha256
 
 FORMAT = "unlearnctl/training/1"
@@ -36,23 +36,24 @@ def write(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], keep
     `about` is plain JSON data: what has to agree before the state may be used.
 
     Raises:
-        OSError: it could not be written; the earlier ones are as they were.
+        OSError: it could not be written, or the run directory is gone; the earlier ones are as they were.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".*.tmp"):  # of a process that was killed
-        shutil.rmtree(left)
-    number = 1 + max((int(path.name) for path in numbered(folder)), default=0)
-    temporary, target = folder / f".{number:06d}.tmp", folder / f"{number:06d}"
-    try:
-        temporary.mkdir()
-        _write_files(temporary, state, about)
-        temporary.rename(target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _sync(folder)
+    with naming(folder):
+        folder.mkdir(exist_ok=True)
+        for left in folder.glob(".*.tmp"):  # of a process that was killed
+            shutil.rmtree(left)
+        number = 1 + max((int(path.name) for path in numbered(folder)), default=0)
+        temporary, target = folder / f".{number:06d}.tmp", folder / f"{number:06d}"
+        try:
+            temporary.mkdir()
+            _write_files(temporary, state, about)
+            temporary.rename(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        flush(folder)
     for old in numbered(folder)[:-keep]:
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
     return target
 
 
@@ -107,23 +108,19 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
 
 
 def _write_files(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors: dict[str, Tensor] = {}
     tree = encode(state, tensors)
-    try:
-        save_file(_apart(tensors), folder / TENSORS)
-    except SafetensorError as error:  # what a full disk looks like from there
-        raise OSError(str(error)) from error
+    save_file(_apart(tensors), folder / TENSORS)
     (folder / STATE).write_text(json.dumps(tree), encoding="utf-8")
     files = {name: sha256(folder / name) for name in (TENSORS, STATE)}
     manifest = {"format": FORMAT, "about": dict(about), "files": files, "tensors": _shapes(tensors)}
     whole = {**manifest, "sha256": _digest(manifest)}
     (folder / MANIFEST).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     for name in (TENSORS, STATE, MANIFEST):
-        _sync(folder / name)
-    _sync(folder)
+        flush(folder / name)
+    flush(folder)
 
 
 def encode(node: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
@@ -176,12 +173,3 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, list[Any]]:
 
 def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or a folder's list of names to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

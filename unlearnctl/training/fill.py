@@ -12,6 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from unlearnctl.data.batch import Batch
+from unlearnctl.errors import UserError
+from unlearnctl.files import why
 from unlearnctl.models.prefix_cache import digest, open_rows, write_rows
 from unlearnctl.models.rows import Rows
 from unlearnctl.models.tapped import can_remember
@@ -69,12 +71,22 @@ def _rows(trainer: Trainer, key: Mapping[str, Any], root: Path | None, made: Map
     found = made.get(name) or _kept.get(name) or (open_rows(root, key) if root else None)
     if not everywhere(found is not None):  # sliced blocks compute on all ranks or on none
         parts = _new_rows(trainer, **key["what"])
-        found = write_rows(root, key, parts) if root else dict(ChainMap(*parts))
+        found = _on_disk(root, key, parts) if root else dict(ChainMap(*parts))
         if key["what"]["prefix"]:
             print(f"prefix cache: filled in {time.perf_counter() - started:.1f} s")
     assert found is not None
     _kept[name] = found
     return found
+
+
+def _on_disk(root: Path, key: Mapping[str, Any], parts: Iterator[dict[str, Tensor]]) -> Rows:
+    try:
+        return write_rows(root, key, parts)
+    except OSError as error:
+        raise UserError(
+            f"trainer.prefix_cache=disk: {why(error)}; set UNLEARNCTL_CACHE to another folder, or "
+            "trainer.prefix_cache=memory or none"
+        ) from error
 
 
 def _run_key(trainer: Trainer) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from unlearnctl.data.batch import Batch
 from unlearnctl.models.sharding import whole
 from unlearnctl.models.tapped import TappedModel
 from unlearnctl.objectives.base import Loss, Objective
-from unlearnctl.ops.processes import anywhere
+from unlearnctl.ops.processes import anywhere, everywhere
+from unlearnctl.ops.signs import sign, waiting
+from unlearnctl.training.memory import fitting
 from unlearnctl.training.settings import TrainerSettings
 from unlearnctl.training.sharpness import ascent, perturbed
 
@@ -49,6 +51,7 @@ class Fit:
     terms: dict[str, float] = field(default_factory=dict)
     status: str = "completed"
     stop_reason: str | None = None
+    micro_batch: int | None = None  # what memory sufficed for, where that was less than was asked for
 
 
 @dataclass
@@ -91,10 +94,13 @@ class Trainer:
     def advance(self) -> bool:
         """One step, logged and watched; False once there is nothing more to do."""
         started = time.perf_counter()
+        sign(f"step {self.result.steps + 1}")
         if self.result.steps == 0:
             self._calibrate()
         row = self.step(self.result.steps)
         going = self._note(row, started) and self.result.steps < self.settings.steps
+        if not going and self.result.status == "completed" and not everywhere(self.finite()):
+            self._diverged(f"a weight is not finite after step {self.result.steps}")
         self.result.seconds += time.perf_counter() - started
         if going:
             self.checkpoint()
@@ -103,14 +109,35 @@ class Trainer:
     @property
     def done(self) -> bool:
         """True if there is nothing more to do, also of one that is put back as it had ended."""
-        return self.result.status == "stopped_early" or self.result.steps >= self.settings.steps
+        return self.result.status in ("stopped_early", "diverged") or self.result.steps >= self.settings.steps
+
+    @property
+    def micro(self) -> int:
+        """Sequences in memory at once, on this process."""
+        share = max(1, self.settings.global_batch // self.accelerator.num_processes)
+        return self.result.micro_batch or self.settings.micro_batch or share
+
+    def finite(self) -> bool:
+        """Whether every weight that trains is a finite number, on this process."""
+        return all(bool(p.detach().isfinite().all()) for p in self.parameters)
+
+    def set_lr(self, lr: float) -> None:
+        """Go on at another learning rate, at the same place of the schedule."""
+        self.scheduler.base_lrs = [lr] * len(self.scheduler.base_lrs)
+        rates = [lr * factor(self.scheduler.last_epoch) for factor in self.scheduler.lr_lambdas]
+        for group, now in zip(self.optimizer.param_groups, rates, strict=True):
+            group["initial_lr"], group["lr"] = lr, now
+        self.scheduler._last_lr = rates
+
+    def _diverged(self, reason: str) -> None:
+        self.result.status, self.result.stop_reason = "diverged", reason
 
     def _note(self, row: dict[str, Any], started: float) -> bool:
         fit = self.result
-        bad = next((n for n, v in row["terms"].items() if not math.isfinite(v)), None)
-        if bad or not math.isfinite(row["grad_norm"]):
-            what = f"loss term '{bad}'" if bad else "the gradient"
-            fit.status, fit.stop_reason = "stopped_early", f"{what} is not finite at step {row['step']}"
+        values = {**{f"loss term '{name}'": value for name, value in row["terms"].items()},
+                  "the loss": row["loss"], "the gradient": row["grad_norm"]}  # fmt: skip
+        if bad := next((name for name, value in values.items() if not math.isfinite(value)), None):
+            self._diverged(f"{bad} is {values[bad]} at step {row['step']}")
             return False
         fit.steps, fit.terms = row["step"], row["terms"]
         for side, count in row.pop("tokens").items():
@@ -122,8 +149,7 @@ class Trainer:
 
     def step(self, step: int) -> dict[str, Any]:
         """One optimiser step on the global batch `step`; no update if the loss or gradient is not finite."""
-        micros = self.batches(step)
-        terms = self._gradients(micros)
+        micros, terms = fitting(self, step)
         summed = {name: self.accelerator.reduce(value, "sum").item() for name, value in terms.items()}
         norm = self._clip()
         lr = self.scheduler.get_last_lr()[0]
@@ -138,7 +164,7 @@ class Trainer:
             "step": step + 1, "loss": total, "terms": summed, "lr": lr, "grad_norm": norm, "tokens": tokens,
         }  # fmt: skip
 
-    def _gradients(self, micros: Sequence[Mapping[str, Batch]]) -> dict[str, torch.Tensor]:
+    def gradients(self, micros: Sequence[Mapping[str, Batch]]) -> dict[str, torch.Tensor]:
         """Leave the global batch's gradient in the parameters; returns this process's loss terms."""
         rho = self.settings.sharpness
         if not rho:
@@ -168,7 +194,10 @@ class Trainer:
             with self.accelerator.autocast():
                 views = self.model(micro)
                 loss = self.objective(**views)
-            self.accelerator.backward(loss.part(part) * world)  # DDP averages gradients; the losses are sums
+            with waiting() if synchronise else nullcontext():
+                self.accelerator.backward(
+                    loss.part(part) * world
+                )  # DDP averages gradients; the losses are sums
         return loss
 
     def _clip(self) -> float:
@@ -179,8 +208,7 @@ class Trainer:
     def batches(self, step: int) -> list[dict[str, Batch]]:
         """This process's micro-batches of a step, with the sides that the objective reads, on the device."""
         a, s = self.accelerator, self.settings
-        micro = s.micro_batch or max(1, s.global_batch // a.num_processes)
-        batches = self.data.micro_batches(step, s.global_batch, micro, a.process_index, a.num_processes)
+        batches = self.data.micro_batches(step, s.global_batch, self.micro, a.process_index, a.num_processes)
         sides = self.tapped.needs
         return [{side: b[side].to(a.device) for side in sides} for b in batches]
 

@@ -47,6 +47,7 @@ class TrainerSettings:
     sharpness: float = 0.0
     mixed_precision: str = "no"
     gradient_checkpointing: bool = False
+    on_oom: str = "stop"
     compile: bool = False
     trunk: bool | str = "auto"
     prefix_cache: str = "none"
@@ -97,6 +98,7 @@ class TrainerSettings:
         _one_of("trainer.mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
         _one_of("trainer.trunk", str(self.trunk).lower(), ("auto", "true", "false"))
         _one_of("trainer.sharding", self.sharding, ("none", "fsdp"))
+        _one_of("trainer.on_oom", self.on_oom, ("stop", "halve"))
         if self.sharding == "fsdp" and self.monitor.every:
             raise UserError("trainer.sharding=fsdp: no in-training evaluation; set trainer.monitor.every=0")
         _one_of("trainer.prefix_cache", self.prefix_cache, ("none", "memory", "disk"))

@@ -15,7 +15,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unlearnctl.errors import UserError
-from unlearnctl.training.loop import Fit
 
 if TYPE_CHECKING:
     from unlearnctl.training.loop import Trainer
@@ -48,7 +47,7 @@ def load_trainer(trainer: Trainer, state: State) -> None:
         UserError: the state is of other tensors.
     """
     _load_tensors(trainer.tapped.trained(), state["tensors"])
-    trainer.result = Fit(**state["fit"])
+    trainer.result = type(trainer.result)(**state["fit"])
     if trainer.result.status == "interrupted":
         trainer.result.status, trainer.result.stop_reason = "completed", None
     if state["optimizer"]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from unlearnctl.files import write_atomically
 from unlearnctl.reporting import numbers
 from unlearnctl.reporting.page import content_hash, environment, own
 from unlearnctl.reporting.probe import read_probes
@@ -25,7 +26,7 @@ def write_site(summary: Summary, path: Path, probes: Sequence[Path] = ()) -> Pat
         UserError: a probe directory that cannot be read.
     """
     text = render(summary, path.parent, probes)
-    path.write_text(text, encoding="utf-8", errors="replace")  # half a surrogate pair is no UTF-8
+    write_atomically(path, text.encode(errors="replace").decode())  # half a surrogate pair is no UTF-8
     return path
 
 

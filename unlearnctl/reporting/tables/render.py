@@ -7,6 +7,7 @@ import html
 import io
 from pathlib import Path
 
+from unlearnctl.files import write_atomically
 from unlearnctl.reporting import numbers
 from unlearnctl.reporting.tables.build import Cell, Line, Table, to_json
 from unlearnctl.reporting.tables.plot import write_plots
@@ -28,7 +29,7 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     paths = []
     for kind, render in ways.items():
         paths.append(folder / f"{table.spec.name}-{table.spec.scale}.{kind}")
-        paths[-1].write_text(render(table), encoding="utf-8")
+        write_atomically(paths[-1], render(table))
     return [*paths, *write_plots(table, folder)]
 
 

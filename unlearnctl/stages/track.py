@@ -1,0 +1,67 @@
+"""`unlearnctl track DIR …`: send the metrics of runs to their tracker, where it was down while they ran."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from unlearnctl.errors import UserError, first_line
+from unlearnctl.keys import redact
+from unlearnctl.reporting.runs import load_run
+from unlearnctl.stages.build import plain
+from unlearnctl.stages.resume import own_config
+from unlearnctl.tracking.make import chosen
+
+
+def track_command(args: list[str]) -> None:
+    """Each argument is a run directory of `train`; `tracker=NAME` takes another tracker than its config's.
+
+    Raises:
+        UserError: no argument, no finished run, no tracker, or one that still cannot be reached.
+    """
+    names = [arg.partition("=")[2] for arg in args if arg.startswith("tracker=")]
+    folders = [Path(arg) for arg in args if not arg.startswith("tracker=")]
+    if not folders:
+        raise UserError("track: give a run directory, e.g. unlearnctl track outputs/train/NAME/RUN")
+    for folder in folders:
+        count = send(folder, own_config(folder, "track "), names[-1] if names else None)
+        print(f"{folder}: {count} rows sent")
+
+
+def send(folder: Path, cfg: DictConfig, name: str | None) -> int:
+    """Log every row of metrics.jsonl anew, in a run of its own; returns how many.
+
+    Raises:
+        UserError: see `track_command`.
+    """
+    settings = plain(cfg.tracker)
+    own = settings.pop("name", "none")
+    settings.pop("system_every", None)
+    name = name or own
+    if name == "none":
+        raise UserError(f"track {folder}: its config has tracker=none; name one, e.g. tracker=tensorboard")
+    rows = _rows(folder)
+    try:
+        (tracker,) = chosen(name, settings if name == own else {}, folder, plain(cfg))
+        for row in rows:
+            tracker.log(row, row["step"])
+        tracker.finish(str(load_run(folder).results["status"]))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"tracker={name}: {redact(first_line(error) or type(error).__name__)}") from error
+    return len(rows)
+
+
+def _rows(folder: Path) -> list[dict]:
+    """Of metrics.jsonl; a resumed run repeats steps, and the later row is the one that counted."""
+    rows: dict[tuple[str, int], dict] = {}
+    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+            rows[row["kind"], row["step"]] = row
+        except (ValueError, KeyError, TypeError):
+            continue  # half a line, of a run that was killed
+    return list(rows.values())
