@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from unlearnctl.errors import UserError, nearest
+from unlearnctl.errors import UserError, nearest, one_line
 from unlearnctl.keys import redact
 from unlearnctl.paths import conf_dir
 
 
 def explain(error: BaseException) -> str:
     """The line to print for `error`, without keys; unknown kinds get their type, first line and how to see more."""
-    return redact(_explain(error))
+    return redact(one_line(_explain(error)))
 
 
 def _explain(error: BaseException) -> str:

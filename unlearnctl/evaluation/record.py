@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnctl.errors import UserError
+from unlearnctl.seal import sealed
 
 SCHEMA = "unlearnctl/results/1"
 STATUSES = ("completed", "interrupted", "stopped_early")
@@ -82,9 +83,9 @@ def _metric(data: Mapping[str, Any], items: Any) -> Metric:
 
 
 def write_results(path: Path, record: Mapping[str, Any]) -> None:
-    """Check and write results.json: old file or new, never half of one."""
+    """Check and write results.json with its digest (`seal.py`): old file or new, never half of one."""
     validate_results(record)
-    write_atomically(path, json.dumps(record, indent=2, default=str) + "\n")
+    write_atomically(path, json.dumps(sealed(record), indent=2) + "\n")
 
 
 def write_items(folder: Path, **parts: Scores) -> None:

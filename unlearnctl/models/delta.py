@@ -17,6 +17,7 @@ from unlearnctl.errors import UserError
 from unlearnctl.models.files import replacing, sha256
 from unlearnctl.models.load import load_model
 from unlearnctl.models.spec import ModelSpec, weight_index
+from unlearnctl.untrusted import loads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,13 +83,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / "delta.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{folder}: no delta checkpoint there (delta.json is missing)") from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{path}: not a delta checkpoint of format {FORMAT}")
+    for key, kind in (("identity", str), ("sha256", str), ("tensors", dict)):
+        if not isinstance(manifest.get(key), kind):
+            raise UserError(f"{path}: damaged: {key} is missing or of the wrong kind")
     return manifest
 
 
@@ -172,7 +176,7 @@ def export(base: Path, delta: Path, to: Path, dtype: str) -> None:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    config = json.loads((partial / "config.json").read_text(encoding="utf-8"))
+    config = loads((partial / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
     config["dtype"] = dtype
     (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -206,6 +210,12 @@ def _save_through_transformers(base: Path, folder: Path, tensors: Mapping[str, T
 
 def _header(shard: Path) -> tuple[dict[str, Any], int]:
     # safetensors: 8 bytes little-endian length, then a JSON header, then the data
-    with shard.open("rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        return json.loads(file.read(size)), 8 + size
+    try:
+        with shard.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = loads(file.read(min(size, shard.stat().st_size)).decode())
+    except (ValueError, struct.error) as error:
+        raise UserError(f"{shard}: not a safetensors file") from error
+    if not isinstance(header, dict):
+        raise UserError(f"{shard}: not a safetensors file")
+    return header, 8 + size

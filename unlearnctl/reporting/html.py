@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from unlearnctl.reporting import attacks, numbers, svg, terminal
 from unlearnctl.reporting.runs import ROLES, Row, Run
+from unlearnctl.untrusted import loads
 
 TEMPLATES = Path(__file__).parent / "templates"
 WORDS = {"good": "better", "bad": "worse", "same": "no clear change", "": ""}
@@ -115,7 +116,7 @@ def facts(run: Run) -> list[str]:
 def token_weights(run: Run) -> list[list[tuple[str, int, bool, str]]]:
     """Texts as (token, weight in tenths, whether it truly matters, what a pointer reads out), if any were saved."""
     try:
-        texts = json.loads((run.path / "token_weights.json").read_text(encoding="utf-8"))["texts"]
+        texts = loads((run.path / "token_weights.json").read_text(encoding="utf-8"))["texts"]
         return [
             [
                 (str(token), round(10 * min(1.0, max(0.0, weight))), bool(true), f"weight {weight:.2f}")

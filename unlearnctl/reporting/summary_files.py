@@ -38,9 +38,11 @@ def markdown(summary: Summary) -> str:
         scores = [_change(member, metric) for metric in summary.metrics]
         lines.append([f"{number}{mark}", *settings, *scores, member.status, f"{member.run.path.name}"])
     table = (
-        [f"| {' | '.join(_escape(entry) for entry in line)} |" for line in lines] if summary.members else []
+        [f"| {' | '.join(numbers.markdown(entry) for entry in line)} |" for line in lines]
+        if summary.members
+        else []
     )
-    failed = [f"- {_escape(str(path))}: {_escape(why)}" for path, why in summary.failed]
+    failed = [f"- {numbers.markdown(str(path))}: {numbers.markdown(why)}" for path, why in summary.failed]
     parts = ["# Summary", "\n".join(table), legend(summary), sentence(summary)]
     parts += ["## Failed or missing", "\n".join(failed)] if failed else []
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -50,14 +52,6 @@ def _change(member: Member, metric: tuple[str, str]) -> str:
     row = member.row(metric)
     after = numbers.with_error(row.after.value, row.after.half, row.metric)
     return after if row.before.value is None else f"{numbers.value(row.before.value, row.metric)} → {after}"
-
-
-def _escape(text: str) -> str:
-    """Text that Markdown shows as it is, in one table cell, HTML included."""
-    text = numbers.plain(text).replace("&", "&amp;").replace("<", "&lt;").replace("\\", "\\\\")
-    for char in "|`*[]":
-        text = text.replace(char, f"\\{char}")
-    return text
 
 
 def as_csv(summary: Summary) -> str:

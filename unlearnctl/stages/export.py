@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from unlearnctl.stages.build import plain
 from unlearnctl.stages.checks import check_weights
 from unlearnctl.stages.eval import check_base
 from unlearnctl.stages.run_dir import check_space
+from unlearnctl.untrusted import loads
 
 
 def export(cfg: DictConfig) -> Path:
@@ -53,7 +53,7 @@ def read_results(run: Path) -> dict[str, Any]:
         UserError: it is missing or is not one.
     """
     try:
-        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        results = loads((run / "results.json").read_text(encoding="utf-8"))
         results["config"]["model"]["path"]
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"run={run}: no finished run there (results.json is missing)") from None

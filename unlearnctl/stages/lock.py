@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from unlearnctl.errors import UserError
+from unlearnctl.untrusted import loads
 
 NAME = "run.lock"
 
@@ -68,7 +69,7 @@ def _same(file: TextIO, path: Path) -> bool:
 def _owner(file: TextIO) -> dict[str, object]:
     file.seek(0)
     try:
-        owner = json.loads(file.read())
+        owner = loads(file.read())
     except ValueError:
         return {}
     return owner if isinstance(owner, dict) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, unknown
 from unlearnctl.paths import conf_dir
+from unlearnctl.reporting.results_file import read_results as read_record
 from unlearnctl.reporting.tables.build import build
 from unlearnctl.reporting.tables.render import markdown, write_table
 from unlearnctl.reporting.tables.spec import Member, TableSpec, read_table
@@ -113,8 +113,8 @@ def results_of(root: Path, member: Member) -> Mapping[str, Any] | None:
     directory = directory_of(root, member)
     if directory is None or not (directory / "results.json").is_file():
         return None
-    found = json.loads((directory / "results.json").read_text(encoding="utf-8"))
-    return found if found["status"] != "interrupted" else None
+    found = read_record(directory / "results.json")
+    return found if found.get("status") != "interrupted" else None
 
 
 def run_missing(spec: TableSpec, root: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from unlearnctl.errors import UserError
 from unlearnctl.reporting.report import write_report
 from unlearnctl.stages.saver import FOLDER
 from unlearnctl.stages.train import train
+from unlearnctl.untrusted import loads
 
 HARMLESS = ("launch", "tracker")  # groups that change no number
 ENDED = ("completed", "stopped_early")
@@ -82,7 +82,7 @@ def own_config(directory: Path) -> DictConfig:
 def ended(directory: Path) -> str | None:
     """How a run ended; None if it was cut off or interrupted, so that something is left to do."""
     try:
-        status = json.loads((directory / "results.json").read_text(encoding="utf-8"))["status"]
+        status = loads((directory / "results.json").read_text(encoding="utf-8"))["status"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return status if status in ENDED else None

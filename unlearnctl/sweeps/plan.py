@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unlearnctl.errors import UserError
 from unlearnctl.sweeps.status import Status, read_status, write_status
+from unlearnctl.untrusted import loads
 
 FILE = "sweep.json"
 PLACES = ("run", "output_dir")  # overrides that say where, not what
@@ -87,7 +88,7 @@ def resumed(folder: str, arguments: Sequence[str]) -> list[str]:
     """
     path = Path(folder)
     try:
-        kept = json.loads((path / FILE).read_text(encoding="utf-8"))
+        kept = loads((path / FILE).read_text(encoding="utf-8"))
         run, old = str(kept["run"]), [str(argument) for argument in kept["arguments"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
