@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Iterable
 
-
 LONGEST = 2000  # characters of a message: names out of damaged files have no length
 
 

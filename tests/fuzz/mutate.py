@@ -1,4 +1,4 @@
-"""New inputs from old ones: bytes flipped, cut, doubled and spliced; and, where they hold JSON, values exchanged for hostile ones."""
+"""New inputs from old ones: bytes flipped, cut, doubled, spliced; in JSON, values exchanged for hostile ones."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 LARGEST = 1 << 14  # bytes of an input; what is bounded per byte needs no more
 TOKENS = (
-    b"\x00", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\n", b"\r", b'"', b"'", b",", b"\t", b"{", b"}", b"[", b"]", b":",
-    b"NaN", b"Infinity", b"-1e999", b"1e400", b"null", b"true", b"\\ud83d", b"<script>", b"</script>", b"${", b"!!python/object",
-    b"\x1b[31m", b"\xe2\x80\xa8", b"\xff\xff\xff\xff\xff\xff\xff\x7f", b"99999999999999999999",
+    b"\x00", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\n", b"\r", b'"', b"'", b",", b"\t", b"{", b"}",
+    b"[", b"]", b":", b"NaN", b"Infinity", b"-1e999", b"1e400", b"null", b"true", b"\\ud83d", b"<script>", b"</script>",
+    b"${", b"!!python/object", b"\x1b[31m", b"\xe2\x80\xa8", b"\xff\xff\xff\xff\xff\xff\xff\x7f", b"99999999999999999999",
 )  # fmt: skip
 HOSTILE: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 0.5, 1e-320, 1e308, -1e308, float("nan"), float("inf"), 10**30, 10**400, "", " ", "\x00", "\n", "a" * 300,
-    "</script><script>alert(1)</script>", "'\"><img src=http://evil.example/x onerror=alert(1)>", "<!--", "]]>", "{{7*7}}", "${oc.env:HOME}",
-    "\x1b[31mred", "\u202egnp", "\ud83d", "$\\frac{", "|`*[]", "_", "=1+1", "../../etc", "done", "forget", "lower", "x_ppl",
-    [], {}, [[]], [None], [1, 2], [0.1, "x"], {"": None}, {"name": {}}, {"value": 1}, {"a": {"b": {"c": []}}},
+    None, True, False, 0, -1, 1, 0.5, 1e-320, 1e308, -1e308, float("nan"), float("inf"), 10**30, 10**400,
+    "", " ", "\x00", "\n", "a" * 300, "</script><script>alert(1)</script>", "<!--", "]]>", "{{7*7}}", "${oc.env:HOME}",
+    "'\"><img src=http://evil.example/x onerror=alert(1)>", "\x1b[31mred", "\u202egnp", "\ud83d", "$\\frac{", "|`*[]",
+    "_", "=1+1", "../../etc", "done", "forget", "lower", "x_ppl", [], {}, [[]], [None], [1, 2], [0.1, "x"],
+    {"": None}, {"name": {}}, {"value": 1}, {"a": {"b": {"c": []}}},
 )  # fmt: skip
 
 
@@ -39,7 +40,9 @@ def _flip(random: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
 
 def _insert(random: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
     at = random.randint(0, len(data))
-    return data[:at] + random.choice((random.choice(TOKENS), random.randbytes(random.randint(1, 8)))) + data[at:]
+    return (
+        data[:at] + random.choice((random.choice(TOKENS), random.randbytes(random.randint(1, 8)))) + data[at:]
+    )
 
 
 def _delete(random: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
@@ -85,7 +88,13 @@ def _line(random: Random, lines: list[bytes]) -> list[tuple[bytes, bytes, bytes]
         return []
     at = random.randrange(len(lines))
     skip = 1 if at == 0 else 0  # which file, where a target has several
-    return [(b"".join(lines[:at]) + lines[at][:skip], lines[at][skip:].rstrip(b"\n"), b"\n" + b"".join(lines[at + 1 :]))]
+    return [
+        (
+            b"".join(lines[:at]) + lines[at][:skip],
+            lines[at][skip:].rstrip(b"\n"),
+            b"\n" + b"".join(lines[at + 1 :]),
+        )
+    ]
 
 
 def _replace(random: Random, tree: Any) -> None:

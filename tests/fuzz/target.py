@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from unlearnctl.errors import UserError
+from unlearnctl.errors import UserError, one_line
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,12 @@ class Target:
 
     def __call__(self, data: bytes) -> None:
         """Run the target; what a user would see as one line is no finding."""
+        said = ""
         try:
             self.call(data)
         except UserError as error:
-            assert "\n" not in str(error), f"more than one line: {error!r}"
-            assert len(str(error)) < 4000, f"{len(str(error))} characters: {str(error)[:200]!r}"
+            said = str(error)
+        assert said == one_line(said), f"not one line: {said!r}"
 
 
 @cache

@@ -1,27 +1,42 @@
-"""The model card of an exported model: what was done, what was measured, what not to conclude."""
+"""The model card of an exported model: what was done, what was measured, what not to conclude.
+
+A card is shown by the hub and by editors, so names are escaped for Markdown and for the YAML header.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from unlearnctl.reporting import numbers
+from unlearnctl.reporting.runs import Score, compare
+from unlearnctl.reporting.terminal import CHANGED
+from unlearnctl.seal import broken
 
-def model_card(results: Mapping[str, Any]) -> str:
-    """Markdown with a YAML header, from results.json."""
-    config, provenance = results["config"], results["provenance"]
-    base = config["model"]["path"]
-    shown = config["model"]["name"] if base.startswith("tinyworld:") or "/" not in base else base
+Tree = Mapping[str, Any]
+
+
+def model_card(results: Tree) -> str:
+    """Markdown with a YAML header, from a results.json of train or repair that `read_results` has let through."""
+    config, came = _part(results, "config"), _part(results, "provenance")
+    model = _part(config, "model")
+    base, name = str(model.get("path") or ""), str(model.get("name") or "")
+    shown = name if base.startswith("tinyworld:") or "/" not in base else base
     lines = [
         "---",
-        f"base_model: {shown}",
+        f"base_model: {_yaml(shown)}",
         "library_name: transformers",
         "tags: [machine-unlearning, unlearnctl]",
         "---",
-        f"# {config['model']['name']} after unlearning{_method(results)}",
+        f"# {numbers.markdown(name)} after unlearning{_method(results)}",
         "",
-        f"`{provenance['command']}` (unlearnctl commit {provenance['commit']}, seed {provenance['seed']})",
+        f"{_code(came.get('command'))} (unlearnctl commit {numbers.markdown(came.get('commit'))}, "
+        f"seed {numbers.markdown(came.get('seed'))})",
         "",
         _done(results),
+        *(["", f"**{CHANGED}**"] if broken(results) else []),
         "",
         "| suite | metric | before | after | n | chance |",
         "|---|---|---|---|---|---|",
@@ -41,35 +56,55 @@ def model_card(results: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _method(results: Mapping[str, Any]) -> str:
-    objective, repair = results["config"].get("objective"), results.get("repair")
-    with_what = f" with {objective['name']}" if objective else ""
-    return f"{with_what} and repair with {repair['method']}" if repair else with_what
+def _part(tree: Tree, key: str) -> Tree:
+    found = tree.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
-def _done(results: Mapping[str, Any]) -> str:
-    data, repair = f"`{results['config']['data']['name']}`", results.get("repair")
+def _yaml(text: str) -> str:
+    """A name as it is where YAML reads it as text, else quoted: JSON's strings are YAML's too."""
+    return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", text) else json.dumps(text)
+
+
+def _code(text: object) -> str:
+    """In a code span, out of which nothing but a backtick leads."""
+    return f"`{numbers.plain(text).replace('`', chr(39))}`"
+
+
+def _method(results: Tree) -> str:
+    objective, repair = _part(_part(results, "config"), "objective"), _part(results, "repair")
+    with_what = f" with {numbers.markdown(objective.get('name'))}" if objective else ""
+    return f"{with_what} and repair with {numbers.markdown(repair['method'])}" if repair else with_what
+
+
+def _done(results: Tree) -> str:
+    data, repair = _code(_part(_part(results, "config"), "data").get("name")), _part(results, "repair")
     if repair:
+        strength = numbers.finite(repair.get("strength"))
         return (
-            f"The update of {len(repair['modules'])} matrices was repaired at strength {repair['strength']:g} "
-            f"with the retain text of {data}; no training."
+            f"The update of {len(_part(repair, 'modules'))} matrices was repaired at strength "
+            f"{numbers.setting(strength)} with the retain text of {data}; no training."
         )
-    train = results["train"]
-    return f"{train['trained']['tensors']} tensors were changed in {train['steps']} steps on forget/retain data {data}."
+    train = _part(results, "train")
+    tensors, steps = _part(train, "trained").get("tensors"), train.get("steps")
+    return (
+        f"{numbers.markdown(tensors)} tensors were changed in {numbers.markdown(steps)} steps "
+        f"on forget/retain data {data}."
+    )
 
 
-def _rows(results: Mapping[str, Any]) -> Iterator[str]:
-    before, after = results.get("before") or {}, results.get("after") or {}
-    for suite in after or before:
-        for name in (after or before)[suite]:
-            was, is_ = before.get(suite, {}).get(name), after.get(suite, {}).get(name)
-            known = is_ or was
-            chance = "–" if known["chance"] is None else f"{known['chance']:.3g}"
-            yield f"| {suite} | {name} | {_value(was)} | {_value(is_)} | {known['n']} | {chance} |"
+def _rows(results: Tree) -> Iterator[str]:
+    after = results.get("after") or {}
+    for row in compare(results):
+        if after and row.metric not in (after.get(row.suite) or {}):
+            continue
+        chance = "–" if row.chance is None else f"{row.chance:.3g}"
+        n = "–" if row.n is None else str(row.n)
+        names = f"{numbers.markdown(row.suite)} | {numbers.markdown(row.metric)}"
+        yield f"| {names} | {_value(row.before)} | {_value(row.after)} | {n} | {chance} |"
 
 
-def _value(metric: Mapping[str, Any] | None) -> str:
-    if metric is None:
+def _value(score: Score) -> str:
+    if score.value is None:
         return "–"
-    error = "" if metric["stderr"] is None else f" ± {metric['stderr']:.3f}"
-    return f"{metric['value']:.3f}{error}"
+    return f"{score.value:.3f}" + ("" if score.stderr is None else f" ± {score.stderr:.3f}")

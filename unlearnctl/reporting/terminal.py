@@ -21,7 +21,9 @@ FLAG = {
     "over_unlearning": "over-unlearned: forget texts look less familiar than unseen ones",
     "retain_drop": "what should stay is damaged",
 }  # fmt: skip
-CHANGED = "results.json was changed by hand, or damaged, since the run wrote it (its checksum is not its content's)"
+CHANGED = (
+    "results.json was changed by hand, or damaged, since the run wrote it (its checksum is not its content's)"
+)
 STYLE = {"good": "green", "bad": "red", "same": "dim"}
 
 

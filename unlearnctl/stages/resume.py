@@ -11,7 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import AliasEvent, YAMLError, parse
+from yaml.cyaml import CSafeLoader
 
 from unlearnctl.errors import UserError
 from unlearnctl.reporting.report import write_report
@@ -69,10 +70,16 @@ def own_config(directory: Path) -> DictConfig:
     """
     path = directory / "config.yaml"
     try:
+        if any(
+            isinstance(event, AliasEvent) for event in parse(path.read_text(encoding="utf-8"), CSafeLoader)
+        ):
+            raise UserError(
+                f"resume={directory}: config.yaml holds aliases, which no run writes"
+            )  # and which may grow
         cfg = OmegaConf.load(path)
     except FileNotFoundError:
         raise UserError(f"resume={directory}: no run directory there (config.yaml is missing)") from None
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"resume={directory}: config.yaml cannot be read ({type(error).__name__})") from error
     if not isinstance(cfg, DictConfig) or not {"model", "data", "objective", "trainer"} <= set(cfg):
         raise UserError(f"resume={directory}: not a run of `unlearnctl train`")

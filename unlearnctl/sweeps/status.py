@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from unlearnctl.errors import UserError
+from unlearnctl.reporting.numbers import finite
 from unlearnctl.untrusted import loads
 
 FILE = "status.json"
@@ -57,7 +58,7 @@ def _is_sound(status: Status) -> bool:
         and all(isinstance(override, str) for override in status.overrides)
         and type(status.attempt) is int
         and all(text is None or isinstance(text, str) for text in texts)
-        and (status.seconds is None or isinstance(status.seconds, int | float))
+        and (status.seconds is None or finite(status.seconds) is not None)
     )
 
 

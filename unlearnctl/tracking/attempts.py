@@ -22,5 +22,5 @@ def attempt(run_dir: Path) -> int:
     """Which try this is: as the sweep counts, else one more than wandb runs that lie there."""
     try:
         return int(loads((run_dir / "status.json").read_text(encoding="utf-8"))["attempt"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return 1 + len(list((run_dir / "wandb").glob("*run-*")))

@@ -6,7 +6,5 @@ from tests.fuzz.target import Target
 from tests.fuzz.targets import checkpoints, configs, data, reports, text
 
 TARGETS: dict[str, Target] = {
-    target.name: target
-    for module in (data, checkpoints, reports, text, configs)
-    for target in module.TARGETS
+    target.name: target for module in (data, checkpoints, reports, text, configs) for target in module.TARGETS
 }

@@ -1,4 +1,4 @@
-"""Run directories that others may have written: results.json, metrics.jsonl and the files of sweeps; and all that is made of them."""
+"""Run directories that others may have written, their files one by one, and all that is made of them."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def _whole() -> dict[str, bytes]:
     tried: list[dict[str, Any]] = [
         {"attack": "relearn", "variant": "text, lr 0.1, step 3", "settings": {"corpus": "text", "lr": 0.1, "step": 3},
          "scores": suites(0.5), "recovery": 0.5, "worst": True},
-        {"attack": "probe", "variant": "layer 2", "settings": {}, "scores": {"latent": {"acc": metric(0.5, role="forget")}},
-         "recovery": None, "worst": False, "base": suites()},
+        {"attack": "probe", "variant": "layer 2", "settings": {}, "recovery": None, "worst": False, "base": suites(),
+         "scores": {"latent": {"acc": metric(0.5, role="forget")}}},
     ]  # fmt: skip
     body["paired"] = {"tinyworld": {"hazard_acc": {"test": "McNemar", "lower": 9, "higher": 1, "p": 0.01}}}
     body["flags"] = [{"name": "gibberish", "metric": "x", "value": 0.9, "bound": 0.5, "raised": True}]
@@ -94,7 +94,7 @@ def render(data: bytes) -> None:
     """The page, the terminal's tables, the robustness table, the card, and the summary with a sound run beside it."""
     folder = _put("page", _whole(), data)
     run = load_run(folder)
-    check_page(html.render(run), scripts=2).text
+    check_page(html.render(run), scripts=2)
     console = Console(file=io.StringIO(), width=80)
     print_comparison(run.results, console)
     attacks.print_robustness(run.results, console)

@@ -10,7 +10,13 @@ from unlearnctl.keys import redact
 
 KEY = "hf_Canary0123456789abcdefghij"
 VALUE = "canary-4f1d9c0b7a"
-FORMS = ("{key}", "https://me:{value}@host/x", "https://host/x?a=b&token={value}", "sk-{value}-0123456789", "{value}")
+FORMS = (
+    "{key}",
+    "https://me:{value}@host/x",
+    "https://host/x?a=b&token={value}",
+    "sk-{value}-0123456789",
+    "{value}",
+)
 
 
 def planted(data: bytes) -> None:

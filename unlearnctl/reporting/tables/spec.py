@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from unlearnctl.errors import UserError, unknown
+from unlearnctl.reporting.tables import check
 
 VERBS = ("train", "repair", "attack")
 GOALS = ("lower", "higher", "none")
@@ -121,24 +120,42 @@ def read_table(folder: Path, name: str, scale: str, seeds: Sequence[int] | None 
     known = sorted(p.stem for p in folder.glob("*.yaml"))
     if name not in known:
         raise unknown("table", name, known)
-    data = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    if scale not in data["scales"]:
-        raise unknown("scale", scale, list(data["scales"]))
-    at = data["scales"][scale]
-    columns = tuple(_column(f"table.{name}", column) for column in at["columns"])
-    rows = tuple(_row(f"table.{name}.rows.{row}", row, given) for row, given in data["rows"].items())
-    rows = tuple(row for row in rows if row.name not in at.get("without", ()))
+    key = f"table.{name}"
+    data = check.load(folder / f"{name}.yaml", key)
+    scales = check.entry(key, data, "scales", dict)
+    if scale not in scales:
+        raise unknown("scale", scale, map(str, scales))
+    at = check.entry(f"{key}.scales", scales, scale, dict)
+    columns = tuple(_column(key, column) for column in check.entries(key, at, "columns", dict, needed=True))
+    named = check.entry(key, data, "rows", dict).items()
+    rows = tuple(_row(f"{key}.rows.{row}", str(row), given) for row, given in named)
+    rows = tuple(row for row in rows if row.name not in check.entries(key, at, "without", str))
+    common = check.wanted(f"{key}.common", at.get("common", {}), dict)
     return TableSpec(
-        name, scale, data["title"], data["about"], tuple(at["models"]), tuple(seeds or at["seeds"]),
-        at.get("common", {}), columns, rows, tuple(data.get("published", ())),
-        float(at.get("evaluated_tokens", 0)), tuple(data.get("notes", ())),
+        name, scale, *(check.entry(key, data, text, str) for text in ("title", "about")),
+        check.entries(key, at, "models", str, needed=True),
+        tuple(seeds or check.entries(key, at, "seeds", int, needed=True)),
+        {verb: check.entries(f"{key}.common", common, verb, str) for verb in common},
+        columns, rows, _published(key, data),
+        float(check.wanted(f"{key}.evaluated_tokens", at.get("evaluated_tokens", 0), float)),
+        check.entries(key, data, "notes", str),
     )  # fmt: skip
+
+
+def _published(key: str, data: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    known = check.entries(key, data, "published", dict)
+    for given in known:
+        for name in ("row", "model", "column", "source"):
+            check.entry(f"{key}.published", given, name, str)
+        check.entry(f"{key}.published", given, "value", float)
+    return known
 
 
 def _column(key: str, given: Mapping[str, Any]) -> Column:
     for name in given:
         if name not in Column.__dataclass_fields__:
             raise unknown(f"{key}.columns", name, list(Column.__dataclass_fields__))
+    check.column(f"{key}.columns", given)
     column = Column(**given)
     for what, value, allowed in (("goal", column.goal, GOALS), ("part", column.part, PARTS)):
         if value not in allowed:
@@ -150,6 +167,7 @@ def _row(key: str, name: str, given: Any) -> Row:
     given = given or {}
     if isinstance(given, list):  # short for one training run
         given = {"train": given}
+    check.wanted(key, given, dict)
     steps: list[Step] = []
     for verb, value in given.items():
         if verb == "reading":
@@ -159,6 +177,7 @@ def _row(key: str, name: str, given: Any) -> Row:
         if verb != "train" and not steps:
             raise UserError(f"{key}: the first run must be a train run")
         named = value if isinstance(value, Mapping) else {verb: value}
-        for step, overrides in named.items():
-            steps.append(Step(step, verb, tuple(overrides), steps[0].name if verb != "train" else None))
+        for step in map(str, named):
+            overrides = check.entries(f"{key}.{verb}", named, step, str)
+            steps.append(Step(step, verb, overrides, steps[0].name if verb != "train" else None))
     return Row(name, tuple(steps), bool(given.get("reading", False)))
