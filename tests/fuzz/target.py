@@ -30,14 +30,15 @@ class Target:
     share: float = 1.0
     limit: float = 5.0
 
-    def __call__(self, data: bytes) -> None:
-        """Run the target; what a user would see as one line is no finding."""
+    def __call__(self, data: bytes) -> bool:
+        """Run the target; what a user would see as one line is no finding. True if it was such a line."""
         said = ""
         try:
             self.call(data)
         except UserError as error:
             said = str(error)
         assert said == one_line(said), f"not one line: {said!r}"
+        return bool(said)
 
 
 @cache
