@@ -7,14 +7,16 @@ import shlex
 import sys
 from collections.abc import Iterable
 
+from unlearnctl.keys import redact
+
 LONGEST = 2000  # characters of a message: names out of damaged files have no length
 
 
 class UserError(Exception):
-    """A mistake in config, data or checkpoint. Shown as one line, exit code 2, no traceback."""
+    """A mistake in config, data or checkpoint. Shown as one line without keys, exit code 2, no traceback."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+        super().__init__(one_line(redact(message)))
 
 
 def plain(text: object) -> str:

@@ -11,7 +11,8 @@ ELEMENTS = frozenset(
 )
 ATTRIBUTES = frozenset(
     "lang charset http-equiv content name class id scope title role tabindex open type viewbox width height x y x1 x2 "
-    "y1 y2 cx cy r d transform text-anchor aria-label aria-hidden aria-live aria-labelledby data-label data-chart".split()
+    "y1 y2 cx cy r d transform text-anchor aria-label aria-hidden aria-live aria-labelledby data-label "
+    "data-chart".split()
 )
 NAMESPACE = "http://www.w3.org/2000/svg"
 HASHED = r"'sha256-[A-Za-z0-9+/]{43}='"

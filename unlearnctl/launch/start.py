@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from unlearnctl.errors import UserError
+from unlearnctl.keys import redact
 from unlearnctl.launch.command import free_port, launcher_command, worker_environment
 from unlearnctl.launch.failures import FOLDER, failed_rank, killed_rank
 from unlearnctl.launch.settings import Launch
@@ -73,12 +73,13 @@ def _message(scratch: Path, log: Path, directory: Path, launch: Launch) -> str:
 
 
 def _keep(log: Path, directory: Path, machine: int) -> Path:
-    """Out of the scratch folder: into the run's directory, or beside where this machine would have put one."""
+    """Without keys into the run's directory, or beside where this machine would have put one."""
     target = (
         directory.with_name(f"{directory.name}.machine{machine}.log") if machine else directory / log.name
     )
     target.parent.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copy(log, target))
+    target.write_text(redact(log.read_text(errors="replace")), encoding="utf-8")
+    return target
 
 
 def _port_was_taken(log: Path) -> bool:

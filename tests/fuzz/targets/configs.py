@@ -56,10 +56,12 @@ def overrides(data: bytes) -> None:
 def _override_seeds() -> Sequence[bytes]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("train", overrides=["model=llama3_8b"])
-    keys = [k for k in flatten(OmegaConf.to_container(cfg)) if not any(word in k for word in LEFT_OUT)]  # type: ignore[arg-type]
+    flat = flatten(OmegaConf.to_container(cfg))  # type: ignore[arg-type]
+    keys = [key for key in flat if not any(word in key for word in LEFT_OUT)]
     groups = [
-        b"objective=npo\nobjective/retain=nll", b"data=wmdp_bio\neval=[wmdp,mmlu]", b"trainer=meta\ntrainer.monitor.every=10",
-        b"objective=rmu\nobjective.layer=7\n+trainer.x=1", b"~tracker\ntrainer.lora={rank: 4, alpha: 8}", b"model=zephyr_7b",
+        b"objective=npo\nobjective/retain=nll", b"data=wmdp_bio\neval=[wmdp,mmlu]", b"model=zephyr_7b",
+        b"trainer=meta\ntrainer.monitor.every=10", b"objective=rmu\nobjective.layer=7\n+trainer.x=1",
+        b"~tracker\ntrainer.lora={rank: 4, alpha: 8}",
     ]  # fmt: skip
     pairs = [
         f"{key}={VALUES[(place * 7 + turn) % len(VALUES)]}"
@@ -82,6 +84,7 @@ def _run_config() -> bytes:
         return OmegaConf.to_yaml(compose("train", overrides=["model=llama3_8b"])).encode()
 
 
+KEYS = b"model: {}\ndata: {}\nobjective: {}\ntrainer: {}\n"
 BOMB = b"a: &a [x, x, x, x, x, x, x, x]\n" + b"".join(
     b"%c: &%c [" % (c, c) + b", ".join([b"*%c" % (c - 1)] * 8) + b"]\n" for c in range(ord("b"), ord("k"))
 )

@@ -98,7 +98,7 @@ def _seeds(kind: str) -> Sequence[bytes]:
     return made[kind]()
 
 
-SHARES = {"jsonl": 4, "json": 3, "csv": 3, "tsv": 2, "text": 1, "parquet": 1, "saved": 0.02}
+SHARES = {"jsonl": 8, "json": 6, "csv": 6, "tsv": 4, "text": 4, "parquet": 2, "saved": 0.02}
 TARGETS = [
     *(Target(f"data-{kind}", partial(read, kind), partial(_seeds, kind), SHARES[kind])
       for kind in SHARES if kind != "saved"),

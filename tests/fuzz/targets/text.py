@@ -37,5 +37,8 @@ SEEDS = (
     b"\x08\x01://" + b"a" * 300 + b"@",
     b"\x08\x02" + b"http://" * 40,
     b"\x08\x03?" + b"key=" * 60,
+    b"\x08\x01://" + b":" * 8000,
+    b"\x08\x01" + b"?" + b"-" * 8000 + b"&" + b"token" * 1000,
+    b"\x08\x01" + b"bearer " * 1000,
 )
-TARGETS = [Target("redact", planted, lambda: SEEDS, 3)]
+TARGETS = [Target("redact", planted, lambda: SEEDS, 1)]
