@@ -85,7 +85,7 @@ def render(run: Run) -> str:
         mark=terminal.MARK, words=WORDS,
         charts=figures, texts=token_weights(run), frame=svg, hover=hover, commands=commands(run),
         provenance=numbers.flatten(run.results.get("provenance") or {}) | {"schema": run.results["schema"]},
-        style=style, script=script, style_hash=_hash(style), script_hash=_hash(script),
+        style=style, script=script, style_hash=hash_source(style), script_hash=hash_source(script),
     )  # fmt: skip
 
 
@@ -174,5 +174,6 @@ def _own(name: str) -> Markup:
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
-def _hash(text: str) -> str:
+def hash_source(text: str) -> str:
+    """What a Content-Security-Policy names a style sheet or script by."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -7,13 +7,12 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from tests.fuzz.page import check_page
 from tests.fuzz.target import Target, scratch
-from tests.reporting.conftest import history, metric, results, suites
+from tests.reporting.whole import files, token_weights, whole_history, whole_results, write_files
 from unlearnctl.reporting import attacks, html, plots
 from unlearnctl.reporting.attacks_files import write_robustness
 from unlearnctl.reporting.card import model_card
@@ -31,34 +30,10 @@ from unlearnctl.sweeps.plan import Member, resumed
 from unlearnctl.sweeps.status import _was_interrupted, read_status
 from unlearnctl.tracking.attempts import attempt
 
-NAMES = ("results.json", "metrics.jsonl", "token_weights.json", "config.yaml")
-SWEEP = ("status.json", "sweep.json", "results.json", "metrics.jsonl")
-
 
 @cache
 def _whole() -> dict[str, bytes]:
-    """A run with everything that a report may show."""
-    body = results()
-    tried: list[dict[str, Any]] = [
-        {"attack": "relearn", "variant": "text, lr 0.1, step 3", "settings": {"corpus": "text", "lr": 0.1, "step": 3},
-         "scores": suites(0.5), "recovery": 0.5, "worst": True},
-        {"attack": "probe", "variant": "layer 2", "settings": {}, "recovery": None, "worst": False, "base": suites(),
-         "scores": {"latent": {"acc": metric(0.5, role="forget")}}},
-    ]  # fmt: skip
-    body["paired"] = {"tinyworld": {"hazard_acc": {"test": "McNemar", "lower": 9, "higher": 1, "p": 0.01}}}
-    body["flags"] = [{"name": "gibberish", "metric": "x", "value": 0.9, "bound": 0.5, "raised": True}]
-    body |= {"attacks": tried, "unlearned": suites(), "notes": ["a note"]}
-    body["repair"] = {"method": "SAGE", "strength": 0.5, "curve": [], "modules": {"m": {}}, "untouched": []}
-    body["config"]["model"]["path"] = "org/name"
-    rows = [*history(6), {"kind": "meta", "step": 1, "knobs": {"alpha": 2.0}, "forgotten": 0.5},
-            {"kind": "meta", "step": 2, "knobs": {"alpha": 3.0}, "forgotten": 0.6}]  # fmt: skip
-    weights = {"texts": [{"tokens": ["a", "<b>"], "weights": [0.1, 0.9], "true": [False, True]}]}
-    return {
-        "results.json": json.dumps(sealed(body)).encode(),
-        "metrics.jsonl": "".join(json.dumps(row) + "\n" for row in rows).encode(),
-        "token_weights.json": json.dumps(weights).encode(),
-        "config.yaml": b"objective:\n  name: rmu\n",
-    }
+    return files(sealed(whole_results()), whole_history(), token_weights())
 
 
 @cache
@@ -108,10 +83,7 @@ def render(data: bytes) -> None:
 
 @cache
 def _sound() -> Path:
-    folder = scratch("sound")
-    for name, content in _whole().items():
-        (folder / name).write_bytes(content)
-    return folder
+    return write_files(scratch("sound"), _whole())
 
 
 def draw(data: bytes) -> None:

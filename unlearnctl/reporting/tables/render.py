@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 
 from unlearnctl.reporting import numbers
+from unlearnctl.reporting.html import hash_source
 from unlearnctl.reporting.tables.build import Cell, Line, Table, to_json
 from unlearnctl.reporting.tables.spec import Column
 
@@ -79,11 +80,11 @@ def notes(table: Table) -> list[str]:
 
 def markdown(table: Table) -> str:
     """A pipe table with its notes."""
-    heads = ["model", "method", *map(heading, table.spec.columns)]
+    heads = ["model", "method", *(numbers.markdown(heading(column)) for column in table.spec.columns)]
     out = [
-        f"# {table.spec.title}",
+        f"# {numbers.markdown(table.spec.title)}",
         "",
-        table.spec.about,
+        numbers.markdown(table.spec.about),
         "",
         f"| {' | '.join(heads)} |",
         "|" + "---|" * len(heads),
@@ -93,8 +94,14 @@ def markdown(table: Table) -> str:
         for cell, column in zip(line.cells, table.spec.columns, strict=True):
             text = content(cell, column)
             cells.append(f"**{text}**" if cell.bold else text)
-        out.append(f"| {line.model} | {label(line)} | {' | '.join(cells)} |")
-    return "\n".join([*out, "", *(f"- {note}" for note in notes(table)), ""])
+        names = [numbers.markdown(name) for name in (line.model, label(line))]
+        out.append(f"| {' | '.join([*names, *cells])} |")
+    return "\n".join([*out, "", *(f"- {_in_list(note)}" for note in notes(table)), ""])
+
+
+def _in_list(note: str) -> str:
+    """A note names commits, machines and sources: on one line, and no element."""
+    return numbers.plain(note).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def latex(table: Table) -> str:
@@ -162,7 +169,7 @@ def as_html(table: Table) -> str:
             text = safe(content(cell, column))
             cells.append(f"<b>{text}</b>" if cell.bold else text)
         body.append("<tr>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    policy = f"default-src 'none'; style-src '{hash_source(STYLE)}'; base-uri 'none'; form-action 'none'"
     return "\n".join([
         "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',

@@ -131,13 +131,12 @@ def read_table(folder: Path, name: str, scale: str, seeds: Sequence[int] | None 
     rows = tuple(_row(f"{key}.rows.{row}", str(row), given) for row, given in named)
     rows = tuple(row for row in rows if row.name not in check.entries(key, at, "without", str))
     common = check.wanted(f"{key}.common", at.get("common", {}), dict)
+    title, about = (check.entry(key, data, text, str) for text in ("title", "about"))
+    models = check.entries(key, at, "models", str, needed=True)
     return TableSpec(
-        name, scale, *(check.entry(key, data, text, str) for text in ("title", "about")),
-        check.entries(key, at, "models", str, needed=True),
-        tuple(seeds or check.entries(key, at, "seeds", int, needed=True)),
-        {verb: check.entries(f"{key}.common", common, verb, str) for verb in common},
-        columns, rows, _published(key, data),
-        float(check.wanted(f"{key}.evaluated_tokens", at.get("evaluated_tokens", 0), float)),
+        name, scale, title, about, models, tuple(seeds or check.entries(key, at, "seeds", int, needed=True)),
+        {verb: check.entries(f"{key}.common", common, verb, str) for verb in common}, columns, rows,
+        _published(key, data), float(check.wanted(f"{key}.evaluated_tokens", at.get("evaluated_tokens", 0), float)),
         check.entries(key, data, "notes", str),
     )  # fmt: skip
 
