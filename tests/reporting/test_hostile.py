@@ -32,7 +32,8 @@ PACKAGE = Path(html.__file__).parents[1]
 Say = Callable[[str], str]
 OURS = ("schema", "kind")  # keys whose value chooses what is read
 NAMED = {  # how many levels below hold names out of a run
-    "config": 9, "provenance": 9, "before": 2, "after": 2, "scores": 2, "paired": 2, "suites": 2, "terms": 1, "knobs": 1,
+    "config": 9, "provenance": 9, "before": 2, "after": 2, "scores": 2, "paired": 2, "suites": 2, "terms": 1,
+    "knobs": 1,
 }  # fmt: skip
 LOADS = {"src", "href", "srcset", "action", "data", "style", "poster"}
 
