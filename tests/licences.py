@@ -15,9 +15,9 @@ UNSAID = {"atheris": "Apache-2.0"}
 CUDA = "not on CPU machines: the package's own terms"
 HEAD = """# Licences of dependencies
 
-Every package of `constraints.txt`, direct or not, with the licence that its own metadata names. unlearnctl itself is MIT
-([LICENSE](../LICENSE)) and ships none of them. Made by `python -m tests.licences > docs/licences.md`; a test compares it
-with what is installed. Packages that only torch's CUDA build on Linux asks for are not read here.
+Every package of `constraints.txt`, direct or not, with the licence that its own metadata names. unlearnctl itself is
+MIT ([LICENSE](../LICENSE)) and ships none of them. Made by `python -m tests.licences > docs/licences.md`; a test
+compares it with what is installed. Packages that only torch's CUDA build on Linux asks for are not read here.
 
 | package | version | licence |
 |---|---|---|

@@ -7,7 +7,6 @@ its page out of an input in which every text has gone through `say`.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,12 @@ from rich.console import Console
 
 from tests.fuzz.page import check_page
 from tests.reporting.whole import files, token_weights, whole_history, whole_results, write_files
+from unlearnctl.errors import UserError
 from unlearnctl.reporting import html
 from unlearnctl.reporting.attacks import print_robustness
 from unlearnctl.reporting.card import model_card
+from unlearnctl.reporting.numbers import LARGEST
+from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.runs import load_run
 from unlearnctl.reporting.summary import summarise
 from unlearnctl.reporting.summary_files import markdown as summary_markdown
@@ -181,22 +183,31 @@ def test_a_terminal_gets_no_escapes(tmp_path: Path) -> None:
     assert not {"\x1b", "\x07", "\r"} & set(text)
 
 
-def test_a_number_of_any_size_is_drawn(tmp_path: Path) -> None:
+ODD = (LARGEST, -1e308, 1e308, float("nan"), float("inf"), 5e-324, 0, None)
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_a_number_of_any_size_is_drawn(value: float | None, tmp_path: Path) -> None:
     body = whole_results()
-    for value in (10**400, 1e308, -1e308, float("nan"), float("inf"), 5e-324, True):
-        for entry in (*body["after"]["tinyworld"].values(), body["flags"][0]):
-            entry |= {
-                "value": value,
-                "stderr": value,
-                "n": value,
-                "chance": value,
-                "interval": [value, value],
-            }
-        rows = [
-            {"kind": "train", "step": n, "loss": value, "terms": {"a": value}, "grad_norm": value}
-            for n in (1, 2)
-        ]
-        made = files(json.loads(json.dumps(body)), rows, token_weights())
-        if value is True:
-            continue
-        check_page(html.render(load_run(write_files(tmp_path / "run", made))), 2)
+    for scores in (body["after"], *(attack["scores"] for attack in body["attacks"])):
+        for entry in (entry for metrics in scores.values() for entry in metrics.values()):
+            entry |= dict.fromkeys(("value", "stderr", "n", "chance"), value) | {"interval": [value, value]}
+    body["flags"][0] |= {"value": value, "bound": value}
+    body["attacks"][0]["settings"] |= {"lr": value, "step": value}
+    rows = [
+        {"kind": "train", "step": n, "loss": value, "terms": {"a": value}, "grad_norm": value} for n in (1, 2)
+    ]
+    run = write_files(tmp_path / "run", files(body, rows, token_weights()))
+    check_page(html.render(load_run(run)), 2)
+    write_report(run)
+
+
+@pytest.mark.parametrize("value", [10**400, True, "0.5", [0.5]])
+def test_what_is_no_number_is_refused(value: object, tmp_path: Path) -> None:
+    body = whole_results()
+    body["after"]["tinyworld"]["hazard_acc"]["value"] = value
+    run = write_files(tmp_path / "run", files(body, [], token_weights()))
+    with pytest.raises(
+        UserError, match=r"results.json: after.tinyworld.hazard_acc.value is not a number or null"
+    ):
+        load_run(run)

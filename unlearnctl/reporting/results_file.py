@@ -80,6 +80,8 @@ def _attack(key: str, attack: Mapping[str, Any]) -> Problems:
     for name in ("attack", "variant"):
         if not isinstance(attack.get(name), str):
             yield f"{key}.{name} is not a text"
+    if not isinstance(attack.get("scores"), dict):
+        yield f"{key}.scores is not {SUITES}"
     for name in ("scores", "base"):
         yield from _suites(f"{key}.{name}", attack.get(name) or {})
     settings = attack.get("settings") or {}
@@ -107,4 +109,5 @@ def _each(key: str, entries: Any, check: Callable[[str, Mapping[str, Any]], Prob
 
 
 def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    """What JSON may say of a measurement: null, NaN and infinity too, but no integer that no float can hold."""
+    return value is None or isinstance(value, float) or numbers.finite(value) is not None

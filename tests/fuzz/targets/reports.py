@@ -77,8 +77,9 @@ def render(data: bytes) -> None:
     print_summary(summary, console)
     for text in (markdown(summary), as_csv(summary), model_card(run.results), console.file.getvalue()):  # type: ignore[attr-defined]
         text.encode()
-    for line in markdown(summary).splitlines():
-        assert "<" not in line
+    assert "<" not in markdown(summary)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(char.isprintable() or char == "\n" for char in shown)
 
 
 @cache

@@ -92,16 +92,16 @@ def markdown(table: Table) -> str:
     for line in table.lines:
         cells = []
         for cell, column in zip(line.cells, table.spec.columns, strict=True):
-            text = content(cell, column)
+            text = _escaped(content(cell, column))
             cells.append(f"**{text}**" if cell.bold else text)
         names = [numbers.markdown(name) for name in (line.model, label(line))]
         out.append(f"| {' | '.join([*names, *cells])} |")
-    return "\n".join([*out, "", *(f"- {_in_list(note)}" for note in notes(table)), ""])
+    return "\n".join([*out, "", *(f"- {_escaped(note)}" for note in notes(table)), ""])
 
 
-def _in_list(note: str) -> str:
-    """A note names commits, machines and sources: on one line, and no element."""
-    return numbers.plain(note).replace("&", "&amp;").replace("<", "&lt;")
+def _escaped(text: str) -> str:
+    """Text with signs of our own in it, such as [ ]: on one line, and no element."""
+    return numbers.plain(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def latex(table: Table) -> str:
