@@ -136,7 +136,7 @@ def test_an_error_holds_no_key_whoever_prints_it() -> None:
     [
         ("https://:p@ss:w@host/x?y", "https://***@host/x?y"),
         ("git@host:org/repo https://host:80/a@b", "git@host:org/repo https://host:80/a@b"),
-        ("x?X-Amz-Signature=abc;sig=d#access_token=e", "x?X-Amz-Signature=***;sig=***#access_token=***"),
+        ("x?X-Amz-Signature=abc;sig=d y#access_token=e", "x?X-Amz-Signature=***;sig=*** y#access_token=***"),
         ("?tokens=5&max_tokens=7&key_field=q", "?tokens=5&max_tokens=7&key_field=q"),
         ("ghp_" + "a" * 36 + " AKIA" + "A" * 16, "*** ***"),
     ],

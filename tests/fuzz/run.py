@@ -23,10 +23,12 @@ from random import Random
 from types import FrameType
 from typing import Any
 
+import unlearnctl
 from tests.fuzz.mutate import mutated
 from tests.fuzz.target import Target, scratch
 
 GROWTH = 256 << 20  # bytes of peak memory that one input of at most 16 KiB may add
+PACKAGE = Path(unlearnctl.__file__).parent
 KEPT = 20  # findings of one target that are written down
 READERS = ("data-", "delta", "training-", "probes", "results", "sweep-files", "run-config", "table", "task")
 
@@ -74,7 +76,8 @@ def time_limit(seconds: float) -> Iterator[None]:
 def place(error: BaseException) -> str:
     """File and line of the package, or else of the test, in which it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [f for f in frames if f"{os.sep}unlearnctl{os.sep}" in f.filename] or frames
+    ours = [f for f in frames if Path(f.filename).is_relative_to(PACKAGE)]
+    ours = ours or [f for f in frames if f.filename != __file__] or list(frames)
     return f"{type(error).__name__} at {Path(ours[-1].filename).name}:{ours[-1].lineno}"
 
 
@@ -125,16 +128,17 @@ def _target(name: str) -> Target:
         from tests.fuzz.test_fuzz import planted
 
         what = name.removeprefix("planted:")
-        return Target(name, lambda data: planted(what) if data != b"x" else None, lambda: [b"x"], limit=0.2)
+        limit = 0.5 if what == "hang" else 60.0
+        return Target(name, lambda data: planted(what) if data != b"x" else None, lambda: [b"x"], limit=limit)
     return TARGETS[name]
 
 
 def apart(name: str, executions: int, seed: int, findings: Path) -> Report:
     """Run one target in a process of its own; one that dies is a finding with its last input."""
-    here, there = multiprocessing.get_context("spawn").Pipe()
-    child = multiprocessing.get_context("spawn").Process(
-        target=_child, args=(name, executions, seed, findings, there)
-    )
+    way = multiprocessing.get_context("forkserver")
+    way.set_forkserver_preload(["tests.fuzz.targets"])  # the libraries are imported once
+    here, there = way.Pipe()
+    child = way.Process(target=_child, args=(name, executions, seed, findings, there))
     child.start()
     there.close()
     try:
@@ -177,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"))
     asked = parser.parse_args(argv)
     print(f"{'target':<20} {'executions':>10} {'refused':>10} {'a second':>10} {'slowest ms':>10} {'peak MiB':>9} "
-          f"{'grown MiB':>9} {'findings':>9}")  # fmt: skip
+          f"{'grown MiB':>9} {'findings':>9}", flush=True)  # fmt: skip
     found: list[Report] = []
     for name, executions in shares(asked.targets, asked.executions).items():
         found.append(apart(name, executions, asked.seed, asked.findings))

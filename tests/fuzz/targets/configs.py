@@ -130,6 +130,6 @@ TARGETS = [
         lambda: [_run_config(), b"model: {}\ndata: {}\nobjective: {}\ntrainer: {}\n" + BOMB],
         0.01,
     ),
-    Target("table", table, _tables, 0.03),
+    Target("table", table, _tables, 0.02),
     Target("task", task, lambda: [TASK], 0.05),
 ]

@@ -117,8 +117,8 @@ def _seeds(files: dict[str, bytes]) -> Sequence[bytes]:
 
 
 TARGETS = [
-    Target("results", read, lambda: _seeds(_whole()), 1),
-    Target("report", render, lambda: _seeds(_whole()), 0.03),
-    Target("plots", draw, lambda: _seeds(_whole()), 0.001, limit=20.0),
-    Target("sweep-files", sweep, lambda: _seeds(_sweep()), 0.1),
+    Target("results", read, lambda: _seeds(_whole()), 0.5),
+    Target("report", render, lambda: _seeds(_whole()), 0.015),
+    Target("plots", draw, lambda: _seeds(_whole()), 0.0005, limit=20.0),
+    Target("sweep-files", sweep, lambda: _seeds(_sweep()), 0.06),
 ]

@@ -41,4 +41,4 @@ SEEDS = (
     b"\x08\x01" + b"?" + b"-" * 8000 + b"&" + b"token" * 1000,
     b"\x08\x01" + b"bearer " * 1000,
 )
-TARGETS = [Target("redact", planted, lambda: SEEDS, 1)]
+TARGETS = [Target("redact", planted, lambda: SEEDS, 0.3)]
