@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
@@ -36,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except Exception as error:
         if debug:
-            raise
+            print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+            sys.exit(1)
         from unlearnctl.messages import explain
 
         rank = os.environ.get("RANK", "0")  # of a torchrun or SLURM world that was joined

@@ -7,9 +7,27 @@ import shlex
 import sys
 from collections.abc import Iterable
 
+from unlearnctl.keys import redact
+
+LONGEST = 2000  # characters of a message: names out of damaged files have no length
+
 
 class UserError(Exception):
-    """A mistake in config, data or checkpoint. Shown as one line, exit code 2, no traceback."""
+    """A mistake in config, data or checkpoint. Shown as one line without keys, exit code 2, no traceback."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(redact(message)))
+
+
+def plain(text: object) -> str:
+    """Any text on one line, without control characters (terminal escapes included)."""
+    return "".join(char if char.isprintable() else " " for char in str(text))
+
+
+def one_line(text: object) -> str:
+    """`plain`, and no longer than `LONGEST`: messages quote files and arguments that may hold anything."""
+    shown = plain(str(text)[: LONGEST + 1])
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

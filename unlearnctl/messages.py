@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
-from unlearnctl.errors import UserError, nearest, out_of_memory
+from unlearnctl.errors import UserError, nearest, one_line, out_of_memory
 from unlearnctl.files import why
 from unlearnctl.keys import redact
 from unlearnctl.paths import conf_dir, shown
@@ -13,7 +14,7 @@ from unlearnctl.paths import conf_dir, shown
 
 def explain(error: BaseException) -> str:
     """The line to print for `error`, without keys; unknown kinds get their type, first line and how to see more."""
-    return redact(_explain(error))
+    return one_line(redact(_explain(error)))
 
 
 def _explain(error: BaseException) -> str:
@@ -39,13 +40,15 @@ def _explain(error: BaseException) -> str:
         return f"{key[1] if key else 'a value'}=???: required; give it as key=value"
     if kind == "OverrideParseException":
         return f"{getattr(error, 'override', None) or 'an override'}: cannot be parsed as key=value ({_first(text)})"
-    if kind in ("InterpolationKeyError", "InterpolationResolutionError"):
+    if kind in ("InterpolationKeyError", "InterpolationResolutionError", "UnsupportedInterpolationType"):
         key = re.search(r"full_key: (\S+)", text)
         return f"{key[1] if key else 'config'}: {_first(text)}"
     if text.startswith("Config group override must be"):
         return "a config group takes the name of an option, as in model=tinyworld; `unlearnctl ls` lists them"
     if text.startswith("The --resolve flag"):
         return "--resolve: goes with --cfg, as in --cfg job --resolve"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # Hydra looks for options as files
+        return "an override names an option longer than any file's name; `unlearnctl ls` lists the options"
     if kind == "SearchPathException":
         return f"--config-dir: {_first(text)}"
     return f"{kind}: {_first(text) or 'no message'} (run again with --debug for the traceback)"

@@ -18,8 +18,9 @@ from scipy.stats import t
 from unlearnctl.errors import UserError
 from unlearnctl.paths import conf_dir
 from unlearnctl.reporting.tables.build import Table, build
+from unlearnctl.reporting.tables.read import read_table
 from unlearnctl.reporting.tables.render import as_csv, as_html, latex, markdown, tex, write_table
-from unlearnctl.reporting.tables.spec import Member, TableSpec, read_table
+from unlearnctl.reporting.tables.spec import Member, TableSpec
 
 TABLE = """
 title: A & B

@@ -15,7 +15,7 @@ import yaml
 
 from tests.command import run, succeed
 from unlearnctl.paths import conf_dir
-from unlearnctl.reporting.tables.spec import read_table
+from unlearnctl.reporting.tables.read import read_table
 from unlearnctl.stages.reproduce import options
 from unlearnctl.stages.table_runs import Place, chains, compose_member
 

@@ -79,7 +79,8 @@ def results(directory: Path, after: float) -> None:
     def scores(value: float) -> dict[str, object]:
         return {"w": {"bad": metric("forget", "lower", value), "good": metric("retain", "higher", 1.0)}}
 
-    (directory / "results.json").write_text(json.dumps({"before": scores(1.0), "after": scores(after)}))
+    body = {"schema": "unlearnctl/results/1", "before": scores(1.0), "after": scores(after)}
+    (directory / "results.json").write_text(json.dumps(body))
 
 
 def test_the_board_says_how_far_it_is_and_which_is_best(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.errors import UserError, nearest, prefetch_hint, unknown
 from unlearnctl.paths import resolve
+from unlearnctl.untrusted import loads
 
 SUFFIXES = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".tsv": "tsv", ".csv": "csv",
@@ -152,8 +152,8 @@ def _jsonl(file: Path, spec: CorpusSpec, key: str) -> Rows:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:  # brackets in brackets in brackets
+            row = loads(line)
+        except ValueError as error:
             cut = "" if line.endswith("\n") else "; the file looks cut short"
             raise UserError(f"{key}.path={file}: line {number} is not JSON ({brief(error)}){cut}") from None
         if not isinstance(row, dict):
@@ -163,8 +163,8 @@ def _jsonl(file: Path, spec: CorpusSpec, key: str) -> Rows:
 
 def _json(file: Path, spec: CorpusSpec, key: str) -> Rows:
     try:
-        rows = json.loads("".join(line for _, line in _lines(file, key)))
-    except (ValueError, RecursionError) as error:
+        rows = loads("".join(line for _, line in _lines(file, key)))
+    except ValueError as error:
         raise UserError(f"{key}.path={file}: not JSON ({brief(error)})") from None
     if not isinstance(rows, list):
         raise UserError(f"{key}.path={file}: expected a list of objects, got {type(rows).__name__}")
@@ -210,7 +210,7 @@ def _parquet(file: Path, spec: CorpusSpec, key: str) -> Rows:
             for row in batch.to_pylist():
                 number += 1
                 yield f"{file}: row {number}", row
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, ValueError, OverflowError) as error:
         raise UserError(f"{key}.path={file}: not a readable parquet file ({brief(error)})") from None
 
 
@@ -237,13 +237,16 @@ def _saved_rows(folder: Path, spec: CorpusSpec, key: str) -> Rows:
 
     try:
         data = load_from_disk(str(folder))
-    except (OSError, ValueError) as error:
+        if isinstance(data, DatasetDict):
+            if spec.split not in data:
+                raise unknown(f"{key}.split", spec.split, data)
+            data = data[spec.split]
+        for number, row in enumerate(data, 1):
+            yield f"{folder}: row {number}", row
+    except (UserError, GeneratorExit):
+        raise
+    except Exception as error:  # the library trusts its own files: a damaged one fails anywhere in it
         raise UserError(f"{key}.path={folder}: not a readable saved dataset ({brief(error)})") from None
-    if isinstance(data, DatasetDict):
-        if spec.split not in data:
-            raise unknown(f"{key}.split", spec.split, data)
-        data = data[spec.split]
-    return ((f"{folder}: row {number}", row) for number, row in enumerate(data, 1))
 
 
 def _hub_rows(spec: CorpusSpec, key: str) -> Rows:

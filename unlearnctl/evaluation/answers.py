@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from unlearnctl.ops.processes import gathered, on_main, rank_and_size
 from unlearnctl.ops.signs import sign
+from unlearnctl.untrusted import loads
 
 Work = Callable[[list[int]], Iterable[tuple[int, Any]]]
 
@@ -126,7 +127,7 @@ def _read(folder: Path) -> dict[str, Any]:
     for file in sorted(folder.glob("*.jsonl")):
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                key, answer = json.loads(line)
+                key, answer = loads(line)
             except (ValueError, TypeError):
                 continue  # the line that was being written when the process was killed
             known[key] = answer

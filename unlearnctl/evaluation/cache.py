@@ -20,6 +20,7 @@ from unlearnctl.evaluation.record import (
 from unlearnctl.files import why, write_atomically
 from unlearnctl.ops.processes import on_main
 from unlearnctl.paths import cache_dir
+from unlearnctl.untrusted import loads
 
 Scores = dict[str, dict[str, Metric]]
 
@@ -55,7 +56,7 @@ def cached_evaluate(identity: str, suites: Mapping[str, Any], run: Callable[[Ans
 
 def _read(path: Path, key: str, suites: list[str]) -> Scores | None:
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
+        entry = loads(path.read_text(encoding="utf-8"))
         scores = scores_from_json(entry["scores"], entry["items"], entry["samples"])
         return scores if entry["key"] == key and list(scores) == suites else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

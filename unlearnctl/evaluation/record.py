@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from unlearnctl.errors import UserError
 from unlearnctl.files import write_atomically
+from unlearnctl.seal import sealed
 
 SCHEMA = "unlearnctl/results/1"
 STATUSES = ("completed", "interrupted", "stopped_early", "diverged")
@@ -118,9 +119,9 @@ def _metric(data: Mapping[str, Any], items: Any, samples: Any) -> Metric:
 
 
 def write_results(path: Path, record: Mapping[str, Any]) -> None:
-    """Check and write results.json: old file or new, never half of one."""
+    """Check and write results.json with its digest (`seal.py`): old file or new, never half of one."""
     validate_results(record)
-    write_atomically(path, json.dumps(record, indent=2, default=str) + "\n")
+    write_atomically(path, json.dumps(sealed(record), indent=2) + "\n")
 
 
 def write_items(folder: Path, **parts: Scores) -> None:

@@ -22,6 +22,7 @@ from unlearnctl.evaluation.references import Reference
 from unlearnctl.evaluation.statistics import RESAMPLES, mean
 from unlearnctl.evaluation.token_scores import Prompt, TokenScores, encode_pairs, greedy_replies, score_rows
 from unlearnctl.files import write_atomically
+from unlearnctl.untrusted import loads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -183,7 +184,7 @@ class TofuSuite:
     def _saved(self) -> list[float]:
         where = f"{self.key}.reference={self.reference}"
         try:
-            entry = json.loads(Path(str(self.reference)).read_text(encoding="utf-8"))
+            entry = loads(Path(str(self.reference)).read_text(encoding="utf-8"))
             ratios, questions = [float(x) for x in entry["truth_ratio"]], entry["questions"]
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{where}: no file of truth ratios as {self.key}.save writes it") from None

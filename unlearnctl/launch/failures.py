@@ -27,7 +27,7 @@ class Failure:
 def note_failure(error: Exception, rank: int) -> None:
     """Leave a worker's error for the parent; the monotonic clock is the same for all processes of a machine."""
     mistake = isinstance(error, UserError)
-    line = str(error) if mistake else f"rank {rank}: {explain(error)}"
+    line = explain(error) if mistake else f"rank {rank}: {explain(error)}"
     words = {"time": time.monotonic(), "line": line, "known": mistake}
     (Path(os.environ[FOLDER]) / f"{rank}.failure").write_text(json.dumps(words), encoding="utf-8")
 

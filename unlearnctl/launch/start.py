@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING
 
 from unlearnctl.errors import UserError
+from unlearnctl.keys import redact
 from unlearnctl.launch.command import free_port, launcher_command, worker_environment
 from unlearnctl.launch.failures import FOLDER, failed_rank, killed_rank
 from unlearnctl.launch.settings import Launch
@@ -95,16 +95,18 @@ def _message(scratch: Path, log: Path, directory: Path, launch: Launch) -> str:
 
 
 def _keep(log: Path, directory: Path, machine: int) -> Path:
-    """Out of the scratch folder: into the run's directory, or beside where this machine would have put one."""
+    """Without keys into the run's directory, or beside where this machine would have put one."""
     target = (
         directory.with_name(f"{directory.name}.machine{machine}.log") if machine else directory / log.name
     )
+    said = redact(log.read_text(errors="replace"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        return Path(shutil.copy(log, target))
+        target.write_text(said, encoding="utf-8")
     except OSError:  # a full disk may be what it is about
-        kept = Path(mkdtemp(prefix="unlearnctl-log-")) / log.name
-        return Path(shutil.move(log, kept))
+        target = Path(mkdtemp(prefix="unlearnctl-log-")) / log.name
+        target.write_text(said, encoding="utf-8")
+    return target
 
 
 def _port_was_taken(log: Path) -> bool:

@@ -22,6 +22,7 @@ from unlearnctl.files import flush, naming, replacing
 from unlearnctl.models.files import sha256
 from unlearnctl.models.load import load_model
 from unlearnctl.models.spec import ModelSpec, weight_index
+from unlearnctl.untrusted import loads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +106,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / "delta.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{folder}: no delta checkpoint there (delta.json is missing)") from None
     except (ValueError, OSError) as error:
@@ -220,7 +221,7 @@ def _copy(base: Path, to: Path) -> None:
 
 
 def _set_dtype(file: Path, dtype: str) -> None:
-    config = json.loads(file.read_text(encoding="utf-8"))
+    config = loads(file.read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
     config["dtype"] = dtype
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -253,6 +254,12 @@ def _save_through_transformers(base: Path, folder: Path, tensors: Mapping[str, T
 
 def _header(shard: Path) -> tuple[dict[str, Any], int]:
     # safetensors: 8 bytes little-endian length, then a JSON header, then the data
-    with shard.open("rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        return json.loads(file.read(size)), 8 + size
+    try:
+        with shard.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = loads(file.read(min(size, shard.stat().st_size)).decode())
+    except (ValueError, struct.error) as error:
+        raise UserError(f"{shard}: not a safetensors file") from error
+    if not isinstance(header, dict):
+        raise UserError(f"{shard}: not a safetensors file")
+    return header, 8 + size

@@ -19,6 +19,7 @@ from torch import Tensor
 from unlearnctl.errors import UserError
 from unlearnctl.files import replacing
 from unlearnctl.models.files import sha256
+from unlearnctl.untrusted import loads
 
 FORMAT = "unlearnctl/probes/1"
 SHUFFLES = 5  # of the control
@@ -155,16 +156,24 @@ def load_probes(folder: Path) -> Probes:
 
     key = f"objective.probe={folder}"
     try:
-        manifest = json.loads((folder / "probes.json").read_text(encoding="utf-8"))
+        manifest = loads((folder / "probes.json").read_text(encoding="utf-8"))
         whole = manifest["format"] == FORMAT and sha256(folder / "probes.safetensors") == manifest["sha256"]
+        tensors = load_file(folder / "probes.safetensors") if whole else {}
+        probes = _checked(manifest, tensors) if whole else None
     except FileNotFoundError:
         raise UserError(f"{key}: no probes there; `unlearnctl probe` makes them") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(f"{key}: probes.json cannot be read ({type(error).__name__})") from error
-    if not whole:
+    if probes is None:
         raise UserError(f"{key}: damaged, or not probes of format {FORMAT}")
-    try:
-        tensors = load_file(folder / "probes.safetensors")
-        return Probes(layers=tuple(manifest["layers"]), held_out=manifest["held_out"], **tensors)
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise UserError(f"{key}: does not hold probes ({type(error).__name__})") from error
+    return probes
+
+
+def _checked(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Probes | None:
+    """The probes, if layers and tensors go together; type annotations alone refuse nothing."""
+    probes = Probes(layers=tuple(manifest["layers"]), held_out=manifest["held_out"], **tensors)
+    per_layer = [value for name, value in tensors.items() if name != "direction"]
+    count = len(probes.layers)
+    sound = all(type(layer) is int for layer in (*probes.layers, probes.held_out))
+    sound = sound and all(value.shape == (count,) for value in per_layer)
+    return probes if sound and probes.direction.ndim == 2 and len(probes.direction) == count else None

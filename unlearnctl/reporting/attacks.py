@@ -39,7 +39,8 @@ def main(entry: Entry, role: str) -> tuple[str, Entry] | None:
 def bounds(metric: Entry) -> tuple[float | None, float | None]:
     """95 % interval: as recorded, else from the standard error."""
     if metric.get("interval"):
-        return metric["interval"][0], metric["interval"][1]
+        low, high = map(numbers.finite, metric["interval"])
+        return (low, high) if low is not None and high is not None else (None, None)
     value, stderr = (numbers.finite(metric.get(key)) for key in ("value", "stderr"))
     if value is None or stderr is None:
         return None, None
@@ -90,9 +91,11 @@ def print_robustness(record: Entry, console: Console | None = None) -> None:
     for entry in found:
         forget, retain = (short(main(entry, role), role == "forget") for role in ("forget", "retain"))
         texts = [entry["attack"], entry["variant"], forget, share(entry), retain]
-        table.add_row(*(Text(text) for text in texts), style="bold" if entry["worst"] else "")
+        table.add_row(
+            *(Text(numbers.plain(text)) for text in texts), style="bold" if entry.get("worst") else ""
+        )
     console.print(table)
-    console.print(Text(legend(found)), style="dim")
+    console.print(Text(numbers.plain(legend(found))), style="dim")
 
 
 def legend(found: Sequence[Entry]) -> str:
@@ -139,5 +142,5 @@ def page_table(record: Entry) -> tuple[Line, list[tuple[bool, Line]]] | None:
             cell((name, m)) if m else numbers.MISSING
             for (_, name, _), m in zip(wanted, measured, strict=True)
         ]
-        lines.append((bool(entry["worst"]), [entry["attack"], entry["variant"], share(entry), *cells]))
+        lines.append((bool(entry.get("worst")), [entry["attack"], entry["variant"], share(entry), *cells]))
     return ["attack", "variant", "back", *(heading for *_, heading in wanted)], lines

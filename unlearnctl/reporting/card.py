@@ -10,6 +10,7 @@ from typing import Any
 from unlearnctl.reporting import attacks, numbers, terminal
 from unlearnctl.reporting.markdown import code, escape, table
 from unlearnctl.reporting.runs import compare
+from unlearnctl.seal import broken
 
 # Methods of papers whose abstract alone is known to us; a test compares with the modules' own words.
 READINGS = {
@@ -35,6 +36,7 @@ def model_card(results: Tree, run: str = "RUN", to: str = "FOLDER") -> str:
         "Reproduce": _reproduce(results, run, to),
     }  # fmt: skip
     head = [*_header(results), f"# {_name(results)} after unlearning{_with(results)}", "", _done(results)]
+    head += ["", f"**{terminal.CHANGED}**"] if broken(results) else []
     body = [line for title, lines in sections.items() for line in ("", f"## {title}", "", *lines)]
     return "\n".join(head + body) + "\n"
 

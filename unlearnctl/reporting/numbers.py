@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from unlearnctl.errors import plain
+
 MISSING = "–"
 Z95 = 1.96
 ASCII = str.maketrans(
@@ -12,11 +14,14 @@ ASCII = str.maketrans(
 )
 
 
+LARGEST = 1e100  # beyond it a sum, a square or a scale may overflow; no measurement is there
+
+
 def finite(value: object) -> float | None:
     """`value` as a float when it is an ordinary number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    return float(value) if -LARGEST <= value <= LARGEST else None
 
 
 def is_perplexity(metric: str) -> bool:
@@ -49,9 +54,10 @@ def change(number: float | None, metric: str = "") -> str:
     return text[1:] if math.isfinite(number) and float(text) == 0 else text
 
 
-def plain(text: object) -> str:
-    """Any text on one line, without control characters (terminal escapes included)."""
-    return "".join(char if char.isprintable() else " " for char in str(text))
+def cut(text: object, length: int = 60) -> str:
+    """`plain`, and no longer than `length`: for error lines that quote a file."""
+    shown = plain(str(text)[: length + 1])
+    return shown if len(shown) <= length else f"{shown[:length]}…"
 
 
 def setting(entry: object) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.errors import UserError
 from unlearnctl.reporting import numbers
+from unlearnctl.reporting.results_file import read_results
+from unlearnctl.untrusted import loads
 
-SCHEMA = "unlearnctl/results/1"
 SIGNIFICANT = 0.05
 ROLES = {"forget": 0, "retain": 1}
 
@@ -36,13 +35,14 @@ class Score:
 
     @classmethod
     def read(cls, entry: Mapping[str, Any] | None) -> Score:
-        """From a results.json entry. NaN stays NaN (a diverged run must show), an odd type becomes None."""
+        """From a results.json entry. What is not finite stays (a diverged run must show), an odd type becomes None."""
         entry = entry or {}
         raw = entry.get("value")
-        number = float(raw) if isinstance(raw, int | float) else None
+        number = raw if isinstance(raw, float) else numbers.finite(raw)
         n = numbers.finite(entry.get("n"))
         stderr, chance = numbers.finite(entry.get("stderr")), numbers.finite(entry.get("chance"))
-        ends = [numbers.finite(end) for end in entry.get("interval") or ()]
+        found = entry.get("interval")
+        ends = [numbers.finite(end) for end in found] if isinstance(found, list | tuple) else []
         interval = (ends[0], ends[1]) if len(ends) == 2 and None not in ends else None
         return cls(number, stderr, None if n is None else int(n), chance, interval)  # type: ignore[arg-type]
 
@@ -176,7 +176,7 @@ class Run:
 
 def load_run(path: Path) -> Run:
     """Read a run directory. `UserError` when results.json is missing or is none of ours."""
-    results = _read_results(path / "results.json")
+    results = read_results(path / "results.json")
     history, unreadable = _read_history(path / "metrics.jsonl")
     by_kind: dict[str, dict[float, dict[str, Any]]] = {"train": {}, "eval": {}, "meta": {}, "episode": {}}
     for row in history:  # a resumed run repeats steps: the later row is the one that counted
@@ -190,35 +190,6 @@ def load_run(path: Path) -> Run:
     return Run(path, results, train, evals, episodes or acts, text, unreadable)
 
 
-def _read_results(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(
-            f"{path.parent}: no results.json, so nothing to report. Give the directory of a finished run"
-        )
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: not readable as JSON ({' '.join(str(error).split())})") from None
-    schema = results.get("schema") if isinstance(results, dict) else None
-    if schema != SCHEMA:
-        raise UserError(f"{path}: schema={schema!r}. Allowed: {SCHEMA}")
-    if problem := _shape_problem(results):
-        raise UserError(f"{path}: {problem}")
-    return results
-
-
-def _shape_problem(results: dict[str, Any]) -> str:
-    for section in ("config", "provenance", "train"):
-        if not isinstance(results.get(section) or {}, dict):
-            return f"{section} is not a mapping"
-    for section in ("before", "after"):
-        suites = results.get(section) or {}
-        tables = list(suites.values()) if isinstance(suites, dict) else [suites]
-        if not all(isinstance(t, dict) and all(isinstance(e, dict) for e in t.values()) for t in tables):
-            return f"{section} is not {{suite: {{metric: {{value, stderr, n, chance}}}}}}"
-    return ""
-
-
 def _read_history(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Rows with a step, and how many lines were not that: a killed run may end in half a line."""
     if not path.is_file():
@@ -226,7 +197,7 @@ def _read_history(path: Path) -> tuple[list[dict[str, Any]], int]:
     rows, bad = [], 0
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
+            row = loads(line)
         except ValueError:
             row = None
         if isinstance(row, dict) and numbers.finite(row.get("step")) is not None:

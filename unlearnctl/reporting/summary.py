@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from unlearnctl.errors import UserError
 from unlearnctl.reporting import numbers
 from unlearnctl.reporting.runs import Row, Run, load_run, main_pair
 from unlearnctl.reporting.terminal import ARROW
+from unlearnctl.untrusted import loads
 
 BOOKKEEPING = {"run", "output_dir", "run_dir"}  # where results are kept, not what was done
 FRONT = "●"
@@ -104,7 +104,7 @@ def summarise(run_dirs: Iterable[Path]) -> Summary:
 def _sweeps_word(path: Path) -> str:
     """What a sweep noted of a member that has no results: its error, or its state."""
     try:
-        status = json.loads((path / "status.json").read_text(encoding="utf-8"))
+        status = loads((path / "status.json").read_text(encoding="utf-8"))
         return str(status.get("error") or status["state"])
     except (OSError, ValueError, KeyError, AttributeError):
         return ""

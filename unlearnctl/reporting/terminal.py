@@ -12,6 +12,7 @@ from rich.text import Text
 
 from unlearnctl.reporting import numbers
 from unlearnctl.reporting.runs import Row, compare
+from unlearnctl.seal import broken
 
 ARROW = {"lower": "↓", "higher": "↑", "chance": "→"}
 MARK = {"good": "✓", "bad": "✗", "same": "≈"}
@@ -20,6 +21,9 @@ FLAG = {
     "over_unlearning": "over-unlearned: forget texts look less familiar than unseen ones",
     "retain_drop": "what should stay is damaged",
 }  # fmt: skip
+CHANGED = (
+    "results.json was changed by hand, or damaged, since the run wrote it (its checksum is not its content's)"
+)
 STYLE = {"good": "green", "bad": "red", "same": "dim"}
 
 
@@ -94,14 +98,14 @@ def print_comparison(results: Mapping[str, Any], console: Console | None = None)
 
 
 def raised(results: Mapping[str, Any]) -> list[str]:
-    """One sentence for each collapse flag of a results.json that is up; entries of an odd shape are passed over."""
+    """A sentence if a results.json is not as it was written, and one for each collapse flag that is up."""
     found = results.get("flags")
-    said = []
+    said = [CHANGED] if broken(results) else []
     for flag in found if isinstance(found, list) else []:
         value, bound = (
             numbers.finite(flag.get(k)) if isinstance(flag, dict) else None for k in ("value", "bound")
         )
-        if value is not None and bound is not None and flag.get("raised"):
+        if value is not None and bound is not None and flag.get("raised"):  # an odd shape is passed over
             name, metric = (numbers.plain(str(flag.get(k) or "")) for k in ("name", "metric"))
             said.append(f"{FLAG.get(name, name)} ({metric}): {value:.2f}, bound {bound:.2f}")
     return said

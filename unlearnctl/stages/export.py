@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from unlearnctl.models.delta import export as merge
 from unlearnctl.models.delta import read_manifest
 from unlearnctl.models.spec import ModelSpec, check_folder, explain
 from unlearnctl.reporting.card import model_card
+from unlearnctl.reporting.results_file import read_results as read_record
 from unlearnctl.stages.checks import check_weights, model_spec
 from unlearnctl.stages.eval import check_base
 from unlearnctl.stages.run_dir import check_space
@@ -52,13 +52,15 @@ def read_results(run: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing or is not one.
     """
+    if not (run / "results.json").is_file():
+        raise UserError(f"run={run}: no finished run there (results.json is missing)")
     try:
-        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        results = read_record(run / "results.json")
         results["config"]["model"]["path"]
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"run={run}: no finished run there (results.json is missing)") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"run={run}: results.json is damaged ({type(error).__name__})") from error
+    except UserError as error:
+        raise UserError(f"run={run}: results.json is damaged ({error})") from None
+    except (KeyError, TypeError):
+        raise UserError(f"run={run}: results.json is damaged (it names no model)") from None
     return results
 
 

@@ -13,6 +13,7 @@ from typing import TextIO
 
 from unlearnctl.errors import UserError
 from unlearnctl.files import naming
+from unlearnctl.untrusted import loads
 
 NAME = "run.lock"
 
@@ -74,7 +75,7 @@ def _same(file: TextIO, path: Path) -> bool:
 def _owner(file: TextIO) -> dict[str, object]:
     file.seek(0)
     try:
-        owner = json.loads(file.read())
+        owner = loads(file.read())
     except ValueError:
         return {}
     return owner if isinstance(owner, dict) else {}

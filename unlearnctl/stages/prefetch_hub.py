@@ -11,6 +11,8 @@ from typing import Any
 
 import huggingface_hub
 
+from unlearnctl.untrusted import loads
+
 MANIFEST = "unlearnctl-manifest.json"
 WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 UNWANTED = ["original/*", "onnx/*", "consolidated*"]  # the same weights once more, in forms that are not read
@@ -94,7 +96,7 @@ def write_manifest(found: Sequence[Fetched], folder: Path) -> Path:
     """Add to the manifest in `folder`; a repository's newest entry for a revision counts."""
     path = folder / MANIFEST
     try:
-        old = json.loads(path.read_text(encoding="utf-8"))["repositories"]
+        old = loads(path.read_text(encoding="utf-8"))["repositories"]
     except (OSError, ValueError, KeyError):
         old = []
     fresh = [{key: value for key, value in asdict(entry).items() if key != "new"} for entry in found]

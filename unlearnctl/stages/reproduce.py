@@ -10,8 +10,8 @@ from typing import Any
 from unlearnctl.errors import UserError, unknown, unknown_key
 from unlearnctl.paths import conf_dir
 from unlearnctl.reporting.tables.build import build
+from unlearnctl.reporting.tables.read import read_table
 from unlearnctl.reporting.tables.render import markdown, write_table
-from unlearnctl.reporting.tables.spec import read_table
 from unlearnctl.stages.table_jobs import run_missing
 from unlearnctl.stages.table_plan import show_plan
 from unlearnctl.stages.table_runs import Place, results_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from unlearnctl.stages.run_dir import keep_config, own_config
 from unlearnctl.stages.saver import CHANGEABLE, FOLDER
 from unlearnctl.stages.train import train
 from unlearnctl.trust import is_flag
+from unlearnctl.untrusted import loads
 
 HARMLESS = ("launch", "tracker", "plugins")  # groups that change no number
 ENDED = ("completed", "stopped_early")
@@ -68,7 +68,7 @@ def can_resume(directory: Path) -> bool:
 def ended(directory: Path) -> str | None:
     """How a run ended; None if it was cut off or interrupted, so that something is left to do."""
     try:
-        status = json.loads((directory / "results.json").read_text(encoding="utf-8"))["status"]
+        status = loads((directory / "results.json").read_text(encoding="utf-8"))["status"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return status if status in ENDED else None

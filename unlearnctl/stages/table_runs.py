@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError
+from unlearnctl.reporting.results_file import read_results
 from unlearnctl.reporting.tables.spec import Member
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def results_of(root: Path, member: Member) -> Mapping[str, Any] | None:
     directory = directory_of(root, member)
     if directory is None or not (directory / "results.json").is_file():
         return None
-    found = json.loads((directory / "results.json").read_text(encoding="utf-8"))
-    return found if found["status"] in ENDED else None
+    found = read_results(directory / "results.json")
+    return found if found.get("status") in ENDED else None
 
 
 def chains(members: Iterable[Member]) -> list[list[Member]]:

@@ -5,7 +5,6 @@ It reads the status files, so that it is the same for every launcher, whichever 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -23,10 +22,12 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearnctl.errors import UserError
+from unlearnctl.reporting.results_file import read_results
 from unlearnctl.reporting.runs import compare
 from unlearnctl.reporting.trade import Trade, trade
 from unlearnctl.sweeps.plan import Member, labels
 from unlearnctl.sweeps.status import QUIET, Status
+from unlearnctl.untrusted import loads
 
 OVER = ("done", "failed", "interrupted")
 ORDER = {"running": 0, "failed": 1, "interrupted": 1, "done": 2, "planned": 3}
@@ -140,8 +141,8 @@ class Board:
 def read_trade(directory: Path) -> Trade | None:
     """Of a member's results.json; None where it has none, or not both kinds of metrics."""
     try:
-        return trade(compare(json.loads((directory / "results.json").read_text(encoding="utf-8"))))
-    except (OSError, ValueError, AttributeError, UserError):
+        return trade(compare(read_results(directory / "results.json")))
+    except UserError:
         return None
 
 
@@ -150,13 +151,14 @@ def last_step(directory: Path) -> str:
     try:
         with (directory / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - 4096))
-            rows: list[dict[str, Any]] = []
+            rows: list[Any] = []
             for line in file.read().decode("utf-8", "replace").splitlines():
                 try:
-                    rows.append(json.loads(line))
+                    rows.append(loads(line))
                 except ValueError:
                     continue
-        return str(max(row["step"] for row in rows if row.get("kind") == "train"))
+        trained = [row["step"] for row in rows if isinstance(row, dict) and row.get("kind") == "train"]
+        return str(max(step for step in trained if isinstance(step, int)))
     except (OSError, ValueError, KeyError):
         return ""
 

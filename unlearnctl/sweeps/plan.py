@@ -10,6 +10,7 @@ from pathlib import Path
 from unlearnctl.errors import UserError
 from unlearnctl.sweeps.status import Status, read_status, write_status
 from unlearnctl.trust import without_trust
+from unlearnctl.untrusted import loads
 
 FILE = "sweep.json"
 PLACES = ("run", "output_dir")  # overrides that say where, not what
@@ -88,7 +89,7 @@ def resumed(folder: str, arguments: Sequence[str]) -> list[str]:
     """
     path = Path(folder)
     try:
-        kept = json.loads((path / FILE).read_text(encoding="utf-8"))
+        kept = loads((path / FILE).read_text(encoding="utf-8"))
         run, old = str(kept["run"]), without_trust([str(argument) for argument in kept["arguments"]])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from unlearnctl.errors import UserError
 from unlearnctl.files import why, write_atomically
+from unlearnctl.reporting.numbers import finite
+from unlearnctl.untrusted import loads
 
 FILE = "status.json"
 LOCK = ".lock"
@@ -43,10 +45,22 @@ class Status:
 def read_status(directory: Path) -> Status | None:
     """The status in a member's directory, None where there is none that can be read."""
     try:
-        found = json.loads((directory / FILE).read_text(encoding="utf-8"))
-        return Status(**found)
+        found = Status(**loads((directory / FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    return found if _is_sound(found) else None
+
+
+def _is_sound(status: Status) -> bool:
+    texts = (status.started, status.finished, status.error)
+    return (
+        isinstance(status.state, str)
+        and isinstance(status.overrides, list)
+        and all(isinstance(override, str) for override in status.overrides)
+        and type(status.attempt) is int
+        and all(text is None or isinstance(text, str) for text in texts)
+        and (status.seconds is None or finite(status.seconds) is not None)
+    )
 
 
 def write_status(directory: Path, status: Status) -> None:
@@ -133,7 +147,7 @@ def end(directory: Path, started: tuple[Status, float], error: BaseException | N
 
 def _was_interrupted(directory: Path) -> bool:
     try:
-        return json.loads((directory / "results.json").read_text(encoding="utf-8"))["status"] == "interrupted"
+        return loads((directory / "results.json").read_text(encoding="utf-8"))["status"] == "interrupted"
     except (OSError, ValueError, KeyError):
         return False
 

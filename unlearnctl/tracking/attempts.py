@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from unlearnctl.untrusted import loads
 
 
 def sweep_name(run_dir: Path) -> str | None:
@@ -20,6 +21,6 @@ def attempt_name(run_dir: Path) -> str:
 def attempt(run_dir: Path) -> int:
     """Which try this is: as the sweep counts, else one more than wandb runs that lie there."""
     try:
-        return int(json.loads((run_dir / "status.json").read_text(encoding="utf-8"))["attempt"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(loads((run_dir / "status.json").read_text(encoding="utf-8"))["attempt"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return 1 + len(list((run_dir / "wandb").glob("*run-*")))

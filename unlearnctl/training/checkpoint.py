@@ -21,6 +21,7 @@ from torch import Tensor
 
 from unlearnctl.files import flush, naming
 from unlearnctl.models.files import sha256
+from unlearnctl.untrusted import loads
 
 FORMAT = "unlearnctl/training/1"
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
@@ -83,7 +84,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     from safetensors.torch import load_file
 
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = loads((path / MANIFEST).read_text(encoding="utf-8"))
         _check_manifest(manifest)
         for name, digest in manifest["files"].items():
             if sha256(path / name) != digest:
@@ -91,7 +92,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         tensors = load_file(path / TENSORS)
         if _shapes(tensors) != manifest["tensors"]:
             raise Damaged(f"{TENSORS} does not hold the tensors that {MANIFEST} names")
-        tree = json.loads((path / STATE).read_text(encoding="utf-8"))
+        tree = loads((path / STATE).read_text(encoding="utf-8"))
         return decode(tree, tensors), manifest["about"]
     except FileNotFoundError as error:
         raise Damaged(f"{Path(str(error.filename)).name} is missing") from error

@@ -7,7 +7,6 @@ the reward (hypervolume of forgotten and retained share on validation items), an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
@@ -17,6 +16,7 @@ from typing import Any
 from unlearnctl.errors import UserError, unknown, unknown_key
 from unlearnctl.objectives.base import Objective
 from unlearnctl.training.policy import Action, Policy
+from unlearnctl.untrusted import loads
 
 MODES = ("online", "search", "random", "replay")
 Log = Callable[[dict[str, Any]], None]
@@ -223,7 +223,7 @@ def read_schedule(folder: Path) -> dict[int, Action]:
     key = f"trainer.meta.replay={folder}"
     try:
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
+        rows = [loads(line) for line in lines]
         found = {r["step"]: Action(r["knobs"], r["choice"]) for r in rows if r.get("kind") == "meta"}
     except (OSError, ValueError, KeyError) as error:
         raise UserError(

@@ -72,6 +72,8 @@ class TrainerSettings:
         checkpoint = dict(values.pop("checkpoint", {}))
         _known("trainer.checkpoint", checkpoint, Checkpoint)
         meta = values.pop("meta", None)
+        if meta is not None and not isinstance(meta, Mapping):
+            raise UserError(f"trainer.meta={meta}: must be a mapping, as trainer=meta has it, or null")
         learned = None if meta is None else MetaSettings.from_config(meta)
         settings = cls(
             **values, monitor=Monitor(**monitor), checkpoint=Checkpoint(**checkpoint), meta=learned

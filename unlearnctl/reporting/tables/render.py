@@ -9,6 +9,8 @@ from pathlib import Path
 
 from unlearnctl.files import write_atomically
 from unlearnctl.reporting import numbers
+from unlearnctl.reporting.markdown import escape
+from unlearnctl.reporting.page import content_hash
 from unlearnctl.reporting.tables.build import Cell, Line, Table, to_json
 from unlearnctl.reporting.tables.plot import write_plots
 from unlearnctl.reporting.tables.spec import Column
@@ -94,11 +96,11 @@ def notes(table: Table) -> list[str]:
 
 def markdown(table: Table) -> str:
     """A pipe table with its notes."""
-    heads = ["model", "method", *map(heading, table.spec.columns)]
+    heads = ["model", "method", *(escape(heading(column)) for column in table.spec.columns)]
     out = [
-        f"# {table.spec.title}",
+        f"# {escape(table.spec.title)}",
         "",
-        table.spec.about,
+        escape(table.spec.about),
         "",
         f"| {' | '.join(heads)} |",
         "|" + "---|" * len(heads),
@@ -106,10 +108,16 @@ def markdown(table: Table) -> str:
     for line in table.lines:
         cells = []
         for cell, column in zip(line.cells, table.spec.columns, strict=True):
-            text = content(cell, column)
+            text = _escaped(content(cell, column))
             cells.append(f"**{text}**" if cell.bold else text)
-        out.append(f"| {line.model} | {label(line)} | {' | '.join(cells)} |")
-    return "\n".join([*out, "", *(f"- {note}" for note in notes(table)), ""])
+        names = [escape(name) for name in (line.model, label(line))]
+        out.append(f"| {' | '.join([*names, *cells])} |")
+    return "\n".join([*out, "", *(f"- {_escaped(note)}" for note in notes(table)), ""])
+
+
+def _escaped(text: str) -> str:
+    """Text with signs of our own in it, such as [ ]: on one line, and no element."""
+    return numbers.plain(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def latex(table: Table) -> str:
@@ -178,7 +186,7 @@ def as_html(table: Table) -> str:
             text = safe(content(cell, column))
             cells.append(f"<b>{text}</b>" if cell.bold else text)
         body.append("<tr>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    policy = f"default-src 'none'; style-src '{content_hash(STYLE)}'; base-uri 'none'; form-action 'none'"
     return "\n".join([
         "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',

@@ -6,17 +6,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
-from unlearnctl.errors import UserError, unknown
-
-VERBS = ("train", "repair", "attack")
-GOALS = ("lower", "higher", "none")
-PARTS = ("before", "after", "worst")
 OF = "of="  # before the key of the run that another works on, among its overrides
 
 
@@ -129,78 +121,3 @@ class TableSpec:
             return Member(model, seed, first.name, step, own)
         base = self.member(model, seed, row, next(s for s in row.steps if s.name == step.of))
         return Member(model, seed, row.name, step, (*own, f"{OF}{base.key}"))
-
-
-def read_table(
-    files: Mapping[str, Path],
-    name: str,
-    scale: str,
-    seeds: Sequence[int] | None = None,
-    models: Sequence[str] | None = None,
-) -> TableSpec:
-    """From the file of that name; `seeds` and `models` in place of its own.
-
-    Raises:
-        UserError: no such table or scale, or a key that is missing or of the wrong kind.
-    """
-    if name not in files:
-        raise unknown("table", name, files)
-    data = yaml.safe_load(files[name].read_text(encoding="utf-8"))
-    if scale not in data["scales"]:
-        raise unknown("scale", scale, list(data["scales"]))
-    at = data["scales"][scale]
-    columns = tuple(_column(f"table.{name}", column) for column in at["columns"])
-    rows = [
-        row for key, given in data["rows"].items() for row in _rows(f"table.{name}.rows.{key}", key, given)
-    ]
-    rows = [row for row in rows if row.name not in at.get("without", ())]
-    asked = {"models": models, "seeds": seeds}
-    command = [f"{key}={','.join(map(str, values))}" for key, values in asked.items() if values]
-    return TableSpec(
-        name, scale, data["title"], data["about"], tuple(models or at["models"]), tuple(seeds or at["seeds"]),
-        at.get("common", {}), columns, tuple(rows), tuple(data.get("published", ())),
-        float(at.get("evaluated_tokens", 0)), tuple(data.get("notes", ())), data.get("x"),
-        " ".join(["unlearnctl reproduce", name, f"scale={scale}", *command]),
-    )  # fmt: skip
-
-
-def _column(key: str, given: Mapping[str, Any]) -> Column:
-    for name in given:
-        if name not in Column.__dataclass_fields__:
-            raise unknown(f"{key}.columns", name, list(Column.__dataclass_fields__))
-    column = Column(**given)
-    for what, value, allowed in (("goal", column.goal, GOALS), ("part", column.part, PARTS)):
-        if value not in allowed:
-            raise unknown(f"{key}.columns.{what}", value, allowed)
-    return column
-
-
-def _rows(key: str, name: str, given: Any) -> list[Row]:
-    """One row, or one for each value of `over`, which stands for `{x}` in its overrides."""
-    values = given.get("over") if isinstance(given, Mapping) else None
-    if values is None:
-        return [_row(key, name, given)]
-    rest = {what: value for what, value in given.items() if what != "over"}
-    rows = []
-    for x in values:
-        row = _row(key, f"{name}, {x:g}", json.loads(json.dumps(rest).replace("{x}", f"{x:g}")))
-        rows.append(replace(row, series=name, x=float(x)))
-    return rows
-
-
-def _row(key: str, name: str, given: Any) -> Row:
-    given = given or {}
-    if isinstance(given, list):  # short for one training run
-        given = {"train": given}
-    steps: list[Step] = []
-    for verb, value in given.items():
-        if verb == "reading":
-            continue
-        if verb not in VERBS:
-            raise unknown(key, verb, [*VERBS, "reading"])
-        if verb != "train" and not steps:
-            raise UserError(f"{key}: the first run must be a train run")
-        named = value if isinstance(value, Mapping) else {verb: value}
-        for step, overrides in named.items():
-            steps.append(Step(step, verb, tuple(overrides), steps[0].name if verb != "train" else None))
-    return Row(name, tuple(steps), bool(given.get("reading", False)))

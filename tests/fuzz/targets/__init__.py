@@ -1,0 +1,10 @@
+"""Every target, by name."""
+
+from __future__ import annotations
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import checkpoints, configs, data, reports, text
+
+TARGETS: dict[str, Target] = {
+    target.name: target for module in (data, checkpoints, reports, text, configs) for target in module.TARGETS
+}

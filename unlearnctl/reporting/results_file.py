@@ -1,0 +1,113 @@
+"""results.json read and checked: afterwards every part that a report touches has the shape that it expects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from unlearnctl.errors import UserError
+from unlearnctl.reporting import numbers
+from unlearnctl.untrusted import load_record
+
+SCHEMA = "unlearnctl/results/1"
+NUMBERS = ("value", "stderr", "n", "chance")
+TEXTS = ("role", "goal")
+SUITES = "{suite: {metric: {value, stderr, n, chance}}}"
+Problems = Iterator[str]
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """A results.json of any verb.
+
+    Raises:
+        UserError: it is missing, cannot be read, or is not of this schema and shape.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path.parent}: no results.json, so nothing to report. Give the directory of a finished run"
+        )
+    try:
+        results = load_record(path)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not readable as JSON ({' '.join(str(error).split())})") from None
+    schema = results.get("schema") if isinstance(results, dict) else None
+    if schema != SCHEMA:
+        raise UserError(f"{path}: schema={numbers.cut(repr(schema))}. Allowed: {SCHEMA}")
+    if problem := next(_problems(results), ""):
+        raise UserError(f"{path}: {problem}")
+    return results
+
+
+def _problems(results: Mapping[str, Any]) -> Problems:
+    for section in ("config", "provenance", "train", "paired", "repair"):
+        if not isinstance(results.get(section) or {}, dict):
+            yield f"{section} is not a mapping"
+    for section in ("before", "after", "unlearned"):
+        yield from _suites(section, results.get(section) or {})
+    for suite in (results.get("paired") or {}).values():
+        if not isinstance(suite, dict) or not all(isinstance(test, dict) for test in suite.values()):
+            yield "paired is not {suite: {metric: {test, p}}}"
+    yield from _each("attacks", results.get("attacks") or [], _attack)
+    if results.get("repair"):
+        yield from _repair(results["repair"])
+
+
+def _suites(key: str, suites: Any) -> Problems:
+    tables = list(suites.values()) if isinstance(suites, dict) else [suites]
+    if not all(isinstance(t, dict) and all(isinstance(e, dict) for e in t.values()) for t in tables):
+        yield f"{key} is not {SUITES}"
+        return
+    for suite, metrics in suites.items():
+        for name, entry in metrics.items():
+            for wrong in _entry(entry):
+                yield f"{key}.{numbers.cut(suite)}.{numbers.cut(name)}.{wrong}"
+
+
+def _entry(entry: Mapping[str, Any]) -> Problems:
+    for key in NUMBERS:
+        if not _is_number(entry.get(key)):
+            yield f"{key} is not a number or null"
+    for key in TEXTS:
+        if not isinstance(entry.get(key, ""), str | None):
+            yield f"{key} is not a text"
+    interval = entry.get("interval") or [None, None]
+    if not isinstance(interval, list) or len(interval) != 2 or not all(map(_is_number, interval)):
+        yield "interval is not null or two numbers"
+
+
+def _attack(key: str, attack: Mapping[str, Any]) -> Problems:
+    for name in ("attack", "variant"):
+        if not isinstance(attack.get(name), str):
+            yield f"{key}.{name} is not a text"
+    if not isinstance(attack.get("scores"), dict):
+        yield f"{key}.scores is not {SUITES}"
+    for name in ("scores", "base"):
+        yield from _suites(f"{key}.{name}", attack.get(name) or {})
+    settings = attack.get("settings") or {}
+    if not isinstance(settings, dict):
+        yield f"{key}.settings is not a mapping"
+    elif not all(_is_number(settings.get(name)) for name in ("lr", "step")):
+        yield f"{key}.settings: lr and step are not numbers"
+
+
+def _repair(repair: Mapping[str, Any]) -> Problems:
+    if not isinstance(repair.get("method"), str):
+        yield "repair.method is not a text"
+    if not isinstance(repair.get("modules") or {}, dict):
+        yield "repair.modules is not a mapping"
+    if not _is_number(repair.get("strength")):
+        yield "repair.strength is not a number"
+
+
+def _each(key: str, entries: Any, check: Callable[[str, Mapping[str, Any]], Problems]) -> Problems:
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        yield f"{key} is not a list of mappings"
+        return
+    for place, entry in enumerate(entries):
+        yield from check(f"{key}[{place}]", entry)
+
+
+def _is_number(value: object) -> bool:
+    """What JSON may say of a measurement: null, NaN and infinity too, but no integer that no float can hold."""
+    return value is None or isinstance(value, float) or numbers.finite(value) is not None
