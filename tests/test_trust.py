@@ -93,6 +93,8 @@ def test_a_worker_has_what_its_command_line_says(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sys, "argv", ["worker", "train", str(tmp_path / "none.yaml"), "d", *command])
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("UNLEARNCTL_PARENT", "1")
+    monkeypatch.setenv("UNLEARNCTL_SIGNS", str(tmp_path))
+    monkeypatch.setattr("unlearnctl.launch.worker._tell_where", lambda file: None)
     monkeypatch.setattr("threading.Thread.start", lambda self: None)
     monkeypatch.setattr("unlearnctl.launch.worker.note_failure", lambda error, rank: None)
     assert worker() == 2  # for there is no config; what counts came before
