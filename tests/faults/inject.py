@@ -31,7 +31,7 @@ class Faulty:
         self.seen = self.refused = 0
 
     def due(self, path: Any) -> bool:
-        if not isinstance(path, str | os.PathLike) or not fnmatch(os.fspath(path), self.pattern):
+        if not isinstance(path, str | bytes | os.PathLike) or not fnmatch(os.fsdecode(path), self.pattern):
             return False
         self.seen += 1
         if self.seen <= self.skip or self.refused >= self.times:

@@ -43,6 +43,9 @@ class BoardTracker:
 
 @pytest.fixture
 def board(monkeypatch: pytest.MonkeyPatch) -> type[BoardTracker]:
+    monkeypatch.setattr(
+        "unlearnctl.tracking.settings.find_spec", lambda name: name
+    )  # as if it were installed
     monkeypatch.setattr("unlearnctl.tracking.trackio.TrackioTracker", BoardTracker)
     monkeypatch.setattr(BoardTracker, "rows", [])
     monkeypatch.setattr(BoardTracker, "ended", [])
@@ -122,4 +125,4 @@ def test_what_cannot_be_sent_is_said() -> None:
     assert run("track", str(RUN)).err == (
         f"error: track {RUN}: its config has tracker=none; name one, e.g. tracker=tensorboard\n"
     )
-    assert "track nowhere: no run directory there" in run("track", "nowhere").err
+    assert "track=nowhere: no run directory there" in run("track", "nowhere").err

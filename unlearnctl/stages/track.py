@@ -26,7 +26,7 @@ def track_command(args: list[str]) -> None:
     if not folders:
         raise UserError("track: give a run directory, e.g. unlearnctl track outputs/train/NAME/RUN")
     for folder in folders:
-        count = send(folder, own_config(folder, "track "), names[-1] if names else None)
+        count = send(folder, own_config(folder, "track"), names[-1] if names else None)
         print(f"{folder}: {count} rows sent")
 
 
