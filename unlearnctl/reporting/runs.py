@@ -167,7 +167,9 @@ class Run:
         """(step, value) of a metric over the in-training evaluations."""
         points = []
         for row in self.evals:
-            entry = ((row.get("suites") or {}).get(suite) or {}).get(metric)
+            entry: Any = row.get("suites")
+            for name in (suite, metric):
+                entry = entry.get(name) if isinstance(entry, Mapping) else None
             number = numbers.finite(entry.get("value") if isinstance(entry, Mapping) else entry)
             if number is not None:
                 points.append((row["step"], number))
