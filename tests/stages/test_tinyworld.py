@@ -17,18 +17,19 @@ def test_data_prints_the_folder() -> None:
 
 
 def test_build_takes_a_folder_and_a_seed() -> None:
-    assert parse(["to=x", "seed=3"]) == {"to": "x", "seed": "3", "twin": "false"}
+    assert parse(["to=x", "seed=3"]) == {"to": "x", "seed": "3", "twin": "false", "arch": "llama"}
     assert parse(["to=x", "twin=true"])["twin"] == "true"
     assert parse(["to=x"])["seed"] == "0"
 
 
-def test_build_hands_both_to_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_hands_all_to_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "unlearnctl.data.tinyworld.build.build",
-        lambda to, seed, twin: {"to": to.name, "seed": seed, "twin": twin},
+        lambda to, seed, twin, arch: {"to": to.name, "seed": seed, "twin": twin, "arch": arch},
     )
-    out = succeed("tinyworld", "build", f"to={tmp_path / 'new'}", "seed=3", "twin=true").out
-    assert out.splitlines() == ["  to: new", "  seed: 3", "  twin: True", f"model: {tmp_path / 'new'}"]
+    out = succeed("tinyworld", "build", f"to={tmp_path / 'new'}", "seed=3", "twin=true", "arch=qwen2").out
+    told = ["  to: new", "  seed: 3", "  twin: True", "  arch: qwen2"]
+    assert out.splitlines() == [*told, f"model: {tmp_path / 'new'}"]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ def test_build_hands_both_to_the_recipe(tmp_path: Path, monkeypatch: pytest.Monk
         (["build", "to=x", "seed=one"], "seed=one: must be a whole number"),
         (["build", "to=x", "twin=yes"], "twin=yes: must be true or false"),
         (["build", "to=x", "sed=1"], "did you mean 'seed'"),
+        (["build", "to=x", "arch=mistrall"], "arch=mistrall: unknown \\(did you mean 'mistral'"),
         (["build", "to"], "to: unknown|tinyworld build=to"),
     ],
 )
