@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -24,6 +25,8 @@ from tests.models.tiny import ARCHITECTURES
 with redirect_stderr(StringIO()):  # else it closes pytest's own stderr when logging is set up anew
     import absl.logging  # noqa: F401  of rouge-score
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # the models are so small that a second thread only waits
 
 

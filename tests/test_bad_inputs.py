@@ -108,8 +108,10 @@ def test_no_disk_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_debug_shows_the_traceback() -> None:
-    with pytest.raises(Exception, match=r"objective\.layer=8"):
-        run("train", "objective.layer=8", "--debug")
+    done = run("train", "objective.layer=8", "--debug")
+    assert done.code == 1
+    assert done.err.startswith("Traceback (most recent call last):")
+    assert "UserError: objective.layer=8: " in done.err.splitlines()[-1]
 
 
 def test_a_sweep_goes_on_after_a_failing_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,14 @@ from html.parser import HTMLParser
 
 ELEMENTS = frozenset(
     "html head meta title style body header main section article table thead tbody tr th td p h1 h2 h3 ul li div span "
-    "strong b details summary dl dt dd pre code svg line path circle text g figure figcaption script".split()
+    "strong b details summary dl dt dd pre code svg line path circle text g figure figcaption script "
+    "nav a label select option input button fieldset legend".split()
 )
 ATTRIBUTES = frozenset(
     "lang charset http-equiv content name class id scope title role tabindex open type viewbox width height x y x1 x2 "
     "y1 y2 cx cy r d transform text-anchor aria-label aria-hidden aria-live aria-labelledby data-label "
-    "data-chart".split()
+    "data-chart href for value checked selected aria-sort aria-describedby autocomplete placeholder disabled hidden "
+    "data-key data-column multiple size aria-controls spellcheck data-run colspan data-first data-value".split()
 )
 
 

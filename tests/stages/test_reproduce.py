@@ -96,9 +96,7 @@ def test_processes_cut_short_leave_nothing_behind_and_the_same_table() -> None:
     )
     for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
         with Path("log").open("w") as log:
-            process = subprocess.Popen(
-                COMMAND, env=ONE_THREAD, stdout=log, stderr=log, preexec_fn=interruptible
-            )
+            process = subprocess.Popen(COMMAND, env=ONE_THREAD, stdout=log, stderr=log)
         before = len(finished())
         while len(finished()) == before:
             assert process.poll() is None, Path("log").read_text()
@@ -111,11 +109,6 @@ def test_processes_cut_short_leave_nothing_behind_and_the_same_table() -> None:
     assert 2 <= len(finished()) < 6
     subprocess.run(COMMAND, env=ONE_THREAD, check=True, capture_output=True)
     assert made() == made("undisturbed")
-
-
-def interruptible() -> None:
-    """A shell's background job, which these tests may be, has SIGINT ignored, and hands that on."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finished() -> list[Path]:

@@ -49,35 +49,46 @@ def _header(results: Tree) -> list[str]:
 
 def base_model(results: Tree) -> str:
     """The base as others can find it: a hub id, or the config's name of a local folder."""
-    model = results["config"]["model"]
-    path = str(model["path"])
+    model = _part(results, "config", "model")
+    path = str(model.get("path") or "")
     local = path.startswith((".", "/", "~", "tinyworld:")) or Path(path).exists()
     on_hub = path.count("/") == 1 and not local
-    return path if on_hub else str(model["name"])
+    return path if on_hub else str(model.get("name") or "")
+
+
+def _part(tree: Tree, *keys: str) -> Tree:
+    """What lies there, if that is a mapping: a record may lack any part."""
+    for key in keys:
+        found = tree.get(key)
+        tree = found if isinstance(found, Mapping) else {}
+    return tree
 
 
 def _name(results: Tree) -> str:
-    return escape(results["config"]["model"]["name"])
+    return escape(_part(results, "config", "model").get("name"))
 
 
 def _with(results: Tree) -> str:
-    objective, repair = results["config"].get("objective"), results.get("repair")
-    with_what = f" with {escape(objective['name'])}" if objective else ""
+    objective, repair = _part(results, "config", "objective"), results.get("repair")
+    with_what = f" with {escape(objective.get('name'))}" if objective else ""
     return f"{with_what} and repair with {escape(repair['method'])}" if repair else with_what
 
 
 def _done(results: Tree) -> str:
-    data, repair = code(results["config"]["data"]["name"]), results.get("repair")
+    data, repair = code(_part(results, "config", "data").get("name")), results.get("repair")
     if repair:
         return (
-            f"The update of {len(repair['modules'])} matrices was repaired at strength {repair['strength']:g} "
+            f"The update of {len(repair.get('modules') or {})} matrices was repaired at strength "
+            f"{numbers.setting(repair.get('strength'))} "
             f"with the retain text of {data}; no training."
         )
-    train, status = results["train"], results.get("status", "completed")
-    trained = train["trained"]
+    trained, status = _part(results, "train", "trained"), str(results.get("status", "completed"))
     ended = "" if status == "completed" else f" The run did not complete: {escape(status.replace('_', ' '))}."
+    count = numbers.finite(trained.get("parameters"))
+    parameters = numbers.MISSING if count is None else f"{count:,.0f}"
+    tensors, steps = escape(trained.get("tensors")), escape(_part(results, "train").get("steps"))
     return (
-        f"{trained['tensors']} tensors ({trained['parameters']:,} parameters) were changed in {train['steps']} steps "
+        f"{tensors} tensors ({parameters} parameters) were changed in {steps} steps "
         f"on forget/retain data {data}.{ended}"
     )
 
@@ -101,15 +112,15 @@ def _results(results: Tree) -> list[str]:
 def _flags(results: Tree) -> Iterator[str]:
     if results.get("flags") is None:
         return
-    raised = terminal.raised(results)
+    raised = [escape(said) for said in terminal.raised(results)]
     yield ""
     yield f"Signs of collapse: {'; '.join(raised)}." if raised else "No sign of collapse was raised."
 
 
 def _data(results: Tree) -> list[str]:
-    provenance, rows = results["provenance"], []
+    provenance, rows = _part(results, "provenance"), []
     for side in ("forget", "retain"):
-        for topic, spec in _topics(results["config"]["data"].get(side) or {}):
+        for topic, spec in _topics(_part(results, "config", "data", side)):
             settings = ", ".join(
                 f"{key}={numbers.setting(spec[key])}" for key in SOURCE[1:] if spec.get(key) is not None
             )
@@ -132,7 +143,7 @@ def _topics(side: Tree) -> list[tuple[str, Tree]]:
 
 
 def _method(results: Tree) -> list[str]:
-    config, repair = results["config"], results.get("repair")
+    config, repair = _part(results, "config"), results.get("repair")
     trainer = {key: (config.get("trainer") or {}).get(key) for key in TRAINER}
     parts = {"objective": config.get("objective"), "trainer": trainer, "repair": config.get("repair")}
     rows = [
@@ -142,13 +153,13 @@ def _method(results: Tree) -> list[str]:
         if entry is not None and not key.endswith("_target_")
     ]
     if repair:
-        rows.append(["repair.strength (chosen)", numbers.setting(repair["strength"])])
+        rows.append(["repair.strength (chosen)", numbers.setting(repair.get("strength"))])
     return table(("setting", "value"), rows)
 
 
 def readings(results: Tree) -> list[tuple[str, str]]:
     """(method, paper) of those parts that are our reading of a paper."""
-    config, repair = results["config"], results.get("repair") or {}
+    config, repair = _part(results, "config"), results.get("repair") or {}
     used = [(config.get("objective") or {}).get("name"), repair.get("method")]
     used += ["meta"] if (config.get("trainer") or {}).get("meta") else []
     return [(name, READINGS[name]) for name in used if name in READINGS]
@@ -162,7 +173,8 @@ def _limits(results: Tree, run: str) -> list[str]:
         else "Nothing was measured after the change.",
         _attacks(results, run),
         "Scores on multiple-choice questions overstate forgetting: a model may fail to pick what it can still say.",
-        f"One run with seed {results['provenance'].get('seed')}. Intervals are over items, not over seeds.",
+        f"One run with seed {escape(_part(results, 'provenance').get('seed'))}. "
+        "Intervals are over items, not over seeds.",
     ]
     said += [
         f"`{name}` is our reading of a paper of which we know only the abstract ({paper}); no number here is that "
@@ -176,7 +188,8 @@ def _attacks(results: Tree, run: str) -> str:
     worst = [entry for entry in results.get("attacks") or [] if entry.get("worst")]
     if worst:
         cases = "; ".join(
-            f"{e['attack']}, {e['variant']}: {attacks.cell(attacks.main(e, 'forget'))}" for e in worst
+            f"{escape(e['attack'])}, {escape(e['variant'])}: {attacks.cell(attacks.main(e, 'forget'))}"
+            for e in worst
         )
         return f"Worst cases of the attacks that were run: {cases}."
     return (
@@ -203,8 +216,8 @@ def _licence(results: Tree) -> list[str]:
 
 
 def _reproduce(results: Tree, run: str, to: str) -> list[str]:
-    provenance = results["provenance"]
-    commands = [str(provenance["command"]), f"unlearnctl export run={run} to={to}"]
+    provenance = _part(results, "provenance")
+    commands = [str(provenance.get("command")), f"unlearnctl export run={run} to={to}"]
     versions = ", ".join(f"{name} {version}" for name, version in (provenance.get("versions") or {}).items())
     hardware = numbers.flatten(provenance.get("hardware") or {})
     machine = ", ".join(f"{key} {numbers.setting(entry)}" for key, entry in hardware.items() if entry)
@@ -215,7 +228,7 @@ def _reproduce(results: Tree, run: str, to: str) -> list[str]:
     )
     return [
         *(f"    {numbers.plain(command)}" for command in commands), "",
-        f"unlearnctl commit {code(provenance['commit'])}{dirty}; seed {provenance['seed']}; "
-        f"{provenance.get('started', '?')} to {provenance.get('finished', '?')}.",
+        f"unlearnctl commit {code(provenance.get('commit'))}{dirty}; seed {escape(provenance.get('seed'))}; "
+        f"{escape(provenance.get('started', '?'))} to {escape(provenance.get('finished', '?'))}.",
         "", f"Versions: {versions or 'not recorded'}.", "", f"Machine: {machine or 'not recorded'}.",
     ]  # fmt: skip
