@@ -44,7 +44,7 @@ class Report:
     name: str
     executions: int = 0
     refused: int = 0  # that ended in a UserError
-    seconds: float = 0.0  # of processor time, as is `slowest`
+    seconds: float = 0.0  # of the thread on the processor, as is `slowest`
     slowest: float = 0.0
     peak: int = 0  # bytes, of the whole process
     grown: int = 0  # bytes, of them since the seeds had been read
@@ -98,13 +98,13 @@ def fuzz(target: Target, executions: int, seed: int, findings: Path) -> Report:
     for _ in range(executions):
         data = mutated(random, seeds)
         last.write_bytes(data)
-        begun = time.process_time()
+        begun = time.thread_time()
         try:
             with time_limit(target.limit):
                 report.refused += target(data)
         except (Exception, Hang) as error:
             note(report, place(error), f"{error!s:.200}", data, findings)
-        taken = time.process_time() - begun
+        taken = time.thread_time() - begun
         report.seconds, report.slowest = report.seconds + taken, max(report.slowest, taken)
         report.executions += 1
         if (now := peak_memory()) - level > GROWTH:
