@@ -160,14 +160,20 @@ def own_config(directory: Path, key: str = "resume", groups: Collection[str] = T
     """
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
+    from yaml import AliasEvent, YAMLError, parse
+    from yaml.cyaml import CSafeLoader
 
     path = directory / "config.yaml"
     try:
+        text = path.read_text(encoding="utf-8")
+        if any(
+            isinstance(event, AliasEvent) for event in parse(text, CSafeLoader)
+        ):  # which may grow without end
+            raise UserError(f"{key}={directory}: config.yaml holds aliases, which no run writes")
         cfg = OmegaConf.load(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{key}={directory}: no run directory there (config.yaml is missing)") from None
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{key}={directory}: config.yaml cannot be read ({type(error).__name__})") from error
     if not isinstance(cfg, DictConfig) or any(cfg.get(group) is None for group in groups):
         raise UserError(f"{key}={directory}: not a run of `unlearnctl train`")
