@@ -164,12 +164,11 @@ def test_halving_half_way_is_kept_by_a_resumption() -> None:
     ]
     with memory_for(1, "cpu"):
         assert "out of memory" not in succeed("train", f"resume={RUN}").out
-    succeed("train", *SHORT, "trainer.micro_batch=1", "run=one")
+    with at_step(2, cut):
+        assert run("train", *SHORT, "run=one").code == 130
+    succeed("train", "resume=outputs/train/n/one", "trainer.micro_batch=1")  # the same split at the same step
     halved, one = tensors("r"), tensors("one")
-    # two steps were taken in one piece: Adam makes of rounding what it likes where a gradient is all but zero
-    for name, value in one.items():
-        assert float((halved[name] - value).float().norm()) <= 1e-3 * float(value.float().norm())
-        assert float((halved[name] != value).float().mean()) <= 1e-2
+    assert all(torch.equal(halved[name], value) for name, value in one.items())
 
 
 def test_one_sequence_that_does_not_fit_is_said() -> None:

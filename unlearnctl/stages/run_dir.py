@@ -165,10 +165,8 @@ def own_config(directory: Path, key: str = "resume", groups: Collection[str] = T
 
     path = directory / "config.yaml"
     try:
-        text = path.read_text(encoding="utf-8")
-        if any(
-            isinstance(event, AliasEvent) for event in parse(text, CSafeLoader)
-        ):  # which may grow without end
+        events = parse(path.read_text(encoding="utf-8"), CSafeLoader)
+        if any(isinstance(event, AliasEvent) for event in events):  # what they stand for may grow without end
             raise UserError(f"{key}={directory}: config.yaml holds aliases, which no run writes")
         cfg = OmegaConf.load(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -91,19 +91,14 @@ def resumed(folder: str, arguments: Sequence[str]) -> list[str]:
     try:
         kept = loads((path / FILE).read_text(encoding="utf-8"))
         run, old = str(kept["run"]), without_trust([str(argument) for argument in kept["arguments"]])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        levels = len(Path(run).parts) + 1  # OUTPUT_DIR/train/sweep/RUN, where it lies now
+        above = (path if levels < len(path.parents) else path.absolute()).parents[levels]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(
             f"--resume {folder}: no {FILE} there; give the directory of a sweep, as in outputs/train/sweep/RUN"
         ) from error
     if flag := next((argument for argument in old if argument.startswith("-")), None):
         raise UserError(f"--resume {folder}: {FILE} holds the flag {flag}; flags are typed")
-    levels = len(Path(run).parts) + 1  # OUTPUT_DIR/train/sweep/RUN, where it lies now
-    lies = path if levels < len(path.parents) else path.absolute()
-    if levels >= len(lies.parents):
-        raise UserError(
-            f"--resume {folder}: no {FILE} there; give the directory of a sweep, as in outputs/train/sweep/RUN"
-        )
-    above = lies.parents[levels]
     given = {_key(argument) for argument in arguments} | set(PLACES)
     places = [f"run={json.dumps(run)}", f"output_dir={json.dumps(str(above))}", "hydra.sweeper.resume=true"]
     return [*(a for a in old if _key(a) not in given), *arguments, *places]
