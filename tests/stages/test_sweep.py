@@ -57,6 +57,18 @@ def test_those_that_cannot_share_train_apart() -> None:
     assert len(members(done)) == 6
 
 
+@pytest.mark.parametrize("how", [(), (SIDE,)])
+def test_members_may_differ_in_precision(how: tuple[str, ...]) -> None:
+    """accelerate keeps one for the whole process; each is as it would be alone, whatever came before it."""
+    only = ("objective=rmu", "trainer.steps=2", "run=s")
+    done = succeed("train", "-m", *QUICK, *only, "trainer.mixed_precision=bf16,no", *how, "output_dir=both")
+    alone = succeed("train", "-m", *QUICK, *only, "trainer.mixed_precision=no", "output_dir=alone")
+    both, (name, expected) = members(done), members(alone).popitem()
+    bytes_ = {key: (path / "checkpoint/delta.safetensors").read_bytes() for key, path in both.items()}
+    assert bytes_.pop(name) == (expected / "checkpoint/delta.safetensors").read_bytes()
+    assert set(bytes_.values()) != {(expected / "checkpoint/delta.safetensors").read_bytes()}
+
+
 def test_a_wrong_member_is_named_before_any_trains_and_the_others_do() -> None:
     done = run("train", "-m", *QUICK, "run=s", "objective=rmu", "objective.layer=3,99", SIDE)
     assert done.code == 2

@@ -58,7 +58,9 @@ def make_trainer(
     names = [n for n in shape.shapes if n not in shape.tied]
     trainable = match(values.get("trainable") or objective.trainable(shape), names)
     needs = objective.needs()
-    accelerator = Accelerator(cpu=True)
+    accelerator = Accelerator(cpu=True, mixed_precision=values.get("mixed_precision", "no"))
+    if accelerator.mixed_precision == "fp16":  # what accelerate does on a GPU alone
+        accelerator.scaler, accelerator.native_amp = torch.amp.GradScaler("cpu"), True
     tapped = TappedModel(
         tiny_model(architecture), shape.blocks, trainable, lowest_block(trainable, shape), needs
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from tests.training.synthetic import make_trainer
 from unlearnctl.objectives.altpo import AltPO
@@ -169,6 +172,57 @@ def test_clipping_bounds_the_step_and_reports_the_norm() -> None:
     trainer.fit()
     assert max(seen) <= 1e-9
     assert all(row["grad_norm"] > 1e-3 for row in rows)
+
+
+def set_scale(trainer: Trainer, scale: float) -> Trainer:
+    scaler = trainer.accelerator.scaler
+    scaler.load_state_dict({**scaler.state_dict(), "scale": scale})
+    return trainer
+
+
+@pytest.fixture
+def half() -> Iterator[Callable[..., Trainer]]:
+    """A trainer in fp16 mixed precision, on a processor, whose loss is scaled by `scale` at first."""
+
+    def make(scale: float, **settings: object) -> Trainer:
+        return set_scale(make_trainer(RMU(4, 4.0, 10.0), mixed_precision="fp16", **settings), scale)
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # accelerate keeps the precision for the process
+    yield make
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_a_step_that_overflows_under_the_loss_scale_is_left_out(half: Callable[..., Trainer]) -> None:
+    rows: list[dict] = []
+    trainer = half(2.0**40, schedule="linear", steps=4)
+    trainer.on_step = rows.append
+    before = trainer.parameters[0].detach().clone()
+    trainer.advance()
+    assert torch.equal(before, trainer.parameters[0])
+    assert trainer.accelerator.scaler.get_scale() == 2.0**39
+    fit = set_scale(trainer, 2.0**4).fit()
+    assert (fit.status, fit.steps) == ("completed", 4)
+    assert [row.get("skipped", False) for row in rows] == [True, False, False, False]
+    assert "grad_norm" not in rows[0]
+    assert [row["lr"] for row in rows] == pytest.approx([1e-3, 1e-3, 7.5e-4, 5e-4])  # the schedule waits
+    assert not torch.equal(before, trainer.parameters[0])
+
+
+def test_a_loss_scale_changes_nothing_but_the_rounding(half: Callable[..., Trainer]) -> None:
+    losses, weights = trajectory(half(2.0**4, clip_norm=1.0))
+    others, scaled = trajectory(half(2.0**8, clip_norm=1.0))
+    assert others == pytest.approx(losses, rel=1e-4)
+    for name, value in weights.items():
+        assert (scaled[name] - value).abs().mean() < 2e-5, name  # Adam makes a step of what is rounded
+
+
+def test_a_gradient_that_no_loss_scale_makes_finite_is_a_fault(half: Callable[..., Trainer]) -> None:
+    trainer = half(1.0)
+    trainer.parameters[0].register_hook(lambda gradient: gradient * math.inf)
+    fit = trainer.fit()
+    assert fit.status == "diverged"
+    assert fit.stop_reason is not None
+    assert "the gradient is" in fit.stop_reason
 
 
 def test_schedule_and_rows() -> None:

@@ -5,6 +5,7 @@ Frozen parameters are sliced like the others; gradients and optimiser state exis
 
 from __future__ import annotations
 
+import torch.distributed as dist
 from torch import Tensor
 
 from unlearnctl.models.tapped import TappedModel
@@ -33,3 +34,30 @@ def whole(parameter: Tensor) -> Tensor:
     from torch.distributed.tensor import DTensor
 
     return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+
+
+def for_writing(tensor: Tensor) -> Tensor:
+    """A tensor to be written by rank 0: whole there and in CPU memory, empty elsewhere; every rank has to ask."""
+    from torch.distributed.tensor import DTensor
+
+    if not isinstance(tensor, DTensor):
+        return tensor
+    full = tensor.full_tensor()
+    return full.cpu() if dist.get_rank() == 0 else full.new_empty(0)
+
+
+def sliced_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """This rank's slice of a whole tensor, as that of a parameter is; the tensor itself if nothing is sliced."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
+        return value
+    value = value.to(parameter.device)
+    return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
+
+
+def held(tensor: Tensor) -> Tensor:
+    """What this rank holds of it."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -25,7 +25,7 @@ def check_seed(seed: object) -> None:
 
 
 def trainer_settings(cfg: Mapping[str, Any]) -> TrainerSettings:
-    """`cfg.trainer`, with the optimiser's own arguments tried out on a number.
+    """`cfg.trainer`, all but the optimiser's own arguments.
 
     Raises:
         UserError: an unknown key, a value of the wrong kind or out of range.
@@ -49,11 +49,14 @@ def trainer_settings(cfg: Mapping[str, Any]) -> TrainerSettings:
     if settings.trainable == []:
         raise UserError("trainer.trainable=[]: must name something; null is the objective's own choice")
     check_batch(settings.global_batch, settings.micro_batch or 1, int(os.environ.get("WORLD_SIZE", "1")))
-    _try_optimizer(settings.optimizer)
     return settings
 
 
-def _try_optimizer(node: Mapping[str, Any]) -> None:
+def try_optimizer(node: Mapping[str, Any]) -> None:
+    """Make the optimiser over one number: its class alone knows its arguments.
+
+    The last of the checks, because torch's compiler is imported with the first optimiser (seconds).
+    """
     import torch
 
     build("trainer.optimizer", node, params=[torch.nn.Parameter(torch.zeros(1))])

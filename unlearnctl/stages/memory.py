@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from unlearnctl.models.sharding import held
 from unlearnctl.stages.plan import Plan, size
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Held:
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum({t.data_ptr(): t.nbytes for t in tensors}.values())
+    return sum({t.data_ptr(): t.nbytes for t in map(held, tensors)}.values())
 
 
 def peak_bytes() -> int:

@@ -31,8 +31,8 @@ class Plan:
     total_parameters: int
 
 
-def make_plan(ready: Prepared, tokens: int) -> Plan:
-    """Count; `tokens` is the most that one side of one micro-batch holds."""
+def make_plan(ready: Prepared, tokens: int, slices: int = 1) -> Plan:
+    """Count for one process; `tokens` is the most that one side of one micro-batch holds, `slices` are of the model."""
     width = BYTES[ready.spec.dtype]
     shape = ready.skeleton
     loaded = ready.top + 1 if ready.trunk else shape.num_blocks
@@ -50,10 +50,10 @@ def make_plan(ready: Prepared, tokens: int) -> Plan:
     return Plan(
         blocks_loaded=loaded,
         blocks_total=shape.num_blocks,
-        weights=shape.count(kept) * width + (trained * each if lora else 0),
-        reference=trained * each if reference else 0,
-        gradients=trained * each,
-        optimizer=2 * trained * each,
+        weights=(shape.count(kept) * width + (trained * each if lora else 0)) // slices,
+        reference=trained * each // slices if reference else 0,
+        gradients=trained * each // slices,
+        optimizer=2 * trained * each // slices,
         activations=_activations(ready, tokens, width),
         checkpoint=changed * width,
         trained_tensors=len(ready.trainable),

@@ -25,11 +25,14 @@ from unlearnctl.stages.checks import (
     check_tracker,
     model_spec,
     trainer_settings,
+    try_optimizer,
 )
 from unlearnctl.stages.kinds import check_kind
 from unlearnctl.training.settings import TrainerSettings
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from unlearnctl.evaluation.run import Suite
 
 
@@ -71,6 +74,7 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     _check_overrides(cfg, settings, suites)
     spec = model_spec(plain(cfg.model))
     config = spec.planned_config() if offline else spec.config
+    _check_loss_scale(settings, spec, config)
     shape = skeleton(config, spec.blocks, spec.trust_remote_code)
     if not offline:
         check_model(spec, shape)
@@ -88,7 +92,18 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     if settings.sharding == "fsdp":
         _check_sharded_reference(objective, settings, trainable, shape)
     lowest = lowest_block(trainable, shape)
+    try_optimizer(settings.optimizer)
     return Prepared(spec, shape, objective, settings, suites, trainable, lowest, top, trunk, lora)
+
+
+def _check_loss_scale(settings: TrainerSettings, spec: ModelSpec, config: PretrainedConfig) -> None:
+    """A gradient of half precision cannot be divided by the scale again."""
+    dtype = spec.dtype if spec.dtype != "auto" else str(config.dtype).removeprefix("torch.")
+    if settings.mixed_precision == "fp16" and dtype != "float32":
+        raise UserError(
+            f"trainer.mixed_precision=fp16: its loss scale needs weights in float32, model.dtype={spec.dtype} "
+            "has others; use model.dtype=float32, or mixed_precision=bf16"
+        )
 
 
 def _over_choices(cfg: DictConfig, objective: Objective, choices: list[tuple[int, ...]]) -> Objective:

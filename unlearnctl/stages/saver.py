@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.provenance import versions
 from unlearnctl.models.load import identity
+from unlearnctl.ops.processes import anywhere, everywhere
 from unlearnctl.stages.memory import Held
 from unlearnctl.stages.run_dir import config_hash
 from unlearnctl.training.checkpoint import Damaged, latest, numbered, read, write
@@ -35,21 +36,18 @@ MUST_AGREE = {
 
 
 class Saver:
-    """Writes from the first process alone: each has all weights. Slices (fsdp) are not gathered for it."""
+    """Writes from the first process alone; slices (fsdp) are gathered for it, in which every rank takes part."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.settings = run, run.ready.settings.checkpoint
         self.folder = run.directory / FOLDER
         self.main = run.accelerator.is_main_process
-        self.active = self.settings.every > 0 and run.ready.settings.sharding == "none"
+        self.active = self.settings.every > 0
+        self.takes_part = self.main or run.ready.settings.sharding == "fsdp"
         self.found: dict[str, Any] | None = None
         self.written = time.monotonic()
         self.saved: int | None = None  # the step of the newest one
         self.changes: dict[str, list[Any]] = {}  # CHANGEABLE key: before, now
-        if self.settings.every > 0 and not self.active:
-            self._say(
-                "trainer.sharding=fsdp: no training checkpoints are written; a run that is cut starts anew"
-            )
 
     def recall(self) -> None:
         """Find what a resumed run goes on from; before any weights load.
@@ -101,20 +99,28 @@ class Saver:
         self.found = None  # and with it the tensors
 
     def between_steps(self) -> None:
-        """Write one if it is time."""
-        if self.active and self.main and time.monotonic() - self.written >= self.settings.every:
+        """Write one if it is time, by the clock of rank 0 where all take part."""
+        if not (self.active and self.takes_part):
+            return
+        due = self.main and time.monotonic() - self.written >= self.settings.every
+        if anywhere(due) if self.run.trainer.sharded else due:
             self.write()
 
     def write(self) -> None:
         """Write one now. Where that fails the run goes on, and says so; weights that are not finite are not kept."""
-        if not (self.active and self.main):
+        if not (self.active and self.takes_part):
             return
         trainer = self.run.trainer
-        if trainer.result.status == "diverged" or not trainer.finite():
+        finite = everywhere(trainer.finite()) if trainer.sharded else trainer.finite()
+        sound = trainer.result.status != "diverged" and finite
+        state = self._state() if sound else None
+        if not self.main:
+            return
+        if state is None:
             self._drop_unproven()
             return
         try:
-            write(self.folder, self._state(), self._about(self.run.base), self.settings.keep)
+            write(self.folder, state, self._about(self.run.base), self.settings.keep)
             self.saved = trainer.result.steps
         except OSError as error:
             print(f"training checkpoint: not written ({error.strerror or error}: {self.folder})")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from omegaconf import DictConfig
 
@@ -144,7 +145,8 @@ def _plan(cfg: DictConfig, ready: Prepared, processes: int) -> Plan:
     settings = ready.settings
     check_batch(settings.global_batch, settings.micro_batch or 1, processes)
     micro = settings.micro_batch or settings.global_batch // processes
-    return make_plan(ready, tokens=micro * cfg.data.max_length)
+    slices = processes if settings.sharding == "fsdp" else 1
+    return make_plan(ready, micro * cfg.data.max_length, slices)
 
 
 def _free_directory(cfg: DictConfig, plan: Plan, launch: Launch) -> Path:
@@ -161,14 +163,24 @@ def make_accelerator(ready: Prepared) -> Accelerator:
     device = ready.settings.device
     if device not in (None, "cpu", "cuda"):
         raise UserError(f"trainer.device={device}: must be null, cpu or cuda")
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if on_cpu and ready.settings.mixed_precision == "fp16":  # accelerate would pass over it
+        raise UserError("trainer.mixed_precision=fp16: needs a GPU; on a processor use bf16 or no")
+    _share_precision(ready.settings.mixed_precision)
     accelerator = Accelerator(
-        cpu=device == "cpu" or not torch.cuda.is_available(),
+        cpu=on_cpu,
         mixed_precision=ready.settings.mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if device == "cuda" and accelerator.device.type != "cuda":
         raise UserError("trainer.device=cuda: no CUDA device is visible; use trainer.device=cpu")
     return accelerator
+
+
+def _share_precision(name: str) -> None:
+    """Runs that follow each other in one process may differ in precision, which accelerate keeps once for all."""
+    if AcceleratorState._shared_state:
+        AcceleratorState._shared_state["_mixed_precision"] = name
 
 
 def train_together(
@@ -181,6 +193,7 @@ def train_together(
     run that is finished, or of its error after training, and the other runs are finished.
     """
     ready = runs[0].ready
+    _share_precision(ready.settings.mixed_precision)
     blocks = max(run.ready.top for run in runs) + 1 if ready.trunk else None
     models = SharedModels(ready.spec, str(runs[0].accelerator.device), len(runs), blocks)
     try:

@@ -135,7 +135,7 @@ class Trainer:
     def _note(self, row: dict[str, Any], started: float) -> bool:
         fit = self.result
         values = {**{f"loss term '{name}'": value for name, value in row["terms"].items()},
-                  "the loss": row["loss"], "the gradient": row["grad_norm"]}  # fmt: skip
+                  "the loss": row["loss"], "the gradient": row.get("grad_norm", 0.0)}  # fmt: skip
         if bad := next((name for name, value in values.items() if not math.isfinite(value)), None):
             self._diverged(f"{bad} is {values[bad]} at step {row['step']}")
             return False
@@ -148,21 +148,28 @@ class Trainer:
         return fit.status == "completed"
 
     def step(self, step: int) -> dict[str, Any]:
-        """One optimiser step on the global batch `step`; no update if the loss or gradient is not finite."""
+        """One optimiser step on the global batch `step`; no update if the loss or gradient is not finite.
+
+        With fp16, a gradient that overflows under the present loss scale is no fault: that step is left out and the
+        scale halved (`skipped` in the row), until the scale is 1.
+        """
         micros, terms = fitting(self, step)
         summed = {name: self.accelerator.reduce(value, "sum").item() for name, value in terms.items()}
         norm = self._clip()
         lr = self.scheduler.get_last_lr()[0]
-        if math.isfinite(norm) and all(map(math.isfinite, summed.values())):
+        sound, skipped = all(map(math.isfinite, summed.values())), False
+        if sound and math.isfinite(norm):
             self.optimizer.step()
             self.scheduler.step()
             self.objective.after_step(summed)
+        elif sound and (scaler := self.accelerator.scaler) and scaler.get_scale() > 1:
+            self.optimizer.step()  # the scaler leaves it out, and lowers its scale
+            skipped = True
         self.optimizer.zero_grad()
         total = summed.pop("loss")
         tokens = {side: batch.tokens for side, batch in micros[0].items()}
-        return {
-            "step": step + 1, "loss": total, "terms": summed, "lr": lr, "grad_norm": norm, "tokens": tokens,
-        }  # fmt: skip
+        row = {"step": step + 1, "loss": total, "terms": summed, "lr": lr, "tokens": tokens}
+        return {**row, "skipped": True} if skipped else {**row, "grad_norm": norm}
 
     def gradients(self, micros: Sequence[Mapping[str, Batch]]) -> dict[str, torch.Tensor]:
         """Leave the global batch's gradient in the parameters; returns this process's loss terms."""

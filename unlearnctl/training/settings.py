@@ -101,6 +101,8 @@ class TrainerSettings:
         _one_of("trainer.trunk", str(self.trunk).lower(), ("auto", "true", "false"))
         _one_of("trainer.sharding", self.sharding, ("none", "fsdp"))
         _one_of("trainer.on_oom", self.on_oom, ("stop", "halve"))
+        if self.sharding == "fsdp" and self.mixed_precision == "fp16":
+            raise UserError("trainer.mixed_precision=fp16: not with sharding=fsdp; use bf16")
         if self.sharding == "fsdp" and self.monitor.every:
             raise UserError("trainer.sharding=fsdp: no in-training evaluation; set trainer.monitor.every=0")
         _one_of("trainer.prefix_cache", self.prefix_cache, ("none", "memory", "disk"))

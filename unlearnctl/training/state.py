@@ -1,5 +1,8 @@
 """All that a trainer needs to go on to the last bit: taken as plain trees, and put back.
 
+A sliced model's tensors are gathered one by one for rank 0, so every rank has to take part; put back, each takes its slice,
+whatever the number of ranks was before.
+
 The position in the data is the step itself: which rows a batch holds is a function of the seed and the step.
 """
 
@@ -15,6 +18,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from unlearnctl.errors import UserError
+from unlearnctl.models.sharding import for_writing, sliced_like
 
 if TYPE_CHECKING:
     from unlearnctl.training.loop import Trainer
@@ -30,9 +34,9 @@ def trainer_state(trainer: Trainer) -> State:
     """
     scaler = trainer.accelerator.scaler
     return {
-        "tensors": {name: p.detach() for name, p in trainer.tapped.trained().items()},
+        "tensors": {name: for_writing(p.detach()) for name, p in trainer.tapped.trained().items()},
         "fit": asdict(trainer.result),
-        "optimizer": None if trainer.done else trainer.optimizer.state_dict(),
+        "optimizer": None if trainer.done else _optimizer_state(trainer.optimizer),
         "scheduler": trainer.scheduler.state_dict(),
         "scaler": scaler.state_dict() if scaler else None,
         "objective": objective_state(trainer.objective),
@@ -68,13 +72,25 @@ def _load_tensors(parameters: Mapping[str, Tensor], saved: Mapping[str, Tensor])
         name = next(n for n in {**here, **there} if here.get(n) != there.get(n))
         raise UserError(f"the training checkpoint's {name} is {there.get(name)}, the run's {here.get(name)}")
     for name, parameter in parameters.items():
-        parameter.copy_(saved[name])
+        parameter.copy_(sliced_like(parameter, saved[name]))
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> State:
+    state = optimizer.state_dict()
+    moments = {place: {name: for_writing(v) if isinstance(v, Tensor) else v for name, v in entries.items()}
+               for place, entries in state["state"].items()}  # fmt: skip
+    return {**state, "state": moments}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
     """`load_state_dict`, but each tensor keeps its dtype where torch would round it to its parameter's."""
-    optimizer.load_state_dict(state)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    moments = {
+        place: {name: sliced_like(parameters[place], v) if isinstance(v, Tensor) else v for name, v in entries.items()}
+        for place, entries in state["state"].items()
+    }
+    state = {**state, "state": moments}
+    optimizer.load_state_dict(state)
     for place, entries in state["state"].items():
         held = optimizer.state[parameters[place]]
         for name, value in entries.items():
