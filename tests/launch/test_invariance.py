@@ -94,6 +94,25 @@ def test_one_two_and_four_processes_give_the_same_weights_and_scores(model: Path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", [(), ("trainer.lora={rank: 2, alpha: 4}",)])
+def test_a_sliced_model_gives_the_same_weights_and_scores(
+    how: tuple[str, ...], model: Path, tmp_path: Path
+) -> None:
+    """An objective of logits: it trains the model that evaluation would read, were it not sliced."""
+    how, runs = ("objective=npo", "trainer.steps=3", *how), tmp_path / "train" / "n"
+    succeed(*overrides(model, tmp_path, *how, "run=1"))
+    slices = ("launch=cpu", "trainer.sharding=fsdp", "trainer.checkpoint.every=1e-9")
+    out = finish(start(["unlearnctl"], overrides(model, tmp_path, *how, *slices, "run=2")))
+    assert "held in training" in out
+    alone, found = (load_file(runs / run / "checkpoint" / "delta.safetensors") for run in "12")
+    largest = max(value.abs().max() for value in alone.values())
+    assert max((found[k] - v).abs().max() for k, v in alone.items()) <= 1e-6 * largest
+    assert values(runs / "2") == pytest.approx(values(runs / "1"), rel=1e-5)
+    held = [json.loads((runs / run / "results.json").read_text())["train"]["memory"] for run in "12"]
+    assert held[1]["weights"] == pytest.approx(held[0]["weights"] / 2, rel=0.01)
+
+
+@pytest.mark.slow
 def test_ctrl_c_on_two_processes_saves_and_leaves_none(model: Path, tmp_path: Path) -> None:
     run = tmp_path / "train" / "n" / "c"
     started = start(["unlearnctl"], overrides(model, tmp_path, "run=c", "launch=cpu", "trainer.steps=2000"))

@@ -36,7 +36,10 @@ RUNS = {
     "atwu": ("objective=atwu", "objective.token_weights.every=2"),
     "meta": ("trainer=meta", "trainer.monitor.keep=last", "objective.alpha=1"),
     "ranks": ("objective=npo", "launch=cpu", "launch.num_processes=2"),
-}
+    "slices": (
+        "objective=npo", "launch=cpu", "launch.num_processes=2", "trainer.sharding=fsdp", "trainer.monitor.every=0",
+    ),
+}  # fmt: skip
 KINDS = ("step", "write", "finish")
 
 
@@ -173,6 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     import unlearnctl.stages.train
@@ -183,7 +187,7 @@ def main() -> None:
     draw, wrong = random.Random(options.seed), 0
     whole: dict[str, tuple[dict[str, Any], float]] = {}
     for number in range(options.trials):
-        way, kind = list(RUNS)[number // 3 % len(RUNS)], KINDS[number % 3]
+        way, kind = options.runs[number // 3 % len(options.runs)], KINDS[number % 3]
         args = (*COMMON, *RUNS[way])
         if way not in whole:
             for name in (
@@ -202,7 +206,7 @@ def main() -> None:
                 break
         same = outcome(Path(f"outputs/train/n/{name}")) == whole[way][0]
         wrong += not (same and done)
-        print(f"{number + 1:3} {way:5} {kind:7} {len(done)} kills, leaving {done}: "
+        print(f"{number + 1:3} {way:6} {kind:7} {len(done)} kills, leaving {done}: "
               f"{'same bytes' if same else 'OTHER BYTES'}", flush=True)  # fmt: skip
     print(f"{options.trials} trials, {options.trials - wrong} with the bytes of a run left alone")
     sys.exit(bool(wrong))

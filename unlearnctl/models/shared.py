@@ -43,8 +43,11 @@ class SharedModels:
             self.whole = load_model(self.spec, self.device)
         return self.whole
 
-    def for_training(self, own: Sequence[str]) -> PreTrainedModel:
-        """What one member trains; the base itself if there is but one member and it owns some tensors of it."""
+    def for_training(self, own: Sequence[str], sliced: bool = False) -> PreTrainedModel:
+        """What one member trains; the base itself if there is but one member and it owns some tensors of it.
+
+        If it is to be `sliced` over processes, it is given away: evaluation loads another.
+        """
         if self.blocks is None:
             base = self.untouched()
         else:
@@ -53,6 +56,8 @@ class SharedModels:
                 gc.collect()
                 self.trunk = load_trunk(self.spec, self.blocks, self.device)
             base = self.trunk
+        if sliced:
+            self.whole = None
         return base if self.members == 1 and own else sharing_copy(base, own)
 
     def for_evaluation(self, own: Iterable[str]) -> PreTrainedModel:

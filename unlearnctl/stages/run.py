@@ -112,7 +112,8 @@ class Run:
 
         ready = self.ready
         set_seed(self.cfg.seed)
-        self.tapped = self.tapped_model(models.for_training([] if ready.lora else ready.trainable))
+        own, sliced = [] if ready.lora else ready.trainable, ready.settings.sharding == "fsdp"
+        self.tapped = self.tapped_model(models.for_training(own, sliced))
         generator = torch.Generator().manual_seed(self.cfg.seed)
         ready.objective.setup(ready.skeleton.hidden_size, len(self.data.topics), generator)
         self.trackers = make_trackers(plain(self.cfg.tracker), self.directory, plain(self.cfg))
@@ -198,8 +199,8 @@ class Run:
         if self.ready.lora:
             tensors = merged(tapped.model, self.ready.trainable)
         else:
-            tensors = {name: whole(p.detach()) for name, p in tapped.trained().items()}
-        return {name: value.cpu().clone() for name, value in tensors.items()}
+            tensors = {name: p.detach() for name, p in tapped.trained().items()}
+        return {name: whole(value).cpu().clone() for name, value in tensors.items()}
 
     def keep(self) -> None:
         """Save what changed, in the dtype in which the base folder stores it, and let the trainer go."""

@@ -1,7 +1,7 @@
 """All that a trainer needs to go on to the last bit: taken as plain trees, and put back.
 
-A sliced model's tensors are gathered one by one for rank 0, so every rank has to take part; put back, each takes its slice,
-whatever the number of ranks was before.
+A sliced model's tensors are gathered one by one for rank 0, so every rank has to take part; put back, each takes its
+slice, whatever the number of ranks was before.
 
 The position in the data is the step itself: which rows a batch holds is a function of the seed and the step.
 """
@@ -86,7 +86,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
     """`load_state_dict`, but each tensor keeps its dtype where torch would round it to its parameter's."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments = {
-        place: {name: sliced_like(parameters[place], v) if isinstance(v, Tensor) else v for name, v in entries.items()}
+        place: {
+            name: sliced_like(parameters[place], v) if isinstance(v, Tensor) else v
+            for name, v in entries.items()
+        }
         for place, entries in state["state"].items()
     }
     state = {**state, "state": moments}
