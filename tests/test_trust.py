@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from tests.command import QUICK, run, succeed
 from unlearnctl.errors import UserError
 from unlearnctl.launch.worker import main as worker
-from unlearnctl.stages.targets import find_class
+from unlearnctl.stages.targets import check_config, find_class
 from unlearnctl.trust import Trust, allow, read_trust, trusted, without_trust
 
 PLUGIN = """
@@ -99,3 +102,27 @@ def test_a_worker_has_what_its_command_line_says(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("unlearnctl.launch.worker.note_failure", lambda error, rank: None)
     assert worker() == 2  # for there is no config; what counts came before
     assert trusted() == Trust(("mine_for_tests",))
+
+
+SHELL = "hydra:\n  launcher:\n    timeout_min: 5\n    setup: [module load cuda, curl evil]\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "refused"),
+    [
+        ((), "hydra.launcher.setup.0=module load cuda: counts on the command line alone"),
+        (("hydra.launcher.setup=[module load cuda]",), None),
+        (("hydra.launcher.timeout_min=5",), "hydra.launcher.setup.0="),
+        (("+hydra.launcher.setup_commands=[x]",), "hydra.launcher.setup.0="),
+    ],
+)
+def test_what_a_launcher_gives_to_a_shell_is_typed(
+    typed: tuple[str, ...], refused: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "evil.yaml"
+    file.write_text(SHELL)
+    allow(read_trust(typed))
+    with nullcontext() if refused is None else pytest.raises(UserError, match=re.escape(refused)) as told:
+        check_config(OmegaConf.create(SHELL), [file])
+    if told:
+        assert str(told.value).endswith(f"({file}:4)")

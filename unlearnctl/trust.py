@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from unlearnctl.errors import UserError
 
 PLUGINS = "plugins"
+LAUNCHER = "hydra.launcher."
 FLAGS = ("trust_remote_code", "trust_task_code")  # last part of a config key
 PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What was typed: packages whose classes a config may name, and the keys of flags that were set."""
+    """What was typed: packages whose classes a config may name, keys of flags that were set, and of the launcher."""
 
     plugins: tuple[str, ...] = ()
     flags: frozenset[str] = frozenset()
@@ -47,7 +48,9 @@ def read_trust(arguments: Sequence[str]) -> Trust:
     for key, value in _pairs(arguments):
         if key == PLUGINS:
             plugins = [name.strip(" '\"") for name in value.strip(" []").split(",") if name.strip()]
-        elif is_flag(key) and value.strip().lower() in ("true", "yes", "on"):  # as Hydra reads a bool
+        elif key.startswith(LAUNCHER) or (
+            is_flag(key) and value.strip().lower() in ("true", "yes", "on")  # as Hydra reads a bool
+        ):
             flags.add(key)
     for name in plugins:
         if not PACKAGE.fullmatch(name):

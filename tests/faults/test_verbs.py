@@ -16,6 +16,7 @@ from tests.faults.inject import complete, refusing
 from tests.stages.outcome import outcome
 from unlearnctl.models.files import sha256
 from unlearnctl.reporting.runs import load_run
+from unlearnctl.stages import attack
 from unlearnctl.stages.lock import locked
 from unlearnctl.sweeps.status import read_status
 
@@ -128,6 +129,42 @@ def test_a_repair_is_made_again_from_its_answers(
     again = succeed(*command)
     assert again.out.count("evaluation: goes on after ") >= 2
     assert (numbers(folder), sha256(folder / "checkpoint" / "delta.safetensors")) == repaired
+
+
+ATTACK = (
+    "attack", "device=cpu", "attack=[quantize]", "attack.quantize.bits=[4,8]", "eval.tinyworld_held_out.limit=6",
+    "eval.tinyworld_held_out.parts=[mcq]", "name=n", "run=a",
+)  # fmt: skip
+VARIANTS = "the variants that were measured are kept, so the same command with run=a goes on"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "skip", "kept"),
+    [("*attacks.jsonl", 1, 1), ("*attacks.jsonl*", 0, 0), ("*results.json*", 0, 2)],
+)
+def test_an_attack_measures_no_variant_twice(
+    pattern: str, skip: int, kept: int, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, folder = (*ATTACK, f"run_dir={whole}"), Path("outputs/attack/n/a")
+    succeed(*command, "output_dir=undisturbed")
+    with refusing(pattern, FULL, skip=skip):
+        done = run(*command)
+    assert done.code == 2
+    assert done.err.endswith(f": No space left on device; {VARIANTS}\n")
+    assert not (folder / "results.json").exists()
+    measured: list[object] = []
+    scores = attack._scores
+    monkeypatch.setattr(attack, "_scores", lambda *given: measured.append(given) or scores(*given))
+    with (folder / "attacks.jsonl").open("a") as file:
+        file.write('{"of": "torn')
+    with locked(folder):
+        assert "is at work in it; wait until it has ended" in run(*command).err
+    succeed(*command)
+    assert len(measured) == 2 - kept
+    here, there = (json.loads((path / "results.json").read_text())["attacks"] for path in
+                   (folder, Path("undisturbed/attack/n/a")))  # fmt: skip
+    assert here == there
+    assert "exists already" in run(*command).err
 
 
 def test_a_repair_without_its_curve(whole: Path, repaired: tuple[dict[str, Any], str]) -> None:

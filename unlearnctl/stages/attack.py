@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -15,27 +16,27 @@ from unlearnctl.attacks.base import Attack, Target, Variant
 from unlearnctl.attacks.recovery import mark_worst, row
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.errors import UserError
-from unlearnctl.evaluation.cache import cached_evaluate
+from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.provenance import now, provenance
 from unlearnctl.evaluation.record import SCHEMA, scores_to_json, write_results
 from unlearnctl.evaluation.run import evaluate
-from unlearnctl.models.delta import apply_delta
+from unlearnctl.files import write_atomically
+from unlearnctl.models.delta import apply_delta, digest
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import skeleton
 from unlearnctl.reporting.attacks import print_robustness
 from unlearnctl.reporting.report import write_report
-from unlearnctl.stages.after import report_or_say
+from unlearnctl.stages.after import keeping, report_or_say
 from unlearnctl.stages.build import build, build_suites, plain
 from unlearnctl.stages.checks import check_model, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device, with_model_of
 from unlearnctl.stages.kinds import check_kinds
+from unlearnctl.stages.lock import locked
 from unlearnctl.stages.run import Scores, command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.stages.targets import TARGET, find_class
 from unlearnctl.stages.update import update_of
-
-if TYPE_CHECKING:
-    pass
+from unlearnctl.untrusted import loads
 
 
 def attack(cfg: DictConfig) -> Path:
@@ -57,7 +58,7 @@ def attack(cfg: DictConfig) -> Path:
     for one in attacks.values():
         one.validate(tokenizer, blocks.num_blocks)
     directory = run_directory(cfg, "attack")
-    check_free(directory, REPORT_BYTES)
+    check_free(directory, REPORT_BYTES, again=cfg)
     started = now()
     model = load_model(spec, pick_device(cfg.device))
     base: Scores | None = None
@@ -70,25 +71,27 @@ def attack(cfg: DictConfig) -> Path:
         original = {name: parameters[name].detach().clone() for name in changed}
         apply_delta(model, changed)
     create(directory, cfg)
-    unlearned = evaluate(suites, model, tokenizer)
-    target = Target(model, tokenizer, blocks.blocks, cfg.seed, original)
-    rows = []
-    for name, variant, scores in _tried(cfg, attacks, target):
-        rows.append(row(name, variant, scores, base, unlearned))
-        _keep(directory, rows[-1])
-    mark_worst(rows)
-    record: dict[str, Any] = {
-        "schema": SCHEMA,
-        "status": "completed",
-        "config": plain(cfg),
-        "provenance": {
-            **provenance(command_line(), cfg.seed), "started": started, "finished": now(), "base": identity(spec),
-        },
-        **({"before": scores_to_json(base)} if base is not None else {}),
-        "after": scores_to_json(unlearned),
-        "attacks": rows,
-    }  # fmt: skip
-    write_results(directory / "results.json", record)
+    again = f"the variants that were measured are kept, so the same command with run={directory.name} goes on"
+    with keeping(again, plain(cfg.eval)), locked(directory):
+        start = f"{identity(spec)} {digest(changed or {})}"
+        answers = kept_answers(start, plain(cfg.eval))
+        unlearned = evaluate(suites, model, tokenizer, answers=answers)
+        target = Target(model, tokenizer, blocks.blocks, cfg.seed, original)
+        rows = _tried(cfg, attacks, target, Kept(directory, start), base, unlearned)
+        record: dict[str, Any] = {
+            "schema": SCHEMA,
+            "status": "completed",
+            "config": plain(cfg),
+            "provenance": {
+                **provenance(command_line(), cfg.seed), "started": started, "finished": now(),
+                "base": identity(spec),
+            },
+            **({"before": scores_to_json(base)} if base is not None else {}),
+            "after": scores_to_json(unlearned),
+            "attacks": rows,
+        }  # fmt: skip
+        write_results(directory / "results.json", record)
+    answers.forget()
     report_or_say(directory, lambda: write_report(directory))
     print_robustness(record)
     print(f"report: {directory / 'report.html'}")
@@ -97,13 +100,55 @@ def attack(cfg: DictConfig) -> Path:
 
 
 def _tried(
-    cfg: DictConfig, attacks: Mapping[str, Attack], target: Target
-) -> Iterator[tuple[str, Variant, Scores]]:
-    """Every variant of every attack, scored while the model is as the variant left it."""
+    cfg: DictConfig,
+    attacks: Mapping[str, Attack],
+    target: Target,
+    kept: Kept,
+    base: Scores | None,
+    unlearned: Scores,
+) -> list[dict[str, Any]]:
+    """Every variant of every attack, scored while the model is as the variant left it, unless it was before."""
+    rows = []
     for name, one in attacks.items():
         with closing(one.variants(target)) as variants:  # type: ignore[type-var]
             for variant in variants:
-                yield name, variant, _scores(cfg, variant, target)
+                entry = kept.rows.get((name, variant.label))
+                if entry is None:
+                    entry = row(name, variant, _scores(cfg, variant, target), base, unlearned)
+                    kept.add(entry)
+                share = "" if entry["recovery"] is None else f", recovered {entry['recovery']:.2f}"
+                print(f"{name}: {variant.label}{share}", flush=True)
+                rows.append(entry)
+    mark_worst(rows)
+    return rows
+
+
+class Kept:
+    """`attacks.jsonl`: a line for each variant as it comes; what was measured survives a kill.
+
+    Args:
+        directory: of the run.
+        of: which weights were attacked; lines about others are dropped.
+    """
+
+    def __init__(self, directory: Path, of: str) -> None:
+        self.path, self.of = directory / "attacks.jsonl", hashlib.sha256(of.encode()).hexdigest()[:16]
+        self.rows: dict[tuple[str, str], dict[str, Any]] = {}
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        for line in lines:
+            with suppress(ValueError, KeyError, TypeError, AttributeError):  # torn when it was killed
+                entry = loads(line)
+                if entry.pop("of") == self.of:
+                    self.rows[entry["attack"], entry["variant"]] = entry
+        write_atomically(self.path, "".join(map(self._line, self.rows.values())))
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Keep one more."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(self._line(entry))
+
+    def _line(self, entry: Mapping[str, Any]) -> str:
+        return json.dumps({"of": self.of, **entry}) + "\n"
 
 
 def _scores(cfg: DictConfig, variant: Variant, target: Target) -> Scores:
@@ -125,14 +170,6 @@ def _taken(cfg: DictConfig, settings: Mapping[str, Any]) -> dict[str, dict[str, 
         known = inspect.signature(suite.__init__).parameters  # type: ignore[misc]
         out[name] = {key: value for key, value in settings.items() if key in known}
     return out
-
-
-def _keep(directory: Path, entry: Mapping[str, Any]) -> None:
-    """One line a variant as it comes: what was measured survives a kill."""
-    with (directory / "attacks.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
-    share = "" if entry["recovery"] is None else f", recovered {entry['recovery']:.2f}"
-    print(f"{entry['attack']}: {entry['variant']}{share}", flush=True)
 
 
 def _complete(cfg: DictConfig) -> DictConfig:

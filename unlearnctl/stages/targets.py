@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unlearnctl.errors import UserError
 from unlearnctl.paths import shown
-from unlearnctl.trust import is_flag, trusted
+from unlearnctl.trust import LAUNCHER, is_flag, trusted
 
 GROUPS = {  # where a config may name a class, and the packages that the class may be of
     "objective": ("unlearnctl.objectives",),
@@ -33,6 +33,9 @@ METHODS = {  # what each of them must have
     "objective": "forward", "eval": "validate", "attack": "variants", "repair": "__call__",
     "trainer.optimizer": "zero_grad", "hydra": "__init__",
 }  # fmt: skip
+SHELL = (  # settings of launchers that become commands, or environments in which commands run
+    "setup", "setup_commands", "initialization_commands", "srun_args", "additional_parameters", "python", "runtime_env",
+)  # fmt: skip
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 TARGET = "_target_"
 LOGGERS = ("logging", "colorlog")
@@ -143,7 +146,14 @@ def _inside(name: str, packages: Sequence[str]) -> bool:
 
 
 def _check_hydra(key: str, leaf: str, value: object, files: Sequence[Path]) -> None:
-    """Logging factories and environment variables are ways to run code too."""
+    """Logging factories, environment variables and what launchers give to a shell are ways to run code too."""
+    shell = next((part for part in key.split(".") if part in SHELL), None)
+    if shell and key.startswith(LAUNCHER) and value is not None:
+        typed = (flag for flag in trusted().flags if flag.startswith(LAUNCHER))
+        if not any(f"{key}.".startswith(f"{flag}.") for flag in typed):
+            raise UserError(
+                f"{key}={value}: {TYPED}{line_of(files, leaf if leaf.isidentifier() else shell, value)}"
+            )
     if key.startswith(("hydra.job_logging.", "hydra.hydra_logging.")):
         foreign = leaf == "()" or (isinstance(value, str) and "ext://" in value.replace("ext://sys.std", ""))
         foreign = foreign or (leaf == "class" and not _inside(str(value), LOGGERS))
