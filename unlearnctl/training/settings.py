@@ -99,6 +99,11 @@ class TrainerSettings:
         _one_of("trainer.schedule", self.schedule, SCHEDULES)
         _one_of("trainer.mixed_precision", self.mixed_precision, ("no", "bf16", "fp16"))
         _one_of("trainer.trunk", str(self.trunk).lower(), ("auto", "true", "false"))
+        if self.sharding.startswith(("deepspeed", "zero")):
+            raise UserError(
+                f"trainer.sharding={self.sharding}: DeepSpeed is not supported; fsdp slices weights, gradients and "
+                "optimiser as ZeRO-3 does"
+            )
         _one_of("trainer.sharding", self.sharding, ("none", "fsdp"))
         _one_of("trainer.on_oom", self.on_oom, ("stop", "halve"))
         if self.sharding == "fsdp" and self.mixed_precision == "fp16":
