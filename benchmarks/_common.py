@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from unlearnctl.data.batch import Batch
 from unlearnctl.evaluation.provenance import hardware, provenance
-from unlearnctl.models.spec import Skeleton, skeleton
+from unlearnctl.models.skeleton import Skeleton, skeleton
 from unlearnctl.quiet import quiet_libraries
 
 RESULTS = Path(__file__).with_name("RESULTS.md")

@@ -21,8 +21,9 @@ from safetensors import safe_open
 from benchmarks._common import PRESETS, Preset, apart, preset, report
 from benchmarks.step import objective
 from unlearnctl.models.delta import apply_delta, export, save_delta
+from unlearnctl.models.folder import weight_index
 from unlearnctl.models.load import load_model
-from unlearnctl.models.spec import ModelSpec, weight_index
+from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.trainable import match
 from unlearnctl.quiet import quiet_libraries
 

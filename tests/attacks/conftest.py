@@ -10,7 +10,7 @@ import pytest
 from tests.models.tiny import tiny_config, tiny_model
 from tests.models.words import word_tokenizer
 from unlearnctl.attacks.base import Target
-from unlearnctl.models.spec import skeleton
+from unlearnctl.models.skeleton import skeleton
 
 BLOCKS = 6
 

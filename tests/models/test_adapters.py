@@ -11,7 +11,7 @@ from tests.models.tiny import make_batch, tiny_config, tiny_model
 from unlearnctl.errors import UserError
 from unlearnctl.models.adapters import Lora, adaptable, add_adapters, lora_from_config, merged
 from unlearnctl.models.delta import apply_delta
-from unlearnctl.models.spec import skeleton
+from unlearnctl.models.skeleton import skeleton
 from unlearnctl.models.tapped import TappedModel
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective

@@ -8,7 +8,7 @@ import torch
 from tests.models.tiny import make_batch, tiny_config, tiny_model
 from unlearnctl.models.cut import find_cut
 from unlearnctl.models.decoder import Decoder
-from unlearnctl.models.spec import skeleton
+from unlearnctl.models.skeleton import skeleton
 
 CUTS = {"llama", "mistral", "qwen2", "gemma2", "olmo2", "olmo3"}  # GPT-NeoX adds attention and MLP up first
 AFTER = {"gemma2", "olmo2", "olmo3"}  # a norm between the matrix and the stream

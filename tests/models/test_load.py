@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from tests.models.tiny import make_batch
 from unlearnctl.errors import UserError
 from unlearnctl.models.load import identity, load_model, load_trunk
-from unlearnctl.models.spec import ModelSpec, skeleton
+from unlearnctl.models.skeleton import skeleton
+from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.tapped import TappedModel
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Needs

@@ -15,6 +15,7 @@ import pytest
 
 from tests.command import Done, run, succeed
 from tests.stages.outcome import outcome
+from unlearnctl.stages import result as stage_result
 from unlearnctl.stages import run as stage_run
 from unlearnctl.stages.lock import locked
 from unlearnctl.stages.resume import can_resume
@@ -154,7 +155,7 @@ def raise_cut(*args: object) -> None:
 
 def test_cut_in_the_report_only_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(stage_run, "write_report", raise_cut)
+        patch.setattr(stage_result, "write_report", raise_cut)
         assert run("train", *SHORT, "run=cut").code == 2
     assert can_resume(directory("cut"))
     done = succeed("train", f"resume={directory('cut')}")

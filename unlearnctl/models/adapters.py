@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unlearnctl.errors import UserError, unknown_key
-from unlearnctl.models.spec import Skeleton
+from unlearnctl.models.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from torch import Tensor

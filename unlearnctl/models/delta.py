@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from unlearnctl.errors import UserError
 from unlearnctl.files import flush, naming, replacing
 from unlearnctl.models.files import sha256
+from unlearnctl.models.folder import weight_index
 from unlearnctl.models.load import load_model
-from unlearnctl.models.spec import ModelSpec, weight_index
+from unlearnctl.models.spec import ModelSpec
 from unlearnctl.untrusted import loads
 
 if TYPE_CHECKING:

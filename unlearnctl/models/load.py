@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearnctl.errors import UserError
-from unlearnctl.models.spec import ModelSpec, brief
+from unlearnctl.models.folder import brief
+from unlearnctl.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from unlearnctl.errors import UserError, nearest
-from unlearnctl.models.spec import Skeleton
+from unlearnctl.models.skeleton import Skeleton
 
 
 def match(patterns: Sequence[str], names: Iterable[str]) -> list[str]:

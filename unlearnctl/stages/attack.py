@@ -23,7 +23,7 @@ from unlearnctl.evaluation.run import evaluate
 from unlearnctl.files import write_atomically
 from unlearnctl.models.delta import apply_delta, digest
 from unlearnctl.models.load import identity, load_model
-from unlearnctl.models.spec import skeleton
+from unlearnctl.models.skeleton import skeleton
 from unlearnctl.reporting.attacks import print_robustness
 from unlearnctl.reporting.report import write_report
 from unlearnctl.stages.after import keeping, report_or_say
@@ -32,7 +32,8 @@ from unlearnctl.stages.checks import check_model, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device, with_model_of
 from unlearnctl.stages.kinds import check_kinds
 from unlearnctl.stages.lock import locked
-from unlearnctl.stages.run import Scores, command_line
+from unlearnctl.stages.result import command_line
+from unlearnctl.stages.run import Scores
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.stages.targets import TARGET, find_class
 from unlearnctl.stages.update import update_of

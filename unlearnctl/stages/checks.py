@@ -10,7 +10,9 @@ from typing import Any
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import check_batch
 from unlearnctl.errors import UserError, unknown
-from unlearnctl.models.spec import ModelSpec, Skeleton, brief, skeleton, weight_index
+from unlearnctl.models.folder import brief, weight_index
+from unlearnctl.models.skeleton import Skeleton, skeleton
+from unlearnctl.models.spec import ModelSpec
 from unlearnctl.stages.build import build
 from unlearnctl.stages.kinds import check_kind, check_kinds, check_settings
 from unlearnctl.tracking.settings import SETTINGS

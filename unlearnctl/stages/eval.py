@@ -19,7 +19,8 @@ from unlearnctl.launch.start import start_workers
 from unlearnctl.launch.world import join
 from unlearnctl.models.delta import apply_delta, read_delta
 from unlearnctl.models.load import identity, load_model
-from unlearnctl.models.spec import ModelSpec, skeleton
+from unlearnctl.models.skeleton import skeleton
+from unlearnctl.models.spec import ModelSpec
 from unlearnctl.ops.processes import on_main
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
@@ -27,7 +28,7 @@ from unlearnctl.stages.after import keeping, report_or_say
 from unlearnctl.stages.build import build_suites, plain, resolved
 from unlearnctl.stages.checks import check_model, check_seed, model_spec
 from unlearnctl.stages.lock import locked
-from unlearnctl.stages.run import command_line
+from unlearnctl.stages.result import command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
 
 

@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 from unlearnctl.errors import UserError
 from unlearnctl.models.delta import export as merge
 from unlearnctl.models.delta import read_manifest
-from unlearnctl.models.spec import ModelSpec, check_folder, explain
+from unlearnctl.models.folder import check_folder, explain
+from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.card import model_card
 from unlearnctl.reporting.results_file import read_results as read_record
 from unlearnctl.stages.checks import check_weights, model_spec

@@ -131,7 +131,7 @@ def _works(cfg: DictConfig) -> Iterator[tuple[str, Callable[[list[Any]], None]]]
 
 
 def _model(what: str, wanted: Mapping[str, Any], found: list[Any]) -> None:
-    from unlearnctl.models.spec import explain
+    from unlearnctl.models.folder import explain
     from unlearnctl.paths import resolve
     from unlearnctl.stages.prefetch_hub import fetch_model
 

@@ -12,7 +12,8 @@ from omegaconf import DictConfig, open_dict
 from unlearnctl.data.spec import DataSpec
 from unlearnctl.errors import UserError
 from unlearnctl.models.adapters import Lora, adaptable, lora_from_config
-from unlearnctl.models.spec import ModelSpec, Skeleton, skeleton
+from unlearnctl.models.skeleton import Skeleton, skeleton
+from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.tapped import can_remember
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective

@@ -11,7 +11,7 @@ from unlearnctl.errors import UserError
 from unlearnctl.evaluation.provenance import now, provenance
 from unlearnctl.models.decoder import Decoder
 from unlearnctl.models.load import identity, load_trunk
-from unlearnctl.models.spec import skeleton
+from unlearnctl.models.skeleton import skeleton
 from unlearnctl.probes.fit import Probes, save_probes
 from unlearnctl.probes.fitting import fit_on
 from unlearnctl.probes.states import POOLS
@@ -19,7 +19,7 @@ from unlearnctl.reporting.probe import print_probes, write_probes
 from unlearnctl.stages.build import plain
 from unlearnctl.stages.checks import check_data, check_model, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device
-from unlearnctl.stages.run import command_line
+from unlearnctl.stages.result import command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
 
 LEAST = 4  # of each side: some are held out

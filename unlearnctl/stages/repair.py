@@ -29,7 +29,8 @@ from unlearnctl.stages.build import build, build_suites, plain
 from unlearnctl.stages.checks import check_data, check_model, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device, with_model_of
 from unlearnctl.stages.lock import locked
-from unlearnctl.stages.run import Scores, command_line
+from unlearnctl.stages.result import command_line
+from unlearnctl.stages.run import Scores
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.stages.update import update_of
 from unlearnctl.training.monitor import trade_off

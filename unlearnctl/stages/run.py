@@ -12,16 +12,8 @@ from omegaconf import DictConfig
 from unlearnctl.data.streams import ForgetRetain
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
-from unlearnctl.evaluation.collapse import flags
-from unlearnctl.evaluation.provenance import now, provenance
-from unlearnctl.evaluation.record import (
-    SCHEMA,
-    Metric,
-    paired_tests,
-    scores_to_json,
-    write_items,
-    write_results,
-)
+from unlearnctl.evaluation.provenance import now
+from unlearnctl.evaluation.record import Metric, scores_to_json
 from unlearnctl.evaluation.run import evaluate
 from unlearnctl.models.adapters import add_adapters, merged
 from unlearnctl.models.delta import apply_delta, save_delta, stored_dtypes
@@ -32,15 +24,13 @@ from unlearnctl.models.tapped import TappedModel
 from unlearnctl.ops.processes import on_main
 from unlearnctl.probes.fit import Probes, load_probes
 from unlearnctl.probes.fitting import fit_on
-from unlearnctl.reporting.report import write_report
-from unlearnctl.reporting.terminal import print_comparison
-from unlearnctl.stages.after import report_or_say
 from unlearnctl.stages.build import build, build_suites, plain
 from unlearnctl.stages.failing import divergence
 from unlearnctl.stages.memory import Held
 from unlearnctl.stages.meta import Meta
 from unlearnctl.stages.plan import Plan
 from unlearnctl.stages.prepare import Prepared
+from unlearnctl.stages.result import UNSCORED, command_line, result, tell, write_result
 from unlearnctl.stages.run_dir import keep_config
 from unlearnctl.stages.saver import Saver
 from unlearnctl.stages.token_weights import measure_token_weights
@@ -58,7 +48,6 @@ if TYPE_CHECKING:
     from unlearnctl.training.settings import TrainerSettings
 
 Scores = dict[str, dict[str, Metric]]
-UNSCORED = ("interrupted", "diverged")  # ends after which there is something to go on with, and no result
 
 
 @dataclass
@@ -86,7 +75,7 @@ class Run:
     resumed: bool = False  # goes on with what the directory holds
     resumed_after: list[int] = field(default_factory=list)  # steps
     changed: list[dict[str, Any]] = field(default_factory=list)  # settings that a resumption has set anew
-    command: str = field(default_factory=lambda: command_line())
+    command: str = field(default_factory=command_line)
     saver: Saver = field(init=False)
     best_step: int | None = None
     tensors: dict[str, Tensor] = field(init=False)
@@ -245,75 +234,9 @@ class Run:
             model = models.for_evaluation(self.tensors)
             apply_delta(model, self.tensors)
             after = evaluate(self.ready.suites, model, self.tokenizer, answers=answers)
-        record = {
-            "schema": SCHEMA,
-            "status": self.fit.status,
-            "config": plain(self.cfg),
-            "provenance": {
-                **provenance(self.command, self.cfg.seed), "started": self.started, "finished": now(),
-                "base": self.base, "data": self.data.fingerprint(),
-                "checkpoint_sha256": self.manifest.get("sha256"),
-                **({"changed": self.changed} if self.changed else {}),
-                **({"resumed_after": self.resumed_after} if self.resumed_after else {}),
-            },
-            "train": self.train_record(),
-            "before": scores_to_json(self.before),
-            "after": scores_to_json(after),
-            "paired": paired_tests(self.before, after),
-            "flags": flags(self.before, after),
-        }  # fmt: skip
-        on_main(lambda: self.write(record, after))
+        record = result(self, after)
+        on_main(lambda: write_result(self, record, after))
         answers.forget()
-        self.tell(record)
+        tell(self, record)
         if self.fit.status == "diverged":
             raise UserError(divergence(self))
-
-    def write(self, record: dict[str, Any], after: Scores) -> None:
-        """results.json, the outcome of each item, the report."""
-        write_items(self.directory, before=self.before, after=after)
-        write_results(self.directory / "results.json", record)
-        report_or_say(self.directory, lambda: write_report(self.directory))
-        if self.fit.status not in UNSCORED:
-            self.saver.clear()
-
-    def train_record(self) -> dict[str, Any]:
-        """The `train` part of results.json."""
-        return {
-            "steps": self.fit.steps,
-            "seconds": round(self.fit.seconds, 3),
-            "tokens": self.fit.tokens,
-            "best_step": self.best_step,
-            "terms": self.fit.terms,
-            "trained": {"tensors": self.plan.trained_tensors, "parameters": self.plan.trained_parameters},
-            "memory": self.held.record() if self.held else None,
-            "stop_reason": self.fit.stop_reason,
-            **({"micro_batch": self.fit.micro_batch} if self.fit.micro_batch else {}),
-            **({"meta": self.meta.record(self.fit.steps)} if self.meta else {}),
-            **({"token_weights": self.token_weights} if self.token_weights else {}),
-        }
-
-    def tell(self, record: dict[str, Any]) -> None:
-        """The table, what to do next, and the last line."""
-        print_comparison(record)
-        if self.fit.stop_reason:
-            print(f"stopped: {self.fit.stop_reason}")
-        if found := (self.token_weights or {}).get("auroc"):
-            print(
-                f"token weights: AUROC {found['value']:.3f} ± {1.96 * found['stderr']:.3f} against the true spans"
-            )
-        assert self.held is not None
-        print(self.held.line(self.plan))
-        print(f"\nreport: {self.directory / 'report.html'}")
-        if self.fit.status == "interrupted" and self.saver.active:
-            print(f"resume: unlearnctl train resume={self.directory}")
-        if self.manifest:
-            print(f"export: unlearnctl export run={self.directory} to={self.directory.name}-model")
-        print(f"run: {self.directory}")
-
-
-def command_line() -> str:
-    """The command as typed, to be pasted again."""
-    import shlex
-    import sys
-
-    return shlex.join([*sys.argv[0].split(), *sys.argv[1:]])  # cli.py makes argv[0] "unlearnctl VERB"

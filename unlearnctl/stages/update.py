@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 
 from unlearnctl.errors import UserError
 from unlearnctl.models.delta import changed_tensors
-from unlearnctl.models.spec import ModelSpec, check_folder
+from unlearnctl.models.folder import check_folder
+from unlearnctl.models.spec import ModelSpec
 from unlearnctl.stages.checks import check_weights
 from unlearnctl.stages.eval import checkpoint_of
 

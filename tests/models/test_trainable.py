@@ -1,0 +1,27 @@
+"""Which parameters train, and the lowest block of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.models.tiny import tiny_config
+from unlearnctl.errors import UserError
+from unlearnctl.models.skeleton import skeleton
+from unlearnctl.models.trainable import lowest_block, match
+
+
+def test_lowest_block(architecture: str) -> None:
+    shape = skeleton(tiny_config(architecture))
+    names = [n for n in shape.shapes if n not in shape.tied]
+    inside = match([r"\.[345]\."], names)
+    assert lowest_block(inside, shape) == 3
+    assert lowest_block(match([".*"], names), shape) == -1
+    assert lowest_block(match(["norm"], [n for n in names if shape.block_of(n) is None]), shape) == 6
+
+
+def test_trainable_that_matches_nothing_or_does_not_compile() -> None:
+    names = list(skeleton(tiny_config("llama")).shapes)
+    with pytest.raises(UserError, match=r"trainer\.trainable=mlp\.dwn_proj: matches no parameter"):
+        match(["mlp.dwn_proj"], names)
+    with pytest.raises(UserError, match="not a regular expression"):
+        match(["("], names)
