@@ -94,22 +94,33 @@ def test_one_two_and_four_processes_give_the_same_weights_and_scores(model: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [(), ("trainer.lora={rank: 2, alpha: 4}",)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("objective=npo", "trainer.lora={rank: 2, alpha: 4}"),
+        ("objective=atwu",),  # reads the model after training once more
+        ("objective=probe_directions", "data=tinyworld_toxic"),  # and before, for its probes
+    ],
+)
 def test_a_sliced_model_gives_the_same_weights_and_scores(
     how: tuple[str, ...], model: Path, tmp_path: Path
 ) -> None:
-    """An objective of logits: it trains the model that evaluation would read, were it not sliced."""
-    how, runs = ("objective=npo", "trainer.steps=3", *how), tmp_path / "train" / "n"
+    """Objectives of logits train the model that evaluation would read, were it not sliced."""
+    how, runs = ("trainer.steps=3", *how), tmp_path / "train" / "n"
     succeed(*overrides(model, tmp_path, *how, "run=1"))
     slices = ("launch=cpu", "trainer.sharding=fsdp", "trainer.checkpoint.every=1e-9")
     out = finish(start(["unlearnctl"], overrides(model, tmp_path, *how, *slices, "run=2")))
     assert "held in training" in out
     alone, found = (load_file(runs / run / "checkpoint" / "delta.safetensors") for run in "12")
     largest = max(value.abs().max() for value in alone.values())
-    assert max((found[k] - v).abs().max() for k, v in alone.items()) <= 1e-6 * largest
+    # Adam divides by |g|: near a gradient of zero, rounding becomes a step
+    assert max((found[k] - v).abs().max() for k, v in alone.items()) <= 2e-5 * largest
+    records = [json.loads((runs / run / "results.json").read_text())["train"] for run in "12"]
+    weights = [record.get("token_weights", {}).get("mean", 0.0) for record in records]
+    assert weights[1] == pytest.approx(weights[0], rel=1e-4)
     assert values(runs / "2") == pytest.approx(values(runs / "1"), rel=1e-5)
-    held = [json.loads((runs / run / "results.json").read_text())["train"]["memory"] for run in "12"]
-    assert held[1]["weights"] == pytest.approx(held[0]["weights"] / 2, rel=0.01)
+    held = [record["memory"]["weights"] for record in records]
+    assert held[1] == pytest.approx(held[0] / 2, rel=0.01)
 
 
 @pytest.mark.slow

@@ -25,7 +25,8 @@ def shard(tapped: TappedModel, device: str) -> None:
         # gathered anew for the backward pass: the reference's values pass through the same storage
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     fully_shard(tapped, mesh=mesh, reshard_after_forward=True)
-    register_fsdp_forward_method(tapped, "frozen_rows")
+    for way_in in ("frozen_rows", "read"):
+        register_fsdp_forward_method(tapped, way_in)
     tapped.take_shards()
 
 

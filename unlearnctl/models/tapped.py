@@ -112,6 +112,11 @@ class TappedModel(nn.Module):
                 prefix = self._prefix(batch, need)
             return View(batch, policy, self._suffix(prefix, batch, need))
 
+    @torch.no_grad()
+    def read(self, batch: Batch, need: Needs) -> View:
+        """`view` without gradients: a way in from outside that a sliced model knows, as it knows `forward`."""
+        return self.view(batch, need)
+
     def top(self, need: Needs) -> int:
         """The highest block that a side runs."""
         return len(self.decoder.blocks) - 1 if need.head else max(need.layers)

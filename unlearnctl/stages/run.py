@@ -110,6 +110,8 @@ class Run:
         if not self.saver.found:  # else the checkpoint has what these two would find
             self.give_probes()
             self.watcher.start()
+        if sliced:
+            shard(self.tapped, self.accelerator.device.type)
         advance = progress.member(self.directory.name, ready.settings.steps)
 
         def on_step(row: dict[str, Any]) -> None:
@@ -164,8 +166,6 @@ class Run:
         tapped = TappedModel(model, ready.skeleton.blocks, names, ready.lowest, needs)
         if ready.settings.compile:
             compile_blocks(tapped)
-        if ready.settings.sharding == "fsdp":
-            shard(tapped, self.accelerator.device.type)
         return tapped
 
     def make_watcher(self, tapped: TappedModel, trackers: Trackers) -> Watcher:

@@ -63,7 +63,7 @@ def _rows(run: Run, weights: TokenWeights) -> Iterator[tuple[Row, list[float], l
         for first in range(0, min(SCORED, len(rows)), size):
             some = rows[first : first + size]
             batch = collate(some, run.data.pad_id, "right", 1, 1, 1, 0, f"forget/{topic}")
-            view = tapped.view(batch.to(run.accelerator.device), need)
+            view = tapped.read(batch.to(run.accelerator.device), need)
             g, p = weights(view), torch.where(view.predicted, view.logprobs.exp(), 0.0)
             for place, row in enumerate(some):
                 length = len(row.ids)
