@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from tests.bad_inputs.bench import Entry, entries, fixtures, lay_out
 from tests.command import run
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # as the tests have it
 ROOT = Path(__file__).parent.parent.parent
 SHOWN = 8
 

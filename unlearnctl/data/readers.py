@@ -11,6 +11,7 @@ from typing import Any
 
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.errors import UserError, nearest, prefetch_hint, unknown
+from unlearnctl.hub import ask_once
 from unlearnctl.paths import resolve
 from unlearnctl.untrusted import loads
 
@@ -253,6 +254,7 @@ def _hub_rows(spec: CorpusSpec, key: str) -> Rows:
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
+    ask_once()
     try:
         data = load_dataset(spec.path, spec.name, split=spec.split, revision=spec.revision)
     except (DatasetNotFoundError, OSError, ValueError, RuntimeError) as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, first_line, prefetch_hint, unknown
 from unlearnctl.evaluation.task_code import check_task_code, unreadable
+from unlearnctl.hub import ask_once
 from unlearnctl.paths import resolve
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Tasks:
             UserError: a file or the data of a task cannot be read.
         """
         if self._loaded is None:
+            if self.include.startswith("lm_eval:"):  # whose data are of the hub
+                ask_once()
             try:
                 self._loaded = self._manager().load(self.names)
             except UserError:

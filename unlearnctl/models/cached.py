@@ -6,18 +6,20 @@ import json
 from pathlib import Path
 
 from unlearnctl.errors import UserError, prefetch_hint
+from unlearnctl.hub import ask_once
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 
 
 def check_cached(repo: str, revision: str | None) -> None:
-    """Nothing while the hub may be asked.
+    """Nothing while the hub can be asked.
 
     Raises:
         UserError: the hub is off and a file is not there; names it, and the command that fetches it.
     """
     from huggingface_hub import constants
 
+    ask_once()
     if constants.HF_HUB_OFFLINE and (missing := missing_file(repo, revision)):
         raise UserError(
             f"model.path={repo}: {missing} is not in the hub's cache, and the hub is switched off{prefetch_hint()}"

@@ -6,18 +6,15 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from importlib import metadata, util
 from pathlib import Path
 
+from unlearnctl.hub import SECONDS, reach
 from unlearnctl.paths import cache_dir
 from unlearnctl.stages.doctor import Check
 
 PYTHON = (3, 11)
-HUB_SECONDS = 3.0
 DISK_FAIL, DISK_WARN = 2e9, 40e9  # a tiny run; an 8B model in bf16 (16 GB), its export, some room
 
 
@@ -67,32 +64,12 @@ def hub() -> Check:
     remedy = "the tiny world needs no network; for other models give a local folder as model.path"
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return Check("hub", "warn", "HF_HUB_OFFLINE is set", f"unset it to download; {remedy}")
-    problem = reach(url, HUB_SECONDS)
+    problem = reach(url, SECONDS)
     if problem:
         return Check("hub", "warn", f"{url}: {problem}", remedy)
     if _logged_in():
         return Check("hub", "ok", f"{url}, logged in")
     return Check("hub", "ok", f"{url}, not logged in", "only for gated models: hf auth login")
-
-
-def reach(url: str, seconds: float) -> str:
-    """Why `url` does not answer within `seconds`, name look-up included; empty if it does."""
-    outcome = ["no answer in time"]
-
-    def ask() -> None:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
-                outcome[0] = ""
-        except urllib.error.HTTPError as error:  # any answer is an answer, but a proxy's refusal is not
-            outcome[0] = "" if error.code < 500 and error.code not in (403, 407) else f"HTTP {error.code}"
-        except (OSError, ValueError) as error:
-            outcome[0] = f"not reachable ({getattr(error, 'reason', error)})"
-
-    # A socket's timeout does not cover the name look-up: hence the thread, left behind if need be.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return outcome[0]
 
 
 def _logged_in() -> bool:
