@@ -15,6 +15,7 @@ from unlearnctl.reporting.report import report
 pytestmark = pytest.mark.skipif(
     EXECUTABLE is None, reason=f"no browser on PATH (looked for {', '.join(NAMES)})"
 )
+TABLES = Path(__file__).parents[2] / "docs" / "tables"  # as `unlearnctl reproduce` made them
 SIZES = [(1280, False), (1280, True), (390, False), (390, True)]
 TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 BLURRED = """[...document.querySelectorAll('.samples p')]
@@ -34,7 +35,8 @@ def pages(tmp_path_factory, make):
     """That of one run and that of many, all of them with names that try to get out."""
     root = write_many(tmp_path_factory.mktemp("pages") / "many", make, name=EVIL)
     quiet = Console(file=io.StringIO())
-    return {"one": report([root / "run1"], quiet)[-1], "many": report([root], quiet)[-1]}
+    tables = {path.stem: path for path in TABLES.glob("*.html")}
+    return {"one": report([root / "run1"], quiet)[-1], "many": report([root], quiet)[-1], **tables}
 
 
 def focus(browser, selector):
@@ -55,7 +57,7 @@ def heading(browser, name):
     return heads.index(name)
 
 
-@pytest.mark.parametrize("name", ["one", "many"])
+@pytest.mark.parametrize("name", ["one", "many", *sorted(path.stem for path in TABLES.glob("*.html"))])
 @pytest.mark.parametrize(("width", "dark"), SIZES)
 def test_no_message_nothing_too_wide_and_something_to_see(browser, pages, tmp_path, name, width, dark):
     browser.problems.clear()

@@ -169,7 +169,8 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
 div { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { padding: .45rem .7rem; border-bottom: 1px solid #8886; text-align: right; white-space: nowrap; }
-th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; } li { font-size: .9rem; }
+th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
+h1, p, li { overflow-wrap: anywhere; } li { font-size: .9rem; }
 """
 
 
