@@ -43,7 +43,9 @@ def _plot(table: Table, folder: Path, model: str) -> Path | None:
             axes.set(ylabel=column.title, xlabel=table.spec.x if place == len(columns) - 1 else "")
             _scale(axes, [line.row.x or 0.0 for lines in found.values() for line in lines])
         panels[0].legend(ncols=4)
-        title(panels[0], table.spec.title, f"{model}, mean over {len(table.spec.seeds)} seeds, 95 % interval")
+        count = len(table.spec.seeds)
+        seeds = f"mean over {count} seeds" if count > 1 else "one seed"
+        title(panels[0], table.spec.title, f"{model}, {seeds}, 95 % interval")
     return path
 
 
