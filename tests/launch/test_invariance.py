@@ -99,7 +99,8 @@ def test_one_two_and_four_processes_give_the_same_weights_and_scores(model: Path
     [
         ("objective=npo", "trainer.lora={rank: 2, alpha: 4}"),
         ("objective=atwu",),  # reads the model after training once more
-        ("objective=probe_directions", "data=tinyworld_toxic"),  # and before, for its probes
+        # and before, for its probes; rounding becomes a step in proportion to the rate, and here gradients are small
+        ("objective=probe_directions", "data=tinyworld_toxic", "trainer.optimizer.lr=5e-6"),
     ],
 )
 def test_a_sliced_model_gives_the_same_weights_and_scores(
@@ -113,8 +114,7 @@ def test_a_sliced_model_gives_the_same_weights_and_scores(
     assert "held in training" in out
     alone, found = (load_file(runs / run / "checkpoint" / "delta.safetensors") for run in "12")
     largest = max(value.abs().max() for value in alone.values())
-    # Adam divides by |g|: near a gradient of zero, rounding becomes a step
-    assert max((found[k] - v).abs().max() for k, v in alone.items()) <= 2e-5 * largest
+    assert max((found[k] - v).abs().max() for k, v in alone.items()) <= 1e-6 * largest
     records = [json.loads((runs / run / "results.json").read_text())["train"] for run in "12"]
     weights = [record.get("token_weights", {}).get("mean", 0.0) for record in records]
     assert weights[1] == pytest.approx(weights[0], rel=1e-4)

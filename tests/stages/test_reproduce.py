@@ -62,9 +62,12 @@ def test_from_nothing_again_and_after_a_cut(tmp_path: Path) -> None:
     (cut,) = Path("outputs/reproduce/tiny/repair").rglob("results.json")
     expected = cut.parent
     cut.unlink()  # as if it had been killed before its end
+    kept = expected / "kept"
+    kept.touch()
     assert "to run: 1 of 3" in succeed("reproduce", "quick", "seeds=0", "--plan", *HERE).out
     succeed("reproduce", "quick", "seeds=0", *HERE)
     assert (expected / "results.json").is_file()
+    assert kept.exists()  # it went on where it was, and was not begun anew
     for path, stamp in stamps.items():
         assert (path.stat().st_mtime_ns == stamp) == (path != cut)
     assert made() == whole

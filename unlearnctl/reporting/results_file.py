@@ -10,6 +10,8 @@ from unlearnctl.errors import UserError
 from unlearnctl.reporting import numbers
 from unlearnctl.untrusted import load_record
 
+ENDED = ("completed", "stopped_early")  # how a run ends that has nothing left to do
+
 SCHEMA = "unlearnctl/results/1"
 NUMBERS = ("value", "stderr", "n", "chance")
 TEXTS = ("role", "goal")

@@ -179,7 +179,7 @@ class Run:
 def load_run(path: Path) -> Run:
     """Read a run directory. `UserError` when results.json is missing or is none of ours."""
     results = read_results(path / "results.json")
-    history, unreadable = _read_history(path / "metrics.jsonl")
+    history, unreadable = read_history(path / "metrics.jsonl")
     by_kind: dict[str, dict[float, dict[str, Any]]] = {"train": {}, "eval": {}, "meta": {}, "episode": {}}
     for row in history:  # a resumed run repeats steps: the later row is the one that counted
         by_kind.setdefault(str(row.get("kind")), {})[row["step"]] = row
@@ -192,7 +192,7 @@ def load_run(path: Path) -> Run:
     return Run(path, results, train, evals, episodes or acts, text, unreadable)
 
 
-def _read_history(path: Path) -> tuple[list[dict[str, Any]], int]:
+def read_history(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Rows with a step, and how many lines were not that: a killed run may end in half a line."""
     if not path.is_file():
         return [], 0

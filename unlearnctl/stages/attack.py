@@ -46,7 +46,7 @@ def attack(cfg: DictConfig) -> Path:
     Raises:
         UserError: no such run or folders, an attack or suite that cannot run; before weights load.
     """
-    cfg = _complete(cfg)
+    cfg = complete(cfg)
     _check(cfg)
     attacks, suites = _attacks(cfg), build_suites(cfg.eval)
     spec = model_spec(plain(cfg.model))
@@ -173,7 +173,7 @@ def _taken(cfg: DictConfig, settings: Mapping[str, Any]) -> dict[str, dict[str, 
     return out
 
 
-def _complete(cfg: DictConfig) -> DictConfig:
+def complete(cfg: DictConfig) -> DictConfig:
     """With the model of the run, if one is given."""
     if cfg.run_dir is None:
         return cfg

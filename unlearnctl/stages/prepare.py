@@ -32,8 +32,6 @@ from unlearnctl.stages.kinds import check_kind
 from unlearnctl.training.settings import TrainerSettings
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
     from unlearnctl.evaluation.run import Suite
 
 
@@ -74,8 +72,8 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     suites = build_suites(cfg.eval)
     _check_overrides(cfg, settings, suites)
     spec = model_spec(plain(cfg.model))
+    _check_loss_scale(settings, spec)
     config = spec.planned_config() if offline else spec.config
-    _check_loss_scale(settings, spec, config)
     shape = skeleton(config, spec.blocks, spec.trust_remote_code)
     if not offline:
         check_model(spec, shape)
@@ -97,10 +95,9 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     return Prepared(spec, shape, objective, settings, suites, trainable, lowest, top, trunk, lora)
 
 
-def _check_loss_scale(settings: TrainerSettings, spec: ModelSpec, config: PretrainedConfig) -> None:
+def _check_loss_scale(settings: TrainerSettings, spec: ModelSpec) -> None:
     """A gradient of half precision cannot be divided by the scale again."""
-    dtype = spec.dtype if spec.dtype != "auto" else str(config.dtype).removeprefix("torch.")
-    if settings.mixed_precision == "fp16" and dtype != "float32":
+    if settings.mixed_precision == "fp16" and spec.dtype != "float32":
         raise UserError(
             f"trainer.mixed_precision=fp16: its loss scale needs weights in float32, model.dtype={spec.dtype} "
             "has others; use model.dtype=float32, or mixed_precision=bf16"

@@ -46,7 +46,7 @@ def repair(cfg: DictConfig) -> Path:
     Raises:
         UserError: no such run or folders, nothing changed between them, a value out of range.
     """
-    cfg = _complete(cfg)
+    cfg = complete(cfg)
     _check(cfg)
     method, suites = build("repair", cfg.repair), build_suites(cfg.eval)
     searched = build_suites(cfg.eval, plain(cfg.select) if cfg.select else None)
@@ -233,7 +233,7 @@ class Repairing:
         }
 
 
-def _complete(cfg: DictConfig) -> DictConfig:
+def complete(cfg: DictConfig) -> DictConfig:
     """With the model and the data of the run, if one is given."""
     if cfg.run_dir is None:
         return cfg

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from unlearnctl.errors import UserError
 from unlearnctl.reporting.report import write_report
+from unlearnctl.reporting.results_file import ENDED
 from unlearnctl.stages.composed import check_keys
 from unlearnctl.stages.run_dir import keep_config, own_config
 from unlearnctl.stages.saver import CHANGEABLE, FOLDER
@@ -21,7 +22,6 @@ from unlearnctl.trust import is_flag
 from unlearnctl.untrusted import loads
 
 HARMLESS = ("launch", "tracker", "plugins")  # groups that change no number
-ENDED = ("completed", "stopped_early")
 
 
 def resume_from(cfg: DictConfig) -> Path | None:

@@ -75,12 +75,12 @@ def check_free(directory: Path, bytes_needed: int, again: DictConfig | None = No
         held = directory.exists() and any(path.name not in (*KEPT, NAME) for path in directory.iterdir())
     except OSError as error:
         raise UserError(f"output_dir={directory}: cannot be read: {error.strerror}") from error
-    if held and not (again is not None and _unfinished(directory, again)):
+    if held and not (again is not None and unfinished(directory, again)):
         raise UserError(f"run={directory.name}: {directory} exists already; choose another run=NAME")
     check_space(directory, bytes_needed, f"output_dir={directory}", "the checkpoint and reports need")
 
 
-def _unfinished(directory: Path, cfg: DictConfig) -> bool:
+def unfinished(directory: Path, cfg: DictConfig) -> bool:
     """Whether this very config began there and did not come to its results."""
     try:
         same = (directory / "config.yaml").read_text(encoding="utf-8") == _resolved(cfg)

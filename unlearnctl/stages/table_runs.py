@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError
-from unlearnctl.reporting.results_file import read_results
+from unlearnctl.reporting.results_file import ENDED, read_results
 from unlearnctl.reporting.tables.spec import Member
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-
-ENDED = ("completed", "stopped_early")
 
 
 @dataclass(frozen=True)
@@ -76,12 +73,13 @@ def run_chain(place: Place, chain: Iterable[Member]) -> list[str]:
 def _run(place: Place, member: Member) -> None:
     """Compose the member's config and hand it to its stage, which prints to a log of its own.
 
-    A training run that was cut goes on from its last checkpoint; of the others nothing can be used.
+    What was cut goes on: a training run from its last checkpoint, the others with what they have measured.
 
     Raises:
         KeyboardInterrupt: the run was interrupted, and has saved what it has.
     """
     from unlearnctl.stages.resume import can_resume, resume
+    from unlearnctl.stages.run_dir import unfinished
 
     log = place.root / "logs" / f"{member.run}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -90,10 +88,12 @@ def _run(place: Place, member: Member) -> None:
         if cut is not None and can_resume(cut):
             resume(cut)
         else:
-            if cut is not None:
+            cfg, verb = compose_member(place, member), member.step.verb
+            module = import_module(f"unlearnctl.stages.{verb}")
+            goes_on = cut is not None and verb != "train" and unfinished(cut, module.complete(cfg))
+            if cut is not None and not goes_on:
                 shutil.rmtree(cut)
-            stage = getattr(import_module(f"unlearnctl.stages.{member.step.verb}"), member.step.verb)
-            stage(compose_member(place, member))
+            getattr(module, verb)(cfg)
     if results_of(place.root, member) is None:
         raise KeyboardInterrupt
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from unlearnctl.errors import UserError, first_line
 from unlearnctl.keys import redact
-from unlearnctl.reporting.runs import load_run
+from unlearnctl.reporting.runs import load_run, read_history
 from unlearnctl.stages.build import plain
 from unlearnctl.stages.resume import own_config
 from unlearnctl.tracking.make import chosen
@@ -55,13 +55,7 @@ def send(folder: Path, cfg: DictConfig, name: str | None) -> int:
     return len(rows)
 
 
-def _rows(folder: Path) -> list[dict]:
+def _rows(folder: Path) -> list[dict[str, Any]]:
     """Of metrics.jsonl; a resumed run repeats steps, and the later row is the one that counted."""
-    rows: dict[tuple[str, int], dict] = {}
-    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-            rows[row["kind"], row["step"]] = row
-        except (ValueError, KeyError, TypeError):
-            continue  # half a line, of a run that was killed
-    return list(rows.values())
+    history, _ = read_history(folder / "metrics.jsonl")
+    return list({(str(row.get("kind")), row["step"]): row for row in history}.values())
