@@ -165,11 +165,24 @@ def test_bold_needs_a_paired_difference_over_seeds(spec: TableSpec, monkeypatch:
     assert not any(line.cells[0].bold for line in build(spec, both).lines)
 
 
+def test_values_of_different_seeds_are_not_paired(spec: TableSpec) -> None:
+    """One row lacks seed 0 and the other seed 2: .3 and .4 against .5 and .6 are not gaps of a seed."""
+
+    def some(member: Member) -> dict[str, Any] | None:
+        missing = 0 if member.row == "a_b" else 2
+        return None if member.seed == missing else results(member)
+
+    lines = build(spec, some).lines
+    assert [line.cells[0].seeds for line in lines] == [(0,), (1, 2), (0, 1)]
+    assert not any(line.cells[0].bold for line in lines)
+
+
 def test_renderings_say_the_same(table: Table, tmp_path: Path) -> None:
     text = markdown(table)
     assert "| m | a_b | 0.300 ± 0.248 [0.4] | 70.0 ± 24.8 |" in text
     assert "| m | b † | 0.550 ± 0.635 |" in text
     assert "commit: abc" in text
+    assert "- Items behind each value (n): hazard 10, kept 10." in text
     assert "1 runs of this table are not there yet" in text
     rows = list(csv.reader(io.StringIO(as_csv(table))))
     assert rows[2][:5] == ["m", "a_b", repr(table.lines[1].cells[0].value), rows[2][3], "0.2 0.3 0.4"]

@@ -23,6 +23,8 @@ class Cell:
 
     values: list[float]  # by seed
     half: float | None = None  # of the 95 % interval: over seeds, or over items where there is one seed
+    seeds: tuple[int, ...] = ()  # whose values these are
+    n: int | None = None  # items behind each value
     bold: bool = False
     published: str | None = None
     source: str | None = None
@@ -35,7 +37,10 @@ class Cell:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {"values": self.values, "mean": self.value, "half": self.half, "published": self.published}
+        return {
+            "values": self.values, "seeds": list(self.seeds), "mean": self.value, "half": self.half, "n": self.n,
+            "published": self.published,
+        }  # fmt: skip
 
 
 @dataclass
@@ -75,16 +80,18 @@ def build(spec: TableSpec, find: Find) -> Table:
 
 
 def _cell(spec: TableSpec, runs: Mapping[str, Results | None], model: str, row: Row, column: Column) -> Cell:
-    all_seeds = (_entry(spec, runs, model, seed, row, column) for seed in spec.seeds)
-    entries = [entry for entry in all_seeds if entry and numbers.finite(entry.get("value")) is not None]
-    if not row.steps:
-        entries = entries[:1]  # measured once
+    found = {seed: _entry(spec, runs, model, seed, row, column) for seed in spec.seeds}
+    known = {
+        s: entry for s, entry in found.items() if entry and numbers.finite(entry.get("value")) is not None
+    }
+    seeds = tuple(known)[: None if row.steps else 1]  # the untouched model is measured once
+    entries = [known[seed] for seed in seeds]
     values = [entry["value"] * column.scale for entry in entries]
-    cell = Cell(values, _half(values, entries, column))
-    for known in spec.published:
-        if known["row"] == row.name and known["model"] == model and known["column"] == column.title:
-            cell.published, cell.source = str(known["value"]), str(known["source"])
-            cell.tolerance = known.get("tolerance")
+    cell = Cell(values, _half(values, entries, column), seeds, entries[0].get("n") if entries else None)
+    for told in spec.published:
+        if told["row"] == row.name and told["model"] == model and told["column"] == column.title:
+            cell.published, cell.source = str(told["value"]), str(told["source"])
+            cell.tolerance = told.get("tolerance")
     return cell
 
 
@@ -132,7 +139,7 @@ def _mark_best(cells: Sequence[Cell], column: Column) -> None:
     if column.goal == "none" or len(ranked) < 2:
         return
     first, second = ranked[:2]
-    if len(first.values) == len(second.values) > 1:
+    if first.seeds == second.seeds and len(first.seeds) > 1:
         gaps = [a - b for a, b in zip(first.values, second.values, strict=True)]
         first.bold = _p(gaps) < SIGNIFICANT
 

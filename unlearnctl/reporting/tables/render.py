@@ -70,7 +70,9 @@ def notes(table: Table) -> list[str]:
         f"Mean over {len(spec.seeds)} seeds ± half of the 95 % interval (Student's t over seeds)."
         if several
         else "One seed; ± half of the 95 % interval over items.",
-        "Bold: best, if a paired t-test over seeds tells it from the second best (p < .05).",
+        *_items(table),
+        "Bold: best, if a paired t-test over seeds tells it from the second best (p < .05, for each column and model"
+        " by itself, not corrected for their number).",
     ]
     if several and any(not line.row.steps for line in table.lines):
         said.append("The untouched model is measured once: ± half of the 95 % interval over items.")
@@ -92,6 +94,16 @@ def notes(table: Table) -> list[str]:
         *table.provenance,
         f"command: {spec.command}",
     ]
+
+
+def _items(table: Table) -> list[str]:
+    """How many items stand behind each value, by column."""
+    told = []
+    for place, column in enumerate(table.spec.columns):
+        found = {n for line in table.lines if (n := line.cells[place].n) is not None}
+        if found:
+            told.append(f"{column.title} {' or '.join(map(str, sorted(found)))}")
+    return [f"Items behind each value (n): {', '.join(told)}."] if told else []
 
 
 def markdown(table: Table) -> str:
