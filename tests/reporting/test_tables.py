@@ -86,6 +86,14 @@ def test_equal_runs_are_shared_by_rows(tmp_path: Path) -> None:
     assert len(list(spec.members())) == 6
 
 
+def test_settings_in_common_go_by_verb_and_by_step(tmp_path: Path) -> None:
+    common = "{train: [data=d], sage: [repair.rank=2], repair: [seed=1]}"
+    (tmp_path / "x.yaml").write_text(TABLE.replace("{train: [data=d]}", common))
+    members = list(read_table({"x": tmp_path / "x.yaml"}, "x", "tiny").members())
+    assert members[0].overrides == ("data=d", "objective=a")
+    assert members[2].overrides[:3] == ("seed=1", "repair.rank=2", "repair=sage")
+
+
 def test_cells_by_hand(table: Table) -> None:
     """Over .2 .3 .4: mean .3, sd .1, half-width t(.975, 2) · .1/√3; the repaired row has two of three seeds."""
     base, a, b = table.lines
@@ -252,6 +260,8 @@ KNOWN = "unknown \\(did you mean '{}'\\?\\)"
             rf"table\.x\.rows\.b=trian: {KNOWN.format('train')}",
         ),
         (("{train: [objective=b], repair", "{repair"), "the first run must be a train run"),
+        (("common: {train:", "common: {trian:"), rf"table\.x\.common=trian: {KNOWN.format('train')}"),
+        (("common: {train:", "common: {sag:"), rf"table\.x\.common=sag: {KNOWN.format('sage')}"),
     ],
 )
 def test_a_wrong_table_is_one_line(change: tuple[str, str], line: str, tmp_path: Path) -> None:

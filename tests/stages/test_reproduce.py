@@ -160,7 +160,21 @@ def test_every_run_of_every_shipped_table_composes(name: str, tmp_path: Path) ->
             assert compose_member(Place(tmp_path), member).seed == 0
 
 
-def test_the_paper_scale_is_planned_without_any_access() -> None:
-    out = succeed("reproduce", "knowledge", "scale=paper", "--plan").out
-    assert "to run: 35 of 35" in out
+@pytest.mark.parametrize(("name", "runs"), [("knowledge", 35), ("cross_task", 40), ("robustness", 60)])
+def test_the_paper_scale_is_planned_without_any_access(name: str, runs: int) -> None:
+    out = succeed("reproduce", name, "scale=paper", "--plan").out
+    assert f"to run: {runs} of {runs}" in out
     assert "GPU-hours" in out
+
+
+def test_cross_task_shares_the_runs_of_the_other_two_tables() -> None:
+    for scale in ("tiny", "paper"):
+        keys = {
+            name: {m.key for m in read_table(options("table"), name, scale).members()}
+            for name in ("knowledge", "toxicity", "cross_task")
+        }
+        models = len(read_table(options("table"), "cross_task", scale).models)
+        seeds = len(read_table(options("table"), "cross_task", scale).seeds)
+        # knowledge: rmu_cosine, rmu, npo, grad_diff; toxicity: rmu_cosine, probe_directions, npo
+        assert len(keys["cross_task"] & keys["knowledge"]) == 4 * models * seeds
+        assert len(keys["cross_task"] & keys["toxicity"]) == 3 * models * seeds

@@ -38,6 +38,11 @@ def read_table(
         raise unknown("scale", scale, map(str, scales))
     at = check.entry(f"{key}.scales", scales, scale, dict)
     common = check.wanted(f"{key}.common", at.get("common", {}), dict)
+    rows = _all_rows(key, data, check.entries(key, at, "without", str))
+    for name in common:
+        steps = [*VERBS, *dict.fromkeys(step.name for row in rows for step in row.steps)]
+        if name not in steps:
+            raise unknown(f"{key}.common", name, steps)
     asked = {"models": models, "seeds": seeds}
     command = [f"{what}={','.join(map(str, values))}" for what, values in asked.items() if values]
     return TableSpec(
@@ -51,10 +56,10 @@ def read_table(
         columns=tuple(
             _column(key, column) for column in check.entries(key, at, "columns", dict, needed=True)
         ),
-        rows=_all_rows(key, data, check.entries(key, at, "without", str)),
+        rows=rows,
         published=_published(key, data),
         evaluated_tokens=float(check.wanted(f"{key}.evaluated_tokens", at.get("evaluated_tokens", 0), float)),
-        notes=check.entries(key, data, "notes", str),
+        notes=(*check.entries(key, data, "notes", str), *check.entries(key, at, "notes", str)),
         x=check.wanted(f"{key}.x", data["x"], str) if "x" in data else None,
         command=" ".join(["unlearnctl reproduce", name, f"scale={scale}", *command]),
     )

@@ -90,7 +90,7 @@ class TableSpec:
     about: str
     models: tuple[str, ...]
     seeds: tuple[int, ...]
-    common: Mapping[str, Sequence[str]]  # verb → overrides of every member
+    common: Mapping[str, Sequence[str]]  # verb, or name of a step → overrides of every such member
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     published: tuple[Mapping[str, Any], ...] = ()
@@ -113,11 +113,11 @@ class TableSpec:
 
     def member(self, model: str, seed: int, row: Row, step: Step) -> Member:
         """The run behind a step; what works on another run carries that one's overrides in its identity."""
-        own = (*self.common.get(step.verb, ()), *step.overrides)
+        shared = dict.fromkeys((step.verb, step.name))  # once, where they are the same
+        own = (*(o for name in shared for o in self.common.get(name, ())), *step.overrides)
         if step.of is None:
-            first = next(
-                r for r in self.rows for s in r.steps if (s.verb, s.overrides) == (step.verb, step.overrides)
-            )
+            same = (step.verb, step.name, step.overrides)
+            first = next(r for r in self.rows for s in r.steps if (s.verb, s.name, s.overrides) == same)
             return Member(model, seed, first.name, step, own)
         base = self.member(model, seed, row, next(s for s in row.steps if s.name == step.of))
         return Member(model, seed, row.name, step, (*own, f"{OF}{base.key}"))
