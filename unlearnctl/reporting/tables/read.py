@@ -39,10 +39,10 @@ def read_table(
     at = check.entry(f"{key}.scales", scales, scale, dict)
     common = check.wanted(f"{key}.common", at.get("common", {}), dict)
     rows = _all_rows(key, data, check.entries(key, at, "without", str))
-    for name in common:
-        steps = [*VERBS, *dict.fromkeys(step.name for row in rows for step in row.steps)]
-        if name not in steps:
-            raise unknown(f"{key}.common", name, steps)
+    steps = [*VERBS, *(step.name for row in rows for step in row.steps)]
+    for of in common:
+        if of not in steps:
+            raise unknown(f"{key}.common", of, dict.fromkeys(steps))
     asked = {"models": models, "seeds": seeds}
     command = [f"{what}={','.join(map(str, values))}" for what, values in asked.items() if values]
     return TableSpec(
