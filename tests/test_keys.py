@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import QUICK, run
-from unlearnctl.errors import UserError
+from unlearnctl.errors import UserError, brief
 from unlearnctl.keys import redact
 from unlearnctl.messages import explain
 
@@ -70,3 +70,24 @@ def test_a_key_in_a_yaml_of_ones_own_is_refused_too(tmp_path: Path) -> None:
     assert done.err.startswith("error: tracker.project: holds a key or a password")
     assert CANARY not in done.out + done.err
     assert not leaks(tmp_path / "outputs")
+
+
+@pytest.mark.parametrize("before", range(0, 260, 7))
+def test_no_part_of_a_key_is_left_where_a_library_s_message_is_cut(before: int) -> None:
+    token = f"hf_{'Zq9' * 12}"
+    said = brief(RuntimeError(f"{'x' * before} {token} was refused"))
+    assert not any(token[:n] in said for n in (8, len(token)))
+    assert len(said) <= 200
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("", "ValueError"),
+        ("\n  first \n second", "first"),
+        ("Errors were found:\n\n  the first\n  the second", "Errors were found: the first"),
+        ("x" * 300, "x" * 200),
+    ],
+)
+def test_the_first_line_that_says_something(message: str, said: str) -> None:
+    assert brief(ValueError(message)) == said

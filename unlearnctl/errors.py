@@ -56,9 +56,13 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def first_line(error: BaseException) -> str:
-    """Of an error's message."""
-    return str(error).strip().split("\n", maxsplit=1)[0]
+def brief(error: BaseException, most: int = 200) -> str:
+    """First line of a library's message, with the next one after a colon; its type where it says nothing.
+
+    Without keys, which are taken out before it is cut to `most` characters: half of one would no longer be known.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return redact(" ".join(lines[: 2 if lines[0].endswith(":") else 1]))[:most]
 
 
 def prefetch_hint() -> str:

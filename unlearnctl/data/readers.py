@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnctl.data.spec import CorpusSpec
-from unlearnctl.errors import UserError, nearest, prefetch_hint, unknown
+from unlearnctl.errors import UserError, brief, nearest, prefetch_hint, unknown
 from unlearnctl.hub import ask_once
 from unlearnctl.paths import resolve
 from unlearnctl.untrusted import loads
@@ -272,8 +272,3 @@ def _hub_reason(error: Exception) -> str:
         "no local file of that name, and no dataset of that name in the hub's cache or in reach: "
         f"give a local path, or go online{prefetch_hint()}"
     )
-
-
-def brief(error: Exception) -> str:
-    """The first line of a library's message, at most 160 characters."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.errors import UserError, first_line
+from unlearnctl.errors import UserError, brief
 from unlearnctl.evaluation.answers import Answers
 from unlearnctl.evaluation.provenance import versions
 from unlearnctl.evaluation.token_scores import TokenScores, encode_pairs, score_rows
@@ -62,7 +62,7 @@ class Reference:
                     self.folder, dtype=like.dtype, use_safetensors=True, trust_remote_code=False
                 )
             except (OSError, ValueError, RuntimeError) as error:
-                raise UserError(f"{self.key}={self.path}: cannot be loaded ({first_line(error)})") from error
+                raise UserError(f"{self.key}={self.path}: cannot be loaded ({brief(error)})") from error
             return model.to(like.device).eval()
 
         tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.errors import UserError, first_line, prefetch_hint, unknown
+from unlearnctl.errors import UserError, brief, prefetch_hint, unknown
 from unlearnctl.evaluation.task_code import check_task_code, unreadable
 from unlearnctl.hub import ask_once
 from unlearnctl.paths import resolve
@@ -70,7 +70,7 @@ class Tasks:
                     try:
                         problem = _problem(task, doc)
                     except Exception as error:  # a template may fail in any way on an odd row
-                        problem = first_line(error)
+                        problem = brief(error)
                     if problem:
                         raise UserError(f"{self.key}.tasks={name}: question {place + 1}: {problem}")
 
@@ -91,7 +91,7 @@ class Tasks:
             except UserError:
                 raise
             except Exception as error:  # of the hub, of pandas, of YAML
-                shown = f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
+                shown = f"{type(error).__name__}: {brief(error)}" if str(error) else type(error).__name__
                 if isinstance(error, StopIteration):
                     shown = "there are no questions in its data"
                 away = any(word in shown for word in ("reach", "ffline", "onnect"))

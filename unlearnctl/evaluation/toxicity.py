@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.data.readers import _jsonl
 from unlearnctl.data.spec import CorpusSpec
-from unlearnctl.errors import UserError, first_line
+from unlearnctl.errors import UserError, brief
 from unlearnctl.evaluation.answers import Answers
 from unlearnctl.evaluation.record import Metric
 from unlearnctl.evaluation.statistics import mean, share
@@ -123,9 +123,7 @@ class ToxicitySuite:
         except UserError:
             raise
         except Exception as error:  # whatever a strange classifier raises
-            raise UserError(
-                f"{self.key}.scorer={self.scorer}: failed on a reply ({first_line(error)})"
-            ) from error
+            raise UserError(f"{self.key}.scorer={self.scorer}: failed on a reply ({brief(error)})") from error
         bad = next((s for s in scores if not 0 <= s <= 1), None)
         if len(scores) != len(texts) or bad is not None:
             raise UserError(

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.errors import UserError, nearest
+from unlearnctl.errors import UserError, brief, nearest
 
 
 def check_folder(path: str, key: str = "model.path") -> None:
@@ -55,14 +55,6 @@ def explain(error: Exception) -> str:
     if re.search(r"404|not a valid model identifier|not found", text, re.IGNORECASE):
         return "no such repository on the hub and no such local folder"
     return brief(error)
-
-
-def brief(error: Exception) -> str:
-    """The first line of a library's message, at most 200 characters."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [
-        type(error).__name__
-    ]
-    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:200]
 
 
 def weight_index(folder: Path) -> dict[str, str]:

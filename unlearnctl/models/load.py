@@ -7,8 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unlearnctl.errors import UserError
-from unlearnctl.models.folder import brief
+from unlearnctl.errors import UserError, brief
 from unlearnctl.models.spec import ModelSpec
 
 if TYPE_CHECKING:

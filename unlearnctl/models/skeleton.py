@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlearnctl.errors import UserError
-from unlearnctl.models.folder import brief
+from unlearnctl.errors import UserError, brief
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.errors import UserError, unknown, unknown_key
+from unlearnctl.errors import UserError, brief, unknown, unknown_key
 from unlearnctl.models.cached import check_cached
-from unlearnctl.models.folder import brief, check_folder, explain
+from unlearnctl.models.folder import check_folder, explain
 from unlearnctl.models.remote_code import code_of
 from unlearnctl.paths import provide, resolve
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from unlearnctl.errors import UserError, first_line, unknown_key
+from unlearnctl.errors import LONGEST, UserError, brief, unknown_key
 from unlearnctl.objectives.base import Objective
 from unlearnctl.stages.kinds import check_kind, check_kinds
 from unlearnctl.stages.targets import TARGET, find_class
@@ -84,7 +84,7 @@ def build(key: str, node: object, **extra: Any) -> Any:
     except UserError:
         raise
     except Exception as error:  # whatever a constructor says to values of the right kind
-        raise UserError(f"{key}: {first_line(error) or type(error).__name__}") from error
+        raise UserError(f"{key}: {brief(error, LONGEST)}") from error
 
 
 def _check_arguments(key: str, node: Mapping[str, Any], made: type, extra: Mapping[str, Any]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import check_batch
-from unlearnctl.errors import UserError, unknown
-from unlearnctl.models.folder import brief, weight_index
+from unlearnctl.errors import UserError, brief, unknown
+from unlearnctl.models.folder import weight_index
 from unlearnctl.models.skeleton import Skeleton, skeleton
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.stages.build import build

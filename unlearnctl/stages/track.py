@@ -7,8 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from unlearnctl.errors import UserError, first_line
-from unlearnctl.keys import redact
+from unlearnctl.errors import UserError, brief
 from unlearnctl.reporting.runs import load_run, read_history
 from unlearnctl.stages.build import plain
 from unlearnctl.stages.resume import own_config
@@ -51,7 +50,7 @@ def send(folder: Path, cfg: DictConfig, name: str | None) -> int:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"tracker={name}: {redact(first_line(error) or type(error).__name__)}") from error
+        raise UserError(f"tracker={name}: {brief(error)}") from error
     return len(rows)
 
 

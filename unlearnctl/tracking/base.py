@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unlearnctl.errors import first_line
-from unlearnctl.keys import redact
+from unlearnctl.errors import brief
 
 if TYPE_CHECKING:
     from unlearnctl.tracking.system import SystemMeter
@@ -80,7 +79,7 @@ class Trackers:
 
 def down(name: str, error: Exception, run_dir: Path) -> str:
     """What is said of a tracker that cannot be reached."""
-    reason = redact(first_line(error) or type(error).__name__)
+    reason = brief(error)
     return (
         f"tracker={name}: {reason}; the run goes on, its metrics wait in {run_dir / 'metrics.jsonl'}; to send them "
         f"later: unlearnctl track {run_dir}"

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from unlearnctl.errors import UserError, first_line, unknown
-from unlearnctl.keys import redact
+from unlearnctl.errors import UserError, brief, unknown
 from unlearnctl.tracking.attempts import attempt_name, sweep_name
 from unlearnctl.tracking.base import flatten
 
@@ -76,7 +75,7 @@ class WandbTracker:
 
 
 def _reason(error: Exception) -> str:
-    return redact(first_line(error) or type(error).__name__)
+    return brief(error)
 
 
 def choose_mode(mode: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from unlearnctl.errors import UserError, first_line
+from unlearnctl.errors import UserError, brief
 from unlearnctl.reporting.numbers import finite
 
 WORDS = {str: "text", dict: "a mapping", list: "a list", int: "a whole number", float: "a number"}
@@ -26,7 +26,7 @@ def load(path: Path, key: str) -> dict[str, Any]:
     except RecursionError:
         raise UserError(f"{key}: nested too deeply") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{key}: cannot be read ({first_line(error)})") from None
+        raise UserError(f"{key}: cannot be read ({brief(error)})") from None
     return wanted(key, data, dict)
 
 
