@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
@@ -17,6 +19,7 @@ from tests.command import run, succeed
 from unlearnctl.paths import conf_dir
 from unlearnctl.reporting.tables.read import read_table
 from unlearnctl.stages.reproduce import options
+from unlearnctl.stages.table_jobs import _start_worker
 from unlearnctl.stages.table_runs import Place, chains, compose_member
 
 QUICK = "trainer.device=cpu, trainer.steps=3, trainer.global_batch=4, trainer.monitor.every=0, 'eval=[smoke]'"
@@ -90,6 +93,14 @@ def test_a_run_that_fails_does_not_stop_the_others() -> None:
 
 COMMAND = [sys.executable, "-m", "unlearnctl", "reproduce", "quick", *HERE, "jobs=2"]
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # rounding may differ with more
+
+
+def test_workers_show_no_bars_of_libraries() -> None:
+    """They may build a tiny model before the first run of a table."""
+    from transformers.utils.logging import is_progress_bar_enabled
+
+    with ProcessPoolExecutor(1, get_context("spawn"), _start_worker) as pool:
+        assert not pool.submit(is_progress_bar_enabled).result()
 
 
 def test_processes_cut_short_leave_nothing_behind_and_the_same_table() -> None:

@@ -114,11 +114,14 @@ def _shares(jobs: int) -> Iterator[None]:
 
 def _start_worker() -> None:
     """A session of its own, so that the terminal's Ctrl-C comes once, through the parent; no life without it."""
+    from unlearnctl.quiet import quiet_environment, quiet_libraries
     from unlearnctl.sweeps.gpu_slot import take_slot
 
     os.setsid()
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    quiet_environment()
     take_slot()
+    quiet_libraries()
 
 
 def _die_with_parent() -> None:
