@@ -207,6 +207,14 @@ def test_renderings_say_the_same(table: Table, tmp_path: Path) -> None:
     ]
 
 
+def test_a_rule_parts_the_models(spec: TableSpec, tmp_path: Path) -> None:
+    two = build(read_table({"x": tmp_path / "x.yaml"}, "x", "tiny", models=["m", "k"]), results)
+    assert [line.model for line in two.lines] == ["m"] * 3 + ["k"] * 3
+    assert as_html(two).count('<tr class="next"><td>k</td><td>base</td>') == 1
+    assert as_html(two).count('class="next"') == 1
+    assert latex(two).count("\\midrule") == 2  # one below the head
+
+
 def has_tex() -> bool:
     found = shutil.which("kpsewhich") and subprocess.run(
         ["kpsewhich", "booktabs.sty"], capture_output=True, check=False

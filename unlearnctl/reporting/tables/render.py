@@ -144,7 +144,7 @@ def latex(table: Table) -> str:
         " & ".join(map(tex, heads)) + r" \\", r"\midrule",
     ]  # fmt: skip
     for place, line in enumerate(table.lines):
-        if place and line.model != table.lines[place - 1].model:
+        if _next_model(table, place):
             out.append(r"\midrule")
         cells = []
         for cell, column in zip(line.cells, spec.columns, strict=True):
@@ -154,6 +154,11 @@ def latex(table: Table) -> str:
     out += [r"\bottomrule", r"\end{tabular}", r"\end{table}", r"\begin{itemize}\raggedright\footnotesize"]
     out += [rf"\item {tex(note)}" for note in notes(table)]
     return "\n".join([*out, r"\end{itemize}", r"\end{document}", ""])
+
+
+def _next_model(table: Table, place: int) -> bool:
+    """Whether a rule belongs above this line."""
+    return place > 0 and table.lines[place].model != table.lines[place - 1].model
 
 
 def tex(text: str) -> str:
@@ -178,9 +183,10 @@ def as_csv(table: Table) -> str:
 
 STYLE = """
 :root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem; }
 div { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
-th, td { padding: .45rem .7rem; border-bottom: 1px solid #8886; text-align: right; white-space: nowrap; }
+th, td { padding: .45rem .55rem; border-bottom: 1px solid #8886; text-align: right; white-space: nowrap; }
+tr.next td { border-top: 2px solid #888c; }
 th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
 h1, p, li { overflow-wrap: anywhere; } li { font-size: .9rem; }
 """
@@ -193,12 +199,13 @@ def as_html(table: Table) -> str:
         f'<th scope="col">{safe(h)}</th>' for h in ["model", "method", *map(heading, table.spec.columns)]
     )
     body = []
-    for line in table.lines:
+    for place, line in enumerate(table.lines):
         cells = [safe(line.model), safe(label(line))]
         for cell, column in zip(line.cells, table.spec.columns, strict=True):
             text = safe(content(cell, column))
             cells.append(f"<b>{text}</b>" if cell.bold else text)
-        body.append("<tr>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
+        row = '<tr class="next">' if _next_model(table, place) else "<tr>"
+        body.append(row + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
     policy = f"default-src 'none'; style-src '{content_hash(STYLE)}'; base-uri 'none'; form-action 'none'"
     return "\n".join([
         "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
