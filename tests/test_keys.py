@@ -76,7 +76,7 @@ def test_a_key_in_a_yaml_of_ones_own_is_refused_too(tmp_path: Path) -> None:
 def test_no_part_of_a_key_is_left_where_a_library_s_message_is_cut(before: int) -> None:
     token = f"hf_{'Zq9' * 12}"
     said = brief(RuntimeError(f"{'x' * before} {token} was refused"))
-    assert not any(token[:n] in said for n in (8, len(token)))
+    assert "hf_" not in said
     assert len(said) <= 200
 
 

@@ -33,9 +33,12 @@ def run_missing(place: Place, members: Sequence[Member], name: str, jobs: int | 
         name: shown beside the bar.
         jobs: processes at once; None: one for each GPU, or for each core. 1 is this very process.
     """
+    from unlearnctl.quiet import quiet_environment
+
     missing = [member for member in members if results_of(place.root, member) is None]
     if not missing:
         return []
+    quiet_environment()  # before torch is imported, here and in the workers
     todo, failed = chains(missing), []
     jobs = min(jobs or _default_jobs(), len(todo))
     ended = _here(place, todo) if jobs == 1 else _in_processes(place, todo, jobs)
@@ -114,12 +117,11 @@ def _shares(jobs: int) -> Iterator[None]:
 
 def _start_worker() -> None:
     """A session of its own, so that the terminal's Ctrl-C comes once, through the parent; no life without it."""
-    from unlearnctl.quiet import quiet_environment, quiet_libraries
+    from unlearnctl.quiet import quiet_libraries
     from unlearnctl.sweeps.gpu_slot import take_slot
 
     os.setsid()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    quiet_environment()
     take_slot()
     quiet_libraries()
 

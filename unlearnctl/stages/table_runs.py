@@ -55,9 +55,8 @@ def chains(members: Iterable[Member]) -> list[list[Member]]:
 def run_chain(place: Place, chain: Iterable[Member]) -> list[str]:
     """Run what of a chain is not done; returns a line for each member that failed."""
     from unlearnctl.messages import explain
-    from unlearnctl.quiet import quiet_environment, quiet_libraries
+    from unlearnctl.quiet import quiet_libraries
 
-    quiet_environment()
     failed: list[str] = []
     for member in chain:
         if results_of(place.root, member) is not None:

@@ -79,10 +79,9 @@ class Trackers:
 
 def down(name: str, error: Exception, run_dir: Path) -> str:
     """What is said of a tracker that cannot be reached."""
-    reason = brief(error)
     return (
-        f"tracker={name}: {reason}; the run goes on, its metrics wait in {run_dir / 'metrics.jsonl'}; to send them "
-        f"later: unlearnctl track {run_dir}"
+        f"tracker={name}: {brief(error)}; the run goes on, its metrics wait in {run_dir / 'metrics.jsonl'}; "
+        f"to send them later: unlearnctl track {run_dir}"
     )
 
 

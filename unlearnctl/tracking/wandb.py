@@ -53,11 +53,11 @@ class WandbTracker:
             self._run = start(mode)
         except wandb.errors.UsageError as error:
             raise UserError(
-                f"tracker.mode={mode}: {_reason(error)}; tracker.mode=offline needs no server"
+                f"tracker.mode={mode}: {brief(error)}; tracker.mode=offline needs no server"
             ) from error
         except wandb.errors.CommError as error:
             print(
-                f"tracker.mode={mode}: {_reason(error)}; the run goes on offline; to send it later: "
+                f"tracker.mode={mode}: {brief(error)}; the run goes on offline; to send it later: "
                 f"wandb sync {run_dir / 'wandb'}/offline-run-*"
             )
             self._run = start("offline")
@@ -72,10 +72,6 @@ class WandbTracker:
         """Note the status and end this run, so that the next one in this process is its own."""
         self._run.summary["status"] = status
         self._run.finish(exit_code=1 if status == "failed" else 0)
-
-
-def _reason(error: Exception) -> str:
-    return brief(error)
 
 
 def choose_mode(mode: str | None) -> str:
