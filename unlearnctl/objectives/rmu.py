@@ -71,9 +71,9 @@ class RMU(Objective):
         return ("scale",) if self.relative else ()
 
     def calibrate(self, forget: View) -> None:
-        """Add this micro-batch's share of the reference's mean residual norm."""
+        """Add this micro-batch's share of the reference's mean residual norm, the mean that the loss takes."""
         norm = full(forget.reference.hidden[self.layer]).norm(dim=-1)
-        self.scale[forget.batch.topic] += forget.token_mean(norm)
+        self.scale[forget.batch.topic] += self.mean(forget, norm)
 
     def target(self, forget: View) -> Tensor:
         """Where forget activations are sent: c·u, broadcastable to [B, T, D]."""

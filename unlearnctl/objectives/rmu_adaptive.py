@@ -15,8 +15,10 @@ class RMUAdaptive(RMU):
     Args:
         scale_factor: s; the authors' code has 5.
         granularity: `per_topic` fixes one coefficient on the topic's first global batch, as the authors' code
-            does; `per_token` takes each token's own norm.
-        layer, alpha, reduction, retain_noise: as in RMU.
+            does (which takes it from the model in training: for a second topic, after one step on the first);
+            `per_token` takes each token's own norm.
+        reduction: as in RMU; with `all` the mean of the norms takes in padding too, as in the authors' code.
+        layer, alpha, retain_noise: as in RMU.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class RMUAdaptive(RMU):
 
     def needs(self) -> dict[str, Needs]:
         """As RMU, and the reference's forget activations, whose norm sets the coefficient."""
-        both = Needs(layers=(self.layer,), reference=True)
+        both = Needs(layers=(self.layer,), reference=True, padding=self.reduction == "all")
         return {"forget": both, "retain": both}
 
     def target(self, forget: View) -> Tensor:

@@ -38,12 +38,17 @@ def fill_caches(
         root: folder of the caches on disk.
         trunk: the model holds nothing but what training needs, so cached blocks can be let go.
         matrix: cache up to the input of the first trained matrix, not just of its block; faster and larger.
+
+    Raises:
+        UserError: an objective reads padding, of which nothing is kept.
     """
     made = dict(_kept)
     _kept.clear()
     for trainer in trainers:
         tapped, kind = trainer.tapped, trainer.settings.prefix_cache
         prefix = kind != "none" and tapped.lowest > 0
+        if prefix and any(need.padding for need in tapped.needs.values()):
+            raise UserError(f"trainer.prefix_cache={kind}: this objective reads padding, which is not kept")
         reference = can_remember(tapped.needs, hidden=kind != "none")
         if not (prefix or reference):
             continue
