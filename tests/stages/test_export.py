@@ -71,7 +71,7 @@ def test_damaged_results(content: str, copy: Path) -> None:
 def test_a_checkpoint_of_another_base(copy: Path) -> None:
     manifest = copy / "checkpoint" / "delta.json"
     data = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**data, "identity": "other@0:float32"}))
+    manifest.write_text(json.dumps({**data, "identity": "other@0:float32", "content": "0"}))
     assert "its checkpoint was made from other@0:float32" in refused("export", "run=r", "to=m")
     assert "its checkpoint was made from other@0:float32" in refused("eval", "run_dir=r", "eval=[smoke]")
 

@@ -12,16 +12,16 @@ import json
 import os
 import re
 import shutil
-import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError
 from unlearnctl.files import flush, naming, replacing
 from unlearnctl.models.files import sha256
-from unlearnctl.models.folder import weight_index
-from unlearnctl.models.load import load_model
+from unlearnctl.models.folder import read_header, weight_index
+from unlearnctl.models.load import content, load_model
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.untrusted import loads
 
@@ -49,6 +49,7 @@ def save_delta(folder: Path, tensors: Mapping[str, Tensor], spec: ModelSpec, ide
         "base": spec.path,
         "revision": spec.revision,
         "identity": identity,
+        "content": _content(spec),
         "dtype": spec.dtype,
         "sha256": sha256(folder / "delta.safetensors"),
         "tensors": {name: list(value.shape) for name, value in ready.items()},
@@ -56,6 +57,12 @@ def save_delta(folder: Path, tensors: Mapping[str, Tensor], spec: ModelSpec, ide
     with replacing(folder / "delta.json") as temporary:
         temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def _content(spec: ModelSpec) -> str | None:
+    with suppress(OSError, ValueError, UserError):  # gone by now: what was computed is worth more
+        return content(Path(spec.path)) if spec.is_local else None
+    return None
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -168,7 +175,7 @@ def stored_dtypes(spec: ModelSpec, names: list[str]) -> dict[str, str]:
         return dict.fromkeys(names, spec.dtype)
     folder = Path(spec.path)
     index = weight_index(folder)
-    headers = {shard: _header(folder / shard)[0] for shard in {index[n] for n in names if n in index}}
+    headers = {shard: read_header(folder / shard)[0] for shard in {index[n] for n in names if n in index}}
     return {
         n: SAFETENSORS_TO_TORCH.get(headers[index[n]][n]["dtype"], spec.dtype) if n in index else spec.dtype
         for n in names
@@ -232,7 +239,7 @@ def _patch_shards(folder: Path, tensors: Mapping[str, Tensor], index: Mapping[st
     import torch
 
     for shard in sorted({index[name] for name in tensors}):
-        header, start = _header(folder / shard)
+        header, start = read_header(folder / shard)
         with (folder / shard).open("r+b") as file:
             for name in (n for n in tensors if index[n] == shard):
                 entry = header[name]
@@ -251,16 +258,3 @@ def _save_through_transformers(base: Path, folder: Path, tensors: Mapping[str, T
     for file in [*folder.glob("*.safetensors"), *folder.glob("*.index.json")]:
         file.unlink()
     model.save_pretrained(folder)
-
-
-def _header(shard: Path) -> tuple[dict[str, Any], int]:
-    # safetensors: 8 bytes little-endian length, then a JSON header, then the data
-    try:
-        with shard.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            header = loads(file.read(min(size, shard.stat().st_size)).decode())
-    except (ValueError, struct.error) as error:
-        raise UserError(f"{shard}: not a safetensors file") from error
-    if not isinstance(header, dict):
-        raise UserError(f"{shard}: not a safetensors file")
-    return header, 8 + size

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
 from unlearnctl.errors import UserError, brief, nearest
+from unlearnctl.untrusted import loads
+
+DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")  # loaded before all others
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def check_folder(path: str, key: str = "model.path") -> None:
@@ -17,8 +22,7 @@ def check_folder(path: str, key: str = "model.path") -> None:
         UserError: in one line, with the nearest sibling's name if the folder does not exist.
     """
     folder = Path(path)
-    looks_local = path.startswith(("/", "./", "../", "~")) or path.count("/") != 1
-    if not folder.exists() and looks_local:
+    if not folder.exists() and looks_local(path):
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
         raise UserError(f"{key}={path}: no such folder{nearest(folder.name, siblings)}")
     if folder.is_file():
@@ -28,10 +32,10 @@ def check_folder(path: str, key: str = "model.path") -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"{key}={path}: no config.json there, so it is not a Hugging Face model folder")
     try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{key}={path}: its config.json is not JSON ({brief(error)})") from error
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise UserError(f"{key}={path}: its config.json is not a mapping of settings")
     if (folder / "adapter_config.json").is_file():
         raise UserError(f"{key}={path}: a PEFT adapter (adapter_config.json); merge it into a model first")
@@ -41,6 +45,18 @@ def check_folder(path: str, key: str = "model.path") -> None:
             f"only pickle weights ({pickles[0]}), which may run code when read" if pickles else "no weights"
         )
         raise UserError(f"{key}={path}: {found}; safetensors are required")
+    if first := next((p.name for p in sorted(folder.iterdir()) if DISTRIBUTED.fullmatch(p.name)), None):
+        raise UserError(f"{key}={path}: has {first}, a distributed checkpoint; save it as one model first")
+    if not config.get("transformers_weights") and not any((folder / n).is_file() for n in (WEIGHTS, INDEX)):
+        other = sorted(p.name for p in folder.glob("*.safetensors"))[0]
+        raise UserError(
+            f"{key}={path}: has {other}, but transformers loads {WEIGHTS} or {INDEX} and no other file"
+        )
+
+
+def looks_local(path: str) -> bool:
+    """True for what can be no hub id."""
+    return path.startswith(("/", "./", "../", "~")) or path.count("/") != 1
 
 
 def explain(error: Exception) -> str:
@@ -57,29 +73,66 @@ def explain(error: Exception) -> str:
     return brief(error)
 
 
-def weight_index(folder: Path) -> dict[str, str]:
-    """Tensor name → shard file name of a local safetensors folder.
+def shards(folder: Path) -> list[str]:
+    """Names of the files that transformers would load from a local folder, in its order.
+
+    The one that config.json names as `transformers_weights`, else model.safetensors, else those of the index; whatever
+    else lies in the folder is never read.
 
     Raises:
-        ValueError: the index is not one, or names anything but safetensors files in the folder itself.
+        ValueError: the index is not one, or anything but a safetensors file in the folder itself is named.
+        FileNotFoundError: there is neither.
     """
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        return _shards(json.loads(index.read_text(encoding="utf-8")))
-    from safetensors import safe_open
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    named = config.get("transformers_weights") if isinstance(config, dict) else None
+    if named is None:
+        named = next((name for name in (WEIGHTS, INDEX) if (folder / name).is_file()), WEIGHTS)
+    if str(named).endswith(".index.json"):
+        name = _in_folder(named, ".index.json", "config.json")
+        return _indexed(json.loads((folder / name).read_text(encoding="utf-8")))
+    return [_in_folder(named, ".safetensors", "config.json")]
 
+
+def weight_index(folder: Path) -> dict[str, str]:
+    """Tensor name → file of a local safetensors folder, as transformers would find it.
+
+    Raises:
+        ValueError, FileNotFoundError: see `shards`.
+        UserError: one of them is not a safetensors file.
+    """
     found: dict[str, str] = {}
-    for shard in sorted(folder.glob("*.safetensors")):
-        with safe_open(shard, framework="numpy") as file:
-            found.update(dict.fromkeys(file.keys(), shard.name))
+    for shard in shards(folder):  # what the index says of single tensors is not asked
+        header, _ = read_header(folder / shard)
+        found.update(dict.fromkeys((name for name in header if name != "__metadata__"), shard))
     return found
 
 
-def _shards(index: Any) -> dict[str, str]:
+def read_header(shard: Path) -> tuple[dict[str, Any], int]:
+    """What a safetensors file says of its tensors, and where their data begin.
+
+    Raises:
+        UserError: it is not one.
+    """
+    # safetensors: 8 bytes little-endian length, then a JSON header, then the data
+    try:
+        with shard.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = loads(file.read(min(size, shard.stat().st_size)).decode())
+    except (ValueError, struct.error) as error:
+        raise UserError(f"{shard}: not a safetensors file") from error
+    if not isinstance(header, dict):
+        raise UserError(f"{shard}: not a safetensors file")
+    return header, 8 + size
+
+
+def _indexed(index: Any) -> list[str]:
     named = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(named, dict):
         raise ValueError("its index has no weight_map")
-    for shard in named.values():
-        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
-            raise ValueError(f"its index names {shard}, which is no safetensors file of the folder")
-    return named
+    return sorted({_in_folder(shard, ".safetensors", "index") for shard in named.values()})
+
+
+def _in_folder(name: Any, ending: str, where: str) -> str:
+    if not isinstance(name, str) or Path(name).name != name or not name.endswith(ending):
+        raise ValueError(f"its {where} names {name}, which is no safetensors file of the folder")
+    return name

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, brief
+from unlearnctl.models.folder import read_header, weight_index
 from unlearnctl.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -93,6 +95,45 @@ def identity(spec: ModelSpec) -> str:
     for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]):
         digest.update(file.name.encode() + _digest(file))
     return f"{folder.name}@{digest.hexdigest()[:16]}:{spec.dtype}"
+
+
+def same_base(spec: ModelSpec, manifest: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint was made from these very weights, wherever they lie now and whatever lies beside them."""
+    found = identity(spec)
+    if found == manifest["identity"]:
+        return True
+    if not spec.is_local or manifest.get("dtype") != spec.dtype:
+        return False
+    moved = found.rpartition("@")[2] == manifest["identity"].rpartition("@")[2]
+    return moved or content(Path(spec.path)) == manifest.get("content")
+
+
+def content(folder: Path, whole_below: int = 64 << 20, edge: int = 4096) -> str:
+    """Digest of config and weights that, unlike `identity`, is the same for a copy.
+
+    Of files over 64 MiB the header and both ends of each tensor are read.
+
+    Raises:
+        UserError: a weight file that is not safetensors.
+        ValueError: see `weight_index`.
+    """
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for name in sorted(set(weight_index(folder).values())):
+        file = folder / name
+        size = file.stat().st_size
+        digest.update(f"{name} {size}".encode())
+        if size <= whole_below:
+            digest.update(file.read_bytes())
+            continue
+        header, start = read_header(file)
+        with file.open("rb") as f:
+            for entry in [{"data_offsets": (-start, edge - start)}, *header.values()]:
+                if "data_offsets" in entry:
+                    first, end = entry["data_offsets"]
+                    for place in (first, max(first, end - edge)):
+                        f.seek(start + place)
+                        digest.update(f.read(edge))
+    return digest.hexdigest()
 
 
 def _digest(file: Path, whole_below: int = 64 << 20, edge: int = 1 << 20) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import check_batch
 from unlearnctl.errors import UserError, brief, unknown
-from unlearnctl.models.folder import weight_index
+from unlearnctl.models.folder import shards
 from unlearnctl.models.skeleton import Skeleton, skeleton
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.stages.build import build
@@ -121,7 +121,7 @@ def check_weights(folder: Path, key: str) -> dict[str, tuple[int, ...]]:
 
     shard, shapes = "model.safetensors", dict[str, tuple[int, ...]]()
     try:
-        for shard in sorted(set(weight_index(folder).values())):
+        for shard in shards(folder):
             with safe_open(folder / shard, framework="numpy") as file:
                 shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:

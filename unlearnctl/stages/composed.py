@@ -105,6 +105,7 @@ class Export:
 
     run: Name
     to: Name
+    model: Group
 
 
 KEYS = {"train": Train, "eval": Eval, "probe": Probe, "repair": Repair, "attack": Attack, "export": Export}

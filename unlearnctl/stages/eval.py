@@ -18,7 +18,7 @@ from unlearnctl.launch.settings import Launch, read_launch
 from unlearnctl.launch.start import start_workers
 from unlearnctl.launch.world import join
 from unlearnctl.models.delta import apply_delta, read_delta
-from unlearnctl.models.load import identity, load_model
+from unlearnctl.models.load import identity, load_model, same_base
 from unlearnctl.models.skeleton import skeleton
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.ops.processes import on_main
@@ -27,6 +27,7 @@ from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.stages.after import keeping, report_or_say
 from unlearnctl.stages.build import build_suites, plain, resolved
 from unlearnctl.stages.checks import check_model, check_seed, model_spec
+from unlearnctl.stages.from_run import model_of_run, typed
 from unlearnctl.stages.lock import locked
 from unlearnctl.stages.result import command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
@@ -55,7 +56,7 @@ def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
         raise UserError("eval=[]: nothing to measure; name a suite, e.g. eval=[tinyworld]")
     suites = build_suites(cfg.eval)
     device = pick_device(cfg.device)
-    if cfg.run_dir is not None:
+    if cfg.run_dir is not None and given is None:  # the command that started this worker has done it
         cfg = with_model_of(cfg, Path(str(cfg.run_dir)))
     spec = model_spec(plain(cfg.model))
     check_model(spec)
@@ -114,15 +115,17 @@ def _write(directory: Path, record: dict, after: Scores) -> None:
 
 
 def with_model_of(cfg: DictConfig, run: Path) -> DictConfig:
-    """The eval config with the model of a train run.
+    """The verb's config with the model of a train run; what was typed of the model, and a name, holds.
 
     Raises:
-        UserError: `run` is not a run directory of `unlearnctl train`.
+        UserError: `run` is not a run directory of `unlearnctl train`, or its base is no longer there.
     """
     trained = own_config(run, "run_dir", ("model", "objective", "name"))
     merged = cfg.copy()
     OmegaConf.set_struct(merged, False)
-    merged.model, merged.name = trained.model, f"{trained.name}"
+    merged.model = model_of_run(trained.model, cfg, run)
+    if typed("name")[0] is None:
+        merged.name = f"{trained.name}"
     return merged
 
 
@@ -141,10 +144,12 @@ def checkpoint_of(cfg: DictConfig, spec: ModelSpec) -> tuple[dict, dict]:
 
 def check_base(spec: ModelSpec, manifest: Mapping[str, Any], key: str) -> None:
     """Refuse a checkpoint whose base is not this model, or whose tensors do not fit it."""
-    found = identity(spec)
-    if found != manifest["identity"]:
+    made_in = manifest.get("dtype", spec.dtype)
+    if made_in != spec.dtype:
+        raise UserError(f"model.dtype={spec.dtype}: {key} was made in {made_in}; leave model.dtype out")
+    if not same_base(spec, manifest):
         raise UserError(
-            f"{key}: its checkpoint was made from {manifest['identity']}, but model.path has {found}"
+            f"{key}: its checkpoint was made from {manifest['identity']}, but model.path has {identity(spec)}"
         )
     shapes = skeleton(spec.config, spec.blocks, spec.trust_remote_code).shapes
     for name, shape in manifest["tensors"].items():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from unlearnctl.errors import UserError
 from unlearnctl.models.delta import export as merge
@@ -14,9 +15,12 @@ from unlearnctl.models.folder import check_folder, explain
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.card import model_card
 from unlearnctl.reporting.results_file import read_results as read_record
+from unlearnctl.stages.build import plain
 from unlearnctl.stages.checks import check_weights, model_spec
 from unlearnctl.stages.eval import check_base
+from unlearnctl.stages.from_run import model_of_run
 from unlearnctl.stages.run_dir import check_space
+from unlearnctl.stages.targets import check_config
 
 
 def export(cfg: DictConfig) -> Path:
@@ -34,7 +38,7 @@ def export(cfg: DictConfig) -> Path:
     if above := next((folder for folder in to.parents if folder.is_file()), None):
         raise UserError(f"to={to}: {above} is a file")
     results = read_results(run)
-    spec = model_spec(results["config"]["model"])
+    spec = _model(cfg, results, run)
     base = local_folder(spec)
     check_base(spec, read_manifest(run / "checkpoint"), f"run={run}")
     check_weights(base, f"model.path={base}")
@@ -45,6 +49,13 @@ def export(cfg: DictConfig) -> Path:
     print(f'open it: AutoModelForCausalLM.from_pretrained("{to}")')
     print(f"score it: unlearnctl eval model=local model.path={to} model.dtype={spec.dtype}")
     return to
+
+
+def _model(cfg: DictConfig, results: Mapping[str, Any], run: Path) -> ModelSpec:
+    """The base as the record names it, with what was typed of it; a record cannot let code run."""
+    own = OmegaConf.create({"model": results["config"]["model"]})
+    check_config(own, [run / "results.json"])
+    return model_spec(plain(model_of_run(own.model, cfg, run, "run")))
 
 
 def read_results(run: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from unlearnctl.stages.after import keeping, report_or_say
 from unlearnctl.stages.build import build, build_suites, plain
 from unlearnctl.stages.checks import check_data, check_model, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device, with_model_of
+from unlearnctl.stages.from_run import laid_over, typed
 from unlearnctl.stages.lock import locked
 from unlearnctl.stages.result import command_line
 from unlearnctl.stages.run import Scores
@@ -239,8 +240,9 @@ def complete(cfg: DictConfig) -> DictConfig:
         return cfg
     merged = with_model_of(cfg, Path(str(cfg.run_dir)))
     trained = own_config(Path(str(cfg.run_dir)), "run_dir", ("data", "objective", "name"))
-    merged.data, merged.objective = trained.data, trained.objective
-    merged.name = f"{trained.name}-{str(cfg.repair.get('_target_')).split('.')[-2:][0]}"
+    merged.data, merged.objective = laid_over(trained.data, cfg, "data"), trained.objective
+    if typed("name")[0] is None:
+        merged.name = f"{trained.name}-{str(cfg.repair.get('_target_')).split('.')[-2:][0]}"
     return merged
 
 

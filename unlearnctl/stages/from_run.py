@@ -1,0 +1,74 @@
+"""What a verb takes from the run that it is given, and what was typed beside it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from unlearnctl.errors import UserError
+from unlearnctl.models.delta import read_manifest
+from unlearnctl.models.folder import looks_local
+from unlearnctl.paths import provide, resolve
+
+
+def typed(group: str) -> tuple[str | None, list[str]]:
+    """Of the command line: the choice for a config group (`model=local`), and the keys below it (`model.path`)."""
+    choice, keys = None, []
+    for override in HydraConfig.get().overrides.task if HydraConfig.initialized() else ():
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == group:
+            choice = value.strip("'\"")
+        elif key.startswith(f"{group}."):
+            keys.append(key)
+    return choice, keys
+
+
+def laid_over(own: DictConfig, cfg: DictConfig, group: str) -> DictConfig:
+    """The run's own `group` with the keys of it that were typed; the whole of `cfg`'s where another was chosen."""
+    choice, keys = typed(group)
+    if choice is not None and group != "model":
+        return cfg[group]
+    merged = OmegaConf.create({group: OmegaConf.to_container(own, resolve=True)})
+    for key in keys:
+        OmegaConf.update(merged, key, OmegaConf.select(cfg, key), merge=False)
+    return merged[group]
+
+
+def model_of_run(own: DictConfig, cfg: DictConfig, run: Path, key: str = "run_dir") -> DictConfig:
+    """The run's model, with what was typed of it: above all `model.path`, where its base is now.
+
+    Args:
+        own: `model` of the run.
+        cfg: the verb's config.
+        run: its directory, and
+        key: how it was named, for messages.
+
+    Raises:
+        UserError: another model was chosen, or the base is no longer where it was.
+    """
+    choice, keys = typed("model")
+    if choice not in (None, "local", own.get("name")):
+        raise UserError(
+            f"model={choice}: {key}={run} was made with model={own.get('name')}; leave model out, or give its base "
+            "as model.path=DIR"
+        )
+    model = laid_over(own, cfg, "model")
+    if "model.path" not in keys and _gone(str(model.get("path")), run):
+        raise UserError(
+            f"model.path={model.path}: no such folder; {key}={run} was made from it, so add model.path=DIR, "
+            "where it is now"
+        )
+    return model
+
+
+def _gone(path: str, run: Path) -> bool:
+    """True for a local base that is not there, also where its path could be a hub id."""
+    provide(resolve(path))
+    if Path(resolve(path)).exists():
+        return False
+    if looks_local(path):
+        return True
+    return bool(re.search(r"@[0-9a-f]{16}:\w+$", read_manifest(run / "checkpoint")["identity"]))
