@@ -35,7 +35,7 @@ PUBLISHED = {
     - 2 * 4096 * (50432 - 50304),  # Pythia 6.9B, less its vocabulary padding
 }
 NO_SHAPE = {"tinyworld", "local"}  # their config.json is at hand
-TRAINER_KEYS = {"lr", "steps", "global_batch", "trainable"}
+TRAINER_KEYS = {"lr", "steps", "global_batch", "trainable", "optimizer"}
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ GROUPS = {  # where a config may name a class, and the packages that the class m
     "eval": ("unlearnctl.evaluation",),
     "attack": ("unlearnctl.attacks",),
     "repair": ("unlearnctl.repair",),
-    "trainer.optimizer": ("torch.optim",),
+    "trainer.optimizer": ("torch.optim", "unlearnctl.training.adamw"),
     "hydra": (
         "unlearnctl.sweeps.collect",
         "hydra_plugins",
