@@ -39,7 +39,7 @@ def check_folder(path: str, key: str = "model.path") -> None:
         raise UserError(f"{key}={path}: its config.json is not a mapping of settings")
     if (folder / "adapter_config.json").is_file():
         raise UserError(f"{key}={path}: a PEFT adapter (adapter_config.json); merge it into a model first")
-    if not any(folder.glob("*.safetensors")):
+    if not any(folder.glob("*.safetensors")) and not (folder / INDEX).is_file():
         pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
         found = (
             f"only pickle weights ({pickles[0]}), which may run code when read" if pickles else "no weights"
