@@ -13,6 +13,7 @@ from unlearnctl.attacks.base import Scores, Target, Texts, Variant, require
 from unlearnctl.data.batch import Batch
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.statistics import share
+from unlearnctl.models.agreement import check_blocks
 from unlearnctl.models.decoder import Decoder
 from unlearnctl.probes.answers import Found, Questions, probe_answers
 from unlearnctl.probes.states import pooled_states
@@ -78,6 +79,7 @@ class Latent:
     def variants(self, target: Target) -> Iterator[Variant]:
         """One for each layer, with its own scores; beside it the untouched model's, where it is known."""
         layers = self._known
+        check_blocks(target.model, target.blocks)
         unlearned = self._probe(target, layers)
         base: list[Found] | None = None
         if target.base is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unlearnctl.errors import UserError, unknown_key
+from unlearnctl.models.decoder import trunk_prefix
 from unlearnctl.models.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def add_adapters(model: PreTrainedModel, names: Sequence[str], lora: Lora) -> li
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    prefix = f"{model.base_model_prefix}." if model.base_model is model else ""
+    prefix = trunk_prefix(model)
     modules = [name.removeprefix(prefix).removesuffix(".weight") for name in names]
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=modules)  # type: ignore[arg-type]
     inject_adapter_in_model(config, model, adapter_name=ADAPTER)
@@ -66,7 +67,7 @@ def add_adapters(model: PreTrainedModel, names: Sequence[str], lora: Lora) -> li
 
 def merged(model: PreTrainedModel, names: Sequence[str]) -> dict[str, Tensor]:
     """The matrices `names` with their adapters added, in float32."""
-    prefix = f"{model.base_model_prefix}." if model.base_model is model else ""
+    prefix = trunk_prefix(model)
     out = {}
     for name in names:
         layer = model.get_submodule(name.removeprefix(prefix).removesuffix(".weight"))

@@ -45,7 +45,7 @@ class Cut:
         catch = Catch()
         catch.width = hidden.shape[-1]
         with _replaced(self.block, self.path, catch):
-            return _output(self.block(hidden, *call[0], **call[1])), catch.caught
+            return stream_of(self.block(hidden, *call[0], **call[1])), catch.caught
 
     def resume(self, stream: Tensor, x: Tensor) -> Tensor:
         """The block's output."""
@@ -93,14 +93,15 @@ def _leaf_calls(block: nn.Module, hidden: Tensor, call: Call) -> tuple[list[tupl
     leaves = [(name, module) for name, module in block.named_modules() if not list(module.children())]
     handles = [module.register_forward_hook(note(name)) for name, module in leaves]
     try:
-        return order, _output(block(hidden, *call[0], **call[1]))
+        return order, stream_of(block(hidden, *call[0], **call[1]))
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _output(out: Tensor | tuple) -> Tensor:
-    return out[0] if isinstance(out, tuple) else out
+def stream_of(out: Tensor | tuple | list) -> Tensor:
+    """The residual stream among what a block returns: all of it, or the first of several."""
+    return out[0] if isinstance(out, tuple | list) else out
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, brief
 from unlearnctl.models.folder import read_header, weight_index
+from unlearnctl.models.skeleton import auto_class
 from unlearnctl.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ def load_model(spec: ModelSpec, device: str = "cpu") -> PreTrainedModel:
     Raises:
         UserError: the weights are missing, not safetensors or do not fit the config.
     """
-    from transformers import AutoModelForCausalLM
-
-    return _load(AutoModelForCausalLM, spec, spec.config, device)
+    return _load(auto_class(spec.config), spec, spec.config, device)
 
 
 def load_trunk(spec: ModelSpec, num_blocks: int, device: str = "cpu") -> PreTrainedModel:
@@ -39,11 +38,12 @@ def load_trunk(spec: ModelSpec, num_blocks: int, device: str = "cpu") -> PreTrai
 def truncated(config: PretrainedConfig, num_blocks: int) -> PretrainedConfig:
     """A copy of `config` for the first `num_blocks` blocks, per-layer lists shortened to match."""
     short = copy.deepcopy(config)
-    depth = short.num_hidden_layers
-    for key, value in vars(short).items():
+    text = short.get_text_config()  # the config itself, unless the model reads images too
+    depth = text.num_hidden_layers
+    for key, value in vars(text).items():
         if isinstance(value, list) and len(value) == depth and "layer" in key:
-            setattr(short, key, value[:num_blocks])
-    short.num_hidden_layers = num_blocks
+            setattr(text, key, value[:num_blocks])
+    text.num_hidden_layers = num_blocks
     return short
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unlearnctl.models.agreement import check_blocks
+from unlearnctl.models.decoder import trunk_prefix
 from unlearnctl.models.load import load_model, load_trunk
 from unlearnctl.models.spec import ModelSpec
 
@@ -20,7 +22,7 @@ def sharing_copy(model: PreTrainedModel, own: Iterable[str]) -> PreTrainedModel:
 
     Names as in the whole causal LM. A tied tensor stays tied.
     """
-    prefix = f"{model.base_model_prefix}." if model.base_model is model else ""
+    prefix = trunk_prefix(model)
     names = {name.removeprefix(prefix) for name in own}
     kept = [p for name, p in model.named_parameters() if name not in names]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in [*kept, *model.buffers()]})
@@ -31,6 +33,7 @@ class SharedModels:
     """The weights that a group of runs reads: the whole model for evaluation, a trunk for training."""
 
     spec: ModelSpec
+    path: str  # of the block list
     device: str
     members: int
     blocks: int | None = None  # of the trunk; None: training too needs the whole model
@@ -38,9 +41,14 @@ class SharedModels:
     trunk: PreTrainedModel | None = None
 
     def untouched(self) -> PreTrainedModel:
-        """The whole model as it is on disk."""
+        """The whole model as it is on disk.
+
+        Raises:
+            UserError: see `load_model` and `check_blocks`.
+        """
         if self.whole is None:
             self.whole = load_model(self.spec, self.device)
+            check_blocks(self.whole, self.path)
         return self.whole
 
     def for_training(self, own: Sequence[str], sliced: bool = False) -> PreTrainedModel:
@@ -55,6 +63,7 @@ class SharedModels:
                 self.whole = None
                 gc.collect()
                 self.trunk = load_trunk(self.spec, self.blocks, self.device)
+                check_blocks(self.trunk, self.path)
             base = self.trunk
         if sliced:
             self.whole = None

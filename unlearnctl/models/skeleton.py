@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, brief
 
@@ -25,6 +25,7 @@ class Skeleton:
     hidden_size: int
     mlp_out: str
     tied: frozenset[str]  # names that share another's storage
+    has_trunk: bool = True  # whether `AutoModel` is this model without its head
 
     def block_of(self, name: str) -> int | None:
         """Index of the block that a parameter is in; None outside the blocks."""
@@ -52,12 +53,11 @@ def skeleton(
         UserError: `model.blocks` names no block list, or none can be detected.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     where = f"model.path={config.name_or_path}"
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+            model = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
     except ValueError as error:
         raise UserError(f"{where}: {config.model_type} is not a causal language model") from error
     except Exception as error:  # sizes that do not go together fail anywhere
@@ -78,6 +78,7 @@ def skeleton(
         hidden_size=config.get_text_config().hidden_size,
         mlp_out=next((name for name in MLP_OUT if name in names), MLP_OUT[0]),
         tied=frozenset(tied_names(model)),
+        has_trunk=_has_trunk(model, config),
     )
 
 
@@ -88,12 +89,38 @@ def tied_names(model: PreTrainedModel) -> set[str]:
 
 
 def find_blocks(model: PreTrainedModel) -> str:
-    """Path of the decoder's block list: the longest ModuleList directly under the base model."""
+    """Path of the text decoder's block list: its longest ModuleList, of those that lie highest."""
     import torch
 
-    base = model.base_model
-    prefix = f"{model.base_model_prefix}." if base is not model else ""
-    lists = {name: len(m) for name, m in base.named_children() if isinstance(m, torch.nn.ModuleList)}
-    if not lists:
+    paths = {id(module): name for name, module in model.named_modules()}
+    for part in (model.get_decoder(), model.base_model):  # some have a head that is called decoder
+        lists = {name: m for name, m in part.named_modules() if isinstance(m, torch.nn.ModuleList)}
+        if lists:
+            break
+    else:
         raise UserError(f"model.blocks=null: no block list found in {type(model).__name__}; name its path")
-    return prefix + max(lists, key=lambda name: lists[name])
+    found = min(lists, key=lambda name: (name.count("."), -len(lists[name])))
+    return paths[id(lists[found])]
+
+
+def auto_class(config: PretrainedConfig) -> Any:
+    """The class of transformers that makes the whole model: a causal LM, or one that reads images beside text."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
+
+    kind, stored = config.model_type, config.architectures or [""]
+    images = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(kind)
+    if images and (kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or stored[0] == images):
+        return AutoModelForImageTextToText
+    return AutoModelForCausalLM
+
+
+def _has_trunk(model: PreTrainedModel, config: PretrainedConfig) -> bool:
+    from transformers import MODEL_MAPPING
+
+    known: Any = MODEL_MAPPING.get(type(config), None)  # None: code of the model's own
+    base = model.base_model
+    return known is None or (type(base) is known and getattr(base, "pooler", base) is not None)

@@ -8,45 +8,70 @@ import torch
 from torch import Tensor, nn
 
 
-class Recorder(nn.Module):
-    """Stands in for a block: notes what the model's own forward hands it, and passes the stream on."""
+class StandIn(nn.Module):
+    """What every stand-in has of its block: the plain values by which some forwards choose masks or branches."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        if hasattr(block, "attention_type"):  # some forwards pick the mask by this attribute
-            self.attention_type = block.attention_type
+        for name, value in vars(block).items():
+            if name not in vars(self) and isinstance(value, bool | int | float | str):
+                setattr(self, name, value)
+
+
+class Peek(StandIn):
+    """Stands in for all blocks: runs one of them, and notes what it returns."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__(block)
+        self._block = (block,)  # in a tuple, so that it is no child
+        self.out: Any = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The block's own output."""
+        self.out = self._block[0](*args, **kwargs)
+        return self.out
+
+
+class Recorder(StandIn):
+    """Stands in for a block: notes what the model's own forward hands it, and passes the stream on.
+
+    Args:
+        block: whose place it takes.
+        others: outputs that such a block returns after the stream; None: the stream alone, not in a tuple.
+    """
+
+    def __init__(self, block: nn.Module, others: int | None) -> None:
+        super().__init__(block)
+        self.others = others
         self.args: tuple[Any, ...] = ()
         self.kwargs: dict[str, Any] = {}
         self.entering: Tensor = torch.empty(0)
 
-    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor | tuple:
         """Record and pass through."""
-        self.entering, self.args, self.kwargs = hidden, args, kwargs
-        return hidden
+        self.entering, self.args, self.kwargs = hidden_states, args, kwargs
+        return _as_block(hidden_states, self.others)
 
 
-class Released(nn.Module):
+class Released(StandIn):
     """Stands in for a block whose weights were let go."""
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        if hasattr(block, "attention_type"):
-            self.attention_type = block.attention_type
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Never called while every row is cached."""
         raise RuntimeError("a block of the frozen prefix was released, but a row is not in the cache")
 
 
-class Inject(nn.Module):
+class Inject(StandIn):
     """Stands in for all blocks: whatever comes in, the given stream goes on (to the norm and the head)."""
 
-    attention_type = "full_attention"
+    def __init__(self, block: nn.Module, hidden: Tensor, others: int | None) -> None:
+        super().__init__(block)
+        self.hidden, self.others = hidden, others
 
-    def __init__(self, hidden: Tensor) -> None:
-        super().__init__()
-        self.hidden = hidden
-
-    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor | tuple:
         """Discard the input."""
-        return self.hidden
+        return _as_block(self.hidden, self.others)
+
+
+def _as_block(hidden: Tensor, others: int | None) -> Tensor | tuple:
+    return hidden if others is None else (hidden, *(None,) * others)

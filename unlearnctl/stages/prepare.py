@@ -87,7 +87,7 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     trainable = matched if head else _reached(matched, shape, top)
     lora = lora_from_config(settings.lora)
     trainable = adaptable(trainable, shape) if lora else trainable
-    trunk = _wants_trunk(settings, head)
+    trunk = _wants_trunk(settings, head, shape)
     if settings.sharding == "fsdp":
         _check_sharded_reference(objective, settings, trainable, shape)
     lowest = lowest_block(trainable, shape)
@@ -164,7 +164,7 @@ def _reached(matched: list[str], shape: Skeleton, top: int) -> list[str]:
     return reached
 
 
-def _wants_trunk(settings: TrainerSettings, head: bool) -> bool:
+def _wants_trunk(settings: TrainerSettings, head: bool, shape: Skeleton) -> bool:
     asked = str(settings.trunk).lower()
     if asked == "true" and head:
         raise UserError("trainer.trunk=true: this objective needs logits, so every block; use auto or false")
@@ -172,7 +172,9 @@ def _wants_trunk(settings: TrainerSettings, head: bool) -> bool:
         raise UserError(
             "trainer.trunk=true: in-training evaluation needs every block; set trainer.monitor.every=0"
         )
-    return asked != "false" and not head and not settings.monitor.every
+    if asked == "true" and not shape.has_trunk:
+        raise UserError("trainer.trunk=true: this architecture cannot be loaded in part; use auto or false")
+    return asked != "false" and shape.has_trunk and not head and not settings.monitor.every
 
 
 def _check_sharded_reference(

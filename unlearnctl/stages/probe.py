@@ -9,8 +9,9 @@ from omegaconf import DictConfig
 from unlearnctl.data.streams import load_data
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.provenance import now, provenance
+from unlearnctl.models.agreement import check_blocks
 from unlearnctl.models.decoder import Decoder
-from unlearnctl.models.load import identity, load_trunk
+from unlearnctl.models.load import identity, load_model, load_trunk
 from unlearnctl.models.skeleton import skeleton
 from unlearnctl.probes.fit import Probes, save_probes
 from unlearnctl.probes.fitting import fit_on
@@ -48,7 +49,9 @@ def probe(cfg: DictConfig) -> Path:
     directory = run_directory(cfg, "probe")
     check_free(directory, REPORT_BYTES)
     started = now()
-    model = load_trunk(spec, max(layers) + 1, pick_device(cfg.device))
+    device = pick_device(cfg.device)
+    model = load_trunk(spec, max(layers) + 1, device) if blocks.has_trunk else load_model(spec, device)
+    check_blocks(model, blocks.blocks)
     decoder = Decoder(model, blocks.blocks)
     probes = fit_on(decoder, data, layers, cfg.seed, cfg.texts, cfg.batch_size, cfg.pool)
     create(directory, cfg)

@@ -195,7 +195,9 @@ def train_together(
     ready = runs[0].ready
     _share_precision(ready.settings.mixed_precision)
     blocks = max(run.ready.top for run in runs) + 1 if ready.trunk else None
-    models = SharedModels(ready.spec, str(runs[0].accelerator.device), len(runs), blocks)
+    models = SharedModels(
+        ready.spec, ready.skeleton.blocks, str(runs[0].accelerator.device), len(runs), blocks
+    )
     try:
         with ExitStack() as locks:
             for run in runs:

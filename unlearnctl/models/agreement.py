@@ -1,0 +1,98 @@
+"""Right after loading: do the model's parts, called one by one, give what its own forward gives?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from unlearnctl.data.batch import IGNORE, Batch
+from unlearnctl.errors import UserError, brief
+from unlearnctl.models.cut import stream_of
+from unlearnctl.models.decoder import Decoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LENGTH = 8
+TOLERANCE = 64  # in units of the model's precision, of the largest value of a block's output
+
+
+@torch.no_grad()
+def check_blocks(model: PreTrainedModel, blocks: str) -> None:
+    """Compare every block's output, and the logits, on one small batch.
+
+    Args:
+        model: whole causal LM, or a trunk.
+        blocks: path of the block list, as the whole causal LM names it.
+
+    Raises:
+        UserError: they differ, or cannot be called one by one; a later token changes what comes before it.
+    """
+    where = f"model.path={model.config.name_or_path}: unlearning is not supported for {type(model).__name__}"
+    decoder, batch = Decoder(model, blocks), _sample(model)
+    own, logits = _own_pass(decoder, batch)
+    try:
+        entering, calls = decoder.record(batch)
+        last, found = decoder.run(range(len(own)), entering, calls, range(len(own)))
+        head = decoder.head(last) if logits is not None else None
+    except Exception as error:  # whatever a strange forward makes of our stand-ins
+        raise UserError(f"{where}: its blocks cannot be called one by one ({brief(error)})") from error
+    for index, theirs in enumerate(own):
+        if theirs.shape[:2] != batch.input_ids.shape or theirs.ndim != 3:
+            raise UserError(
+                f"{where}: what passes between its blocks is {list(theirs.shape)}, not one vector a token"
+            )
+        if not _close(found[index], theirs, batch):
+            raise UserError(f"{where}: block {index} called alone does not give what it gives in the model")
+        if not _close(theirs[:1, :-1], theirs[1:2, :-1], None):
+            raise UserError(f"{where}: it looks ahead, so it is no causal language model")
+    if logits is not None and head is not None and not _close(head, logits, batch):
+        raise UserError(f"{where}: its head called alone does not give what it gives in the model")
+
+
+def _own_pass(decoder: Decoder, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
+    """Each block's output in the model's own forward, and the logits; None of a trunk."""
+    own: list[Tensor] = []
+    handles = [
+        block.register_forward_hook(lambda module, args, out: own.append(stream_of(out).clone()))
+        for block in decoder.blocks
+    ]
+    try:
+        out = decoder.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return own, getattr(out, "logits", None)
+
+
+def _sample(model: PreTrainedModel) -> Batch:
+    """Two rows that differ in their last token alone, and a shorter one."""
+    last = model.config.get_text_config().vocab_size - 1
+    ids = torch.tensor([[1 + (7 * i) % last for i in range(LENGTH)]] * 3)
+    ids[1, -1] = 1 + int(ids[1, -1]) % last
+    attention = torch.ones_like(ids)
+    attention[2, LENGTH // 2 :] = 0
+    mask = attention.bool()
+    return Batch(
+        input_ids=ids,
+        attention_mask=attention,
+        labels=torch.where(mask, ids, IGNORE),
+        mask=mask,
+        index=torch.arange(3),
+        tokens=int(mask.sum()),
+        predictions=int(mask.sum()) - 3,
+        sequences=3,
+        topic=0,
+    ).to(model.device)
+
+
+def _close(found: Tensor, theirs: Tensor, batch: Batch | None) -> bool:
+    if found.shape != theirs.shape:
+        return False
+    if batch is not None:
+        real = batch.attention_mask.bool()
+        found, theirs = found[real], theirs[real]
+    allowed = TOLERANCE * torch.finfo(theirs.dtype).eps * float(theirs.abs().max())
+    return bool(((found - theirs).abs() <= allowed).all())
