@@ -5,27 +5,21 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from statistics import fmean, harmonic_mean
+from statistics import fmean
 
 import pytest
 import torch
 from rouge_score import rouge_scorer
-from scipy.stats import ks_2samp
+from scipy.special import log_softmax
+from scipy.stats import hmean, ks_2samp
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from unlearnctl.data import tinyworld
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.answers import Answers
 from unlearnctl.evaluation.run import evaluate
-from unlearnctl.evaluation.tofu import (
-    TofuSuite,
-    extraction_strength,
-    forget_quality,
-    model_utility,
-    probability,
-    truth_ratio,
-)
-from unlearnctl.evaluation.token_scores import TokenScores
+from unlearnctl.evaluation.tofu import TofuSuite
+from unlearnctl.evaluation.token_scores import encode_pairs
 
 SETS = ("forget", "retain", "real_authors", "world_facts")
 SETTINGS = {
@@ -55,70 +49,27 @@ def damaged():
     return model, tokenizer
 
 
-def scores(*logp: float, hit: tuple[int, ...] = ()) -> TokenScores:
-    return TokenScores(list(logp), list(hit), [], [])
-
-
-# --- closed forms
-
-
-def test_probability() -> None:
-    """p = ¼·¼ over two tokens: ¼ a token. Against one wrong answer of ½ a token: ¼/(¼ + ½) = ⅓."""
-    quarter, half = scores(math.log(1 / 8), math.log(1 / 2)), scores(math.log(1 / 2))
-    assert probability(quarter) == pytest.approx(0.25)
-    assert probability(quarter, [half]) == pytest.approx(1 / 3)
-
-
-def test_truth_ratio() -> None:
-    """Wrong answers ½ and ⅛ a token, geometric mean ¼; the paraphrase ½: ratio ½."""
-    wrong = [scores(math.log(1 / 2)), scores(math.log(1 / 8))]
-    assert truth_ratio(scores(math.log(1 / 2)), wrong) == pytest.approx(0.5)
-    assert truth_ratio(scores(-1e4), [scores(0.0)]) == pytest.approx(math.exp(50))
-
-
-@pytest.mark.parametrize(
-    ("hit", "expected"),
-    [((1, 1, 1, 1), 1.0), ((0, 1, 1, 1), 0.75), ((1, 1, 0, 1), 0.25), ((1, 1, 1, 0), 0.0), ((0,), 0.0)],
-)
-def test_extraction_strength(hit: tuple[int, ...], expected: float) -> None:
-    assert extraction_strength(scores(hit=hit)) == expected
-
-
-def test_utility_is_the_harmonic_mean_and_its_error_that_of_the_bootstrap() -> None:
-    torch.manual_seed(0)
-    parts = [(0.2 + 0.6 * torch.rand(50)).tolist() for _ in range(9)]
-    found = model_utility(parts)
-    assert found.value == pytest.approx(harmonic_mean([fmean(p) for p in parts]))
-    assert found.n == 150
-    assert found.interval[0] < found.value < found.interval[1]
-    assert found.stderr == pytest.approx((found.interval[1] - found.interval[0]) / 3.92, rel=0.15)
-    assert model_utility([[0.0, 0.0]] * 3 + [[1.0, 1.0]] * 6).value == 0.0
-
-
-def test_forget_quality_is_that_of_scipy_and_sees_order_alone() -> None:
-    torch.manual_seed(0)
-    ours, theirs = torch.randn(40).exp().tolist(), (torch.randn(50) + 0.7).exp().tolist()
-    found = forget_quality(ours, theirs)
-    assert found.value == pytest.approx(ks_2samp([1 / x for x in ours], [1 / x for x in theirs]).pvalue)
-    assert (found.n, found.goal, found.role) == (40, "higher", "forget")
-    assert forget_quality(ours, ours).value == 1.0
-
-
 # --- the whole suite against a plain loop
 
 
-def naive(model, tokenizer, name: str, limit: int) -> dict[str, list[float]]:
-    """Every number of one set, one text at a time."""
+def naive(model, tokenizer, name: str, limit: int, end: bool = True) -> dict[str, list[float]]:
+    """Every number of one set, one text at a time, in float64, the end token scored with the answer (point E1).
+
+    As locuslab/tofu and OpenUnlearning have it: it counts in |a|, and not in the two memorisation metrics.
+    """
     scorer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
+    closing = [tokenizer.eos_token_id] if end else []
 
     def told(question: str, answer: str) -> tuple[float, list[bool]]:
         start, ids = len(tokenizer(question)["input_ids"]), tokenizer(f"{question} {answer}")["input_ids"]
-        labels = torch.tensor([[-100] * start + ids[start:]])
         with torch.no_grad():
-            out = model(torch.tensor([ids]), labels=labels)
-        return float(out.loss), (out.logits[0, start - 1 : -1].argmax(-1) == labels[0, start:]).tolist()
+            logits = model(torch.tensor([ids + closing])).logits[0].double().numpy()
+        logp, scored = log_softmax(logits, axis=-1), ids[start:] + closing
+        loss = -sum(logp[start - 1 + i, token] for i, token in enumerate(scored)) / len(scored)
+        return loss, [int(logits[start - 1 + i].argmax()) == token for i, token in enumerate(ids[start:])]
 
-    found: dict[str, list[float]] = {k: [] for k in ("prob", "rouge", "ratio", "strength", "memorised")}
+    names = ("prob", "rouge", "ratio", "arithmetic", "strength", "memorised")
+    found: dict[str, list[float]] = {k: [] for k in names}
     lines = (tinyworld.materialise() / f"tofu/{name}.jsonl").read_text().splitlines()[:limit]
     for row in map(json.loads, lines):
         loss, hits = told(row["question"], row["answer"])
@@ -128,6 +79,7 @@ def naive(model, tokenizer, name: str, limit: int) -> dict[str, list[float]]:
         found["prob"].append(right / (right + among) if among else right)
         para = told(row["question"], row["paraphrased_answer"])[0]
         found["ratio"].append(math.exp(-fmean(wrong)) / math.exp(-para))
+        found["arithmetic"].append(fmean(math.exp(-w) for w in wrong) / math.exp(-para))
         found["memorised"].append(fmean(hits))
         suffix = next((k for k in range(len(hits)) if all(hits[k:])), len(hits))
         found["strength"].append(1 - suffix / len(hits))
@@ -139,13 +91,16 @@ def naive(model, tokenizer, name: str, limit: int) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_every_metric_is_that_of_a_naive_loop(batch_size: int, damaged, tmp_path: Path) -> None:
-    limit = 6
-    suite = TofuSuite(**SETTINGS, limit=limit, batch_size=batch_size, reference="tinyworld:twin")
+WAYS = [(1, {}), (7, {"truth_mean": "geometric"}), (64, {"append_eos": False})]
+
+
+@pytest.mark.parametrize(("batch_size", "way"), WAYS)
+def test_every_metric_is_that_of_a_naive_loop(batch_size: int, way: dict, damaged) -> None:
+    limit, end = 6, way.get("append_eos", True)
+    suite = TofuSuite(**SETTINGS, **way, limit=limit, batch_size=batch_size, reference="tinyworld:twin")
     suite.validate()
     found = evaluate({"t": suite}, *damaged, quiet=True)["t"]
-    mine = {name: naive(*damaged, name, limit) for name in SETS}
+    mine = {name: naive(*damaged, name, limit, end) for name in SETS}
     forget = mine["forget"]
     expected = {
         "forget_probability": fmean(forget["prob"]),
@@ -155,17 +110,41 @@ def test_every_metric_is_that_of_a_naive_loop(batch_size: int, damaged, tmp_path
         "exact_memorisation": fmean(forget["memorised"]),
     }
     parts = {}
+    ratio = "ratio" if way.get("truth_mean") == "geometric" else "arithmetic"
     for name in SETS[1:]:
         parts[f"{name}_probability"] = fmean(mine[name]["prob"])
         parts[f"{name}_rouge"] = fmean(mine[name]["rouge"])
-        parts[f"{name}_truth"] = fmean(max(0, 1 - r) for r in mine[name]["ratio"])
-    expected |= parts | {"model_utility": harmonic_mean(list(parts.values()))}
-    twin = naive(*load(tinyworld.model_dir("twin")), "forget", limit)["ratio"]
+        parts[f"{name}_truth"] = fmean(max(0, 1 - r) for r in mine[name][ratio])
+    expected |= parts | {"model_utility": hmean(list(parts.values()))}
+    twin = naive(*load(tinyworld.model_dir("twin")), "forget", limit, end)["ratio"]
     expected["forget_quality"] = ks_2samp(forget["ratio"], twin).pvalue
-    assert {k: found[k].value for k in expected} == pytest.approx(expected, rel=1e-4)
+    assert {k: found[k].value for k in expected} == pytest.approx(expected, rel=2e-5)
     assert set(found) - set(expected) == {"forget_gibberish", "forget_repetition", "forget_empty"}
     assert 0 < expected["forget_probability"] < 1
-    assert found["forget_probability"].items == pytest.approx(forget["prob"], rel=1e-4)
+    assert found["forget_probability"].items == pytest.approx(forget["prob"], rel=2e-5)
+
+
+def test_the_end_token_changes_what_is_likely_and_not_what_is_memorised(damaged) -> None:
+    """Point E1: by how much is a matter of the model; that it is counted shows on every question."""
+    settings = {**SETTINGS, "limit": 6, "retain": None, "real_authors": None, "world_facts": None}
+    with_end, without = (
+        evaluate({"t": TofuSuite(**settings, append_eos=end)}, *damaged, quiet=True)["t"]
+        for end in (True, False)
+    )
+    pairs = zip(with_end["forget_probability"].items, without["forget_probability"].items, strict=True)
+    assert all(abs(a - b) > 1e-6 for a, b in pairs)
+    for name in ("extraction_strength", "exact_memorisation", "forget_rouge"):
+        assert with_end[name].items == without[name].items
+
+
+def test_an_answer_that_was_cut_has_no_end(world) -> None:
+    tokenizer = world[1]
+    (row,) = (tinyworld.materialise() / "tofu/forget.jsonl").read_text().splitlines()[:1]
+    question, answer = json.loads(row)["question"], json.loads(row)["answer"]
+    whole = tokenizer(f"{question} {answer}")["input_ids"]
+    for max_length, end in ((len(whole), []), (len(whole) + 1, [tokenizer.eos_token_id])):
+        (found,) = encode_pairs(tokenizer, [question], [answer], max_length, "eval.tofu", end=True)
+        assert found.ids == whole + end
 
 
 def test_the_untouched_model_has_forgotten_nothing_and_the_twin_all(world) -> None:
@@ -196,6 +175,14 @@ def test_a_saved_reference_is_as_good_as_the_model(world, tmp_path: Path) -> Non
     other = TofuSuite(**{**settings, "limit": 19}, reference=str(file))
     with pytest.raises(UserError, match=r"eval\.tofu\.reference=.*: its truth ratios are not those of these"):
         other.validate()
+    entry = json.loads(file.read_text())
+    line = f"eval.tofu.reference={file}: saved with append_eos=false; save it anew, or set eval.tofu.append_eos=false"
+    for old in ({**entry, "append_eos": False}, {k: v for k, v in entry.items() if k != "append_eos"}):
+        file.write_text(json.dumps(old))  # a file from before the end token was scored does not say
+        with pytest.raises(UserError) as caught:
+            by_file.validate()
+        assert str(caught.value) == line
+    TofuSuite(**settings, append_eos=False, reference=str(file)).validate()
 
 
 def test_a_killed_evaluation_goes_on(world, tmp_path: Path) -> None:
@@ -253,6 +240,11 @@ def test_files_of_json_lines_that_are_called_json(tmp_path: Path) -> None:
         ({"reference": "none.json"}, r"eval\.tofu\.reference=none\.json: no file of truth ratios"),
         ({"save": "no/where/x.json"}, r"eval\.tofu\.save=no/where/x\.json: its folder does not exist"),
         ({"prompt": "Q"}, r"eval\.tofu\.prompt='Q'"),
+        ({"append_eos": "yes"}, r"eval\.tofu\.append_eos=yes: must be true or false"),
+        (
+            {"truth_mean": "arithmetical"},
+            r"eval\.tofu\.truth_mean=arithmetical: unknown \(did you mean 'ar",
+        ),
         ({"max_length": 0}, r"eval\.tofu\.max_length=0: must be a positive number of tokens"),
     ],
 )

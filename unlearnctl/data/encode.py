@@ -31,11 +31,14 @@ class Row:
         return len(self.ids) - max(self.prompt, 1)
 
 
-def encode(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int, key: str) -> list[Row]:
+def encode(
+    corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int, key: str, end: bool = False
+) -> list[Row]:
     """Tokenise each text (after its prompt, if any) as the tokenizer does by default, cut to `max_length`.
 
     The prompt ends where the prompt alone, tokenised, stops agreeing with prompt and text together, so that a
-    token that straddles the boundary counts. Rows with nothing left to predict are dropped.
+    token that straddles the boundary counts. Rows with nothing left to predict are dropped. `end`: the end token
+    closes each row, see `with_end`.
 
     Raises:
         UserError: no row is left.
@@ -57,7 +60,14 @@ def encode(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int, 
     rows = [row for row in rows if row.predictions > 0]
     if not rows:
         raise UserError(f"{key}: no row has a token to learn from within max_length={max_length}")
+    if end:
+        rows = [replace(row, ids=with_end(row.ids, tokenizer.eos_token_id, max_length)) for row in rows]
     return rows
+
+
+def with_end(ids: list[int], end: int | None, max_length: int) -> list[int]:
+    """The text's tokens and the end token after them; not after a text that was cut, for it does not end there."""
+    return ids if end is None or len(ids) >= max_length or ids[-1] == end else [*ids, end]
 
 
 def _token_spans(spans: list[list[int]], shift: int, offsets: Sequence[tuple[int, int]]) -> list[list[int]]:

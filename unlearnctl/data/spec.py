@@ -67,6 +67,7 @@ class DataSpec:
     shuffle: bool
     forget: Mapping[str, CorpusSpec]
     retain: Mapping[str, CorpusSpec]
+    append_eos: bool | None = None  # close each text with the end token; None = where it follows a prompt
 
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> DataSpec:
@@ -85,6 +86,8 @@ class DataSpec:
             raise UserError(
                 f"data.max_length={cfg['max_length']}: must be a whole number of tokens, 2 or more"
             )
+        if not isinstance(cfg.get("append_eos"), bool | None):
+            raise UserError(f"data.append_eos={cfg['append_eos']}: must be true, false or null")
         forget = _topics(cfg["forget"], "data.forget", None)
         retain = _topics(cfg["retain"], "data.retain", list(forget))
         return cls(**{**cfg, "forget": forget, "retain": retain})

@@ -53,15 +53,18 @@ def load_data(
     """Read (unless `corpora` was read before) and tokenise; `sides` may name some of `INSTEAD` too.
 
     Raises:
-        UserError: see `read_data`; nothing is left after tokenisation; alternates are wanted and there are none.
+        UserError: see `read_data`; nothing is left after tokenisation; alternates are wanted and there are none; an
+            end token is wanted and the tokenizer has none.
     """
     spec = DataSpec.from_config(cfg)
+    if spec.append_eos and tokenizer.eos_token_id is None:
+        raise UserError("data.append_eos=true: the tokenizer has no end token; set it to false")
     corpora = corpora or read_data(cfg)
     rows: dict[str, dict[str, list[Row]]] = {}
     for side in SIDES:
         lengths = {topic: c.max_length or spec.max_length for topic, c in getattr(spec, side).items()}
         rows[side] = {
-            topic: encode(corpus, tokenizer, lengths[topic], f"data.{side}")
+            topic: encode(corpus, tokenizer, lengths[topic], f"data.{side}", _ends(corpus, spec))
             for topic, corpus in corpora[side].items()
         }
     for side in [side for side in INSTEAD if side in sides]:
@@ -69,7 +72,8 @@ def load_data(
         rows[side] = {}
         for topic, corpus in corpora["forget"].items():
             versions = [
-                encode(v, tokenizer, lengths[topic], "data.forget") for v in said_instead(corpus, side)
+                encode(v, tokenizer, lengths[topic], "data.forget", _ends(corpus, spec))
+                for v in said_instead(corpus, side)
             ]
             rows["forget"][topic], rows[side][topic] = _paired(rows["forget"][topic], versions)
     assert tokenizer.pad_token_id is not None
@@ -77,6 +81,11 @@ def load_data(
     return ForgetRetain(
         rows, tokenizer.pad_token_id, spec.padding_side, spec.shuffle, seed, digest.hexdigest()[:16]
     )
+
+
+def _ends(corpus: Corpus, spec: DataSpec) -> bool:
+    """An answer ends where its text does; any other text may go on after it."""
+    return corpus.prompts is not None if spec.append_eos is None else spec.append_eos
 
 
 def said_instead(corpus: Corpus, side: str) -> list[Corpus]:

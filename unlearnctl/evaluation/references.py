@@ -51,9 +51,9 @@ class Reference:
 
     def scores(
         self, prompts: Sequence[str], texts: Sequence[str], max_length: int, batch_size: int,
-        like: PreTrainedModel, special: bool = True,
+        like: PreTrainedModel, special: bool = True, end: bool = False,
     ) -> list[TokenScores]:  # fmt: skip
-        """Token scores of each text after its prompt, in the dtype and on the device of `like`."""
+        """Token scores of each text after its prompt (see `encode_pairs`), in the dtype and on the device of `like`."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         def load() -> PreTrainedModel:
@@ -66,7 +66,7 @@ class Reference:
             return model.to(like.device).eval()
 
         tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
-        rows = encode_pairs(tokenizer, prompts, texts, max_length, self.key, special)
+        rows = encode_pairs(tokenizer, prompts, texts, max_length, self.key, special, end)
         kept = Answers(cache_dir() / "reference-answers" / self._identity(str(like.dtype)))
         return score_rows(kept, load, rows, batch_size, self.key)
 

@@ -5,28 +5,38 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from unlearnctl.errors import UserError
+from unlearnctl.errors import UserError, unknown
 from unlearnctl.evaluation.answers import Answers
 from unlearnctl.evaluation.collapse import reply_metrics, vocabulary
 from unlearnctl.evaluation.items import Item, check_positive, read_items
 from unlearnctl.evaluation.overlap import rouge_l
 from unlearnctl.evaluation.record import Metric
 from unlearnctl.evaluation.references import Reference
-from unlearnctl.evaluation.statistics import RESAMPLES, mean
-from unlearnctl.evaluation.token_scores import Prompt, TokenScores, encode_pairs, greedy_replies, score_rows
+from unlearnctl.evaluation.statistics import mean
+from unlearnctl.evaluation.tofu_metrics import (
+    MEANS,
+    extraction_strength,
+    forget_quality,
+    model_utility,
+    probability,
+    truth_ratio,
+    without_end,
+)
+from unlearnctl.evaluation.token_scores import Prompt, encode_pairs, greedy_replies, score_rows
 from unlearnctl.files import write_atomically
 from unlearnctl.untrusted import loads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+T = TypeVar("T")
 SETS = ("forget", "retain", "real_authors", "world_facts")
 OPTIONS = ("real_authors", "world_facts")  # sets whose probability is normalised over the wrong answers
 
@@ -38,6 +48,7 @@ class Measured:
     probability: list[float]
     rouge: list[float]
     truth_ratio: list[float]
+    truth: list[float]  # max(0, 1 − truth ratio), by the mean that the suite asks for
     extraction: list[float]
     memorised: list[float]
     replies: list[str]
@@ -58,6 +69,9 @@ class TofuSuite:
         save: write the forget set's truth ratios there, to serve as a reference.
         prompt, chat: how a question is put (see `Prompt`).
         stop: a reply ends at the first of these.
+        append_eos: the end token is part of every answer that is scored, as the authors have it.
+        truth_mean: of the wrong answers' probabilities in `*_truth`: arithmetic (locuslab/tofu, utils.py) or geometric
+            (OpenUnlearning, and aggregate_eval_stat.py of locuslab/tofu).
     """
 
     def __init__(
@@ -66,9 +80,14 @@ class TofuSuite:
         reference: str | None = None, save: str | None = None, prompt: str = "Question: {question}\nAnswer:",
         chat: bool = False, split: str = "train", revision: str | None = None, limit: int | None = None,
         max_length: int = 512, max_new_tokens: int = 200, batch_size: int = 16, stop: Sequence[str] = (),
-        key: str = "eval.tofu",
+        append_eos: bool = True, truth_mean: str = "arithmetic", key: str = "eval.tofu",
     ) -> None:  # fmt: skip
         check_positive(key, max_length=max_length)
+        if not isinstance(append_eos, bool):
+            raise UserError(f"{key}.append_eos={append_eos}: must be true or false")
+        if truth_mean not in MEANS:
+            raise unknown(f"{key}.truth_mean", truth_mean, MEANS)
+        self.append_eos, self.truth_mean = append_eos, truth_mean
         self.names = dict(zip(SETS, (forget, retain, real_authors, world_facts), strict=True))
         self.path, self.split, self.revision, self.limit, self.key = path, split, revision, limit, key
         self.reference, self.save, self.prompt, self.stop = reference, save, Prompt(prompt, chat), tuple(stop)
@@ -105,6 +124,8 @@ class TofuSuite:
     ) -> dict[str, Metric]:
         """All metrics; n counts questions."""
         self.prompt.check(self.key, tokenizer)
+        if self.append_eos and tokenizer.eos_token_id is None:
+            raise UserError(f"{self.key}.append_eos=true: the tokenizer has no end token; set it to false")
         sets = {name: self._measure(name, model, tokenizer, answers) for name in self.sets}
         forget = sets["forget"]
         found = {
@@ -119,8 +140,8 @@ class TofuSuite:
         if self.reference is not None:
             theirs = self._theirs(self.reference, model, tokenizer)
             found["forget_quality"] = forget_quality(forget.truth_ratio, theirs)
-        parts = {f"{name}_{part}": values for name in SETS[1:] if name in sets
-                 for part, values in utility_parts(sets[name]).items()}  # fmt: skip
+        parts = {f"{name}_{part}": getattr(sets[name], part) for name in SETS[1:] if name in sets
+                 for part in ("probability", "rouge", "truth")}  # fmt: skip
         if all(name in sets for name in SETS[1:]):
             found["model_utility"] = model_utility(list(parts.values()))
         found |= {name: mean(values, "retain", "higher") for name, values in parts.items()}
@@ -134,9 +155,13 @@ class TofuSuite:
     ) -> Measured:
         items = self.sets[name]
         plain, special = self._texts(items, tokenizer), not self.prompt.chat
-        rows = encode_pairs(tokenizer, plain.prompts, plain.texts, self.max_length, self.key, special)
+        rows = encode_pairs(
+            tokenizer, plain.prompts, plain.texts, self.max_length, self.key, special, self.append_eos
+        )
         scores = score_rows(answers, lambda: model, rows, self.batch_size, self.key)
         told, para, wrong = plain.split(scores)
+        end = tokenizer.eos_token_id if self.append_eos else None
+        words = [without_end(t, row, end) for t, row in zip(told, plain.split(rows)[0], strict=True)]
         asked = [self.prompt.put(i["question"], tokenizer) for i in items]
         replies = greedy_replies(
             answers, model, tokenizer, asked, self.max_new_tokens, self.batch_size, special, self.stop
@@ -146,8 +171,9 @@ class TofuSuite:
             [probability(t, w if options else ()) for t, w in zip(told, wrong, strict=True)],
             rouge_l([i["answer"] for i in items], replies, "recall", stemmer=True),
             [truth_ratio(p, w) for p, w in zip(para, wrong, strict=True)],
-            [extraction_strength(t) for t in told],
-            [sum(t.hit) / len(t.hit) for t in told],
+            [max(0.0, 1 - truth_ratio(p, w, self.truth_mean)) for p, w in zip(para, wrong, strict=True)],
+            [extraction_strength(t) for t in words],
+            [sum(t.hit) / len(t.hit) for t in words],
             replies,
         )
 
@@ -172,13 +198,15 @@ class TofuSuite:
         other = Reference(reference, f"{self.key}.reference")
         flat = self._texts(self.sets["forget"], tokenizer)
         scores = other.scores(
-            flat.prompts, flat.texts, self.max_length, self.batch_size, model, not self.prompt.chat
-        )
+            flat.prompts, flat.texts, self.max_length, self.batch_size, model, not self.prompt.chat,
+            self.append_eos,
+        )  # fmt: skip
         _, para, wrong = flat.split(scores)
         return [truth_ratio(p, w) for p, w in zip(para, wrong, strict=True)]
 
     def _write(self, ratios: Sequence[float]) -> None:
-        entry = {"questions": [i["question"] for i in self.sets["forget"]], "truth_ratio": list(ratios)}
+        questions = [i["question"] for i in self.sets["forget"]]
+        entry = {"questions": questions, "append_eos": self.append_eos, "truth_ratio": list(ratios)}
         write_atomically(Path(str(self.save)), json.dumps(entry) + "\n")
 
     def _saved(self) -> list[float]:
@@ -190,6 +218,11 @@ class TofuSuite:
             raise UserError(f"{where}: no file of truth ratios as {self.key}.save writes it") from None
         if questions != [i["question"] for i in self.sets["forget"]] or not all(map(math.isfinite, ratios)):
             raise UserError(f"{where}: its truth ratios are not those of these questions")
+        if entry.get("append_eos", False) != self.append_eos:
+            other = str(not self.append_eos).lower()
+            raise UserError(
+                f"{where}: saved with append_eos={other}; save it anew, or set {self.key}.append_eos={other}"
+            )
         return ratios
 
 
@@ -201,77 +234,8 @@ class Flat:
     texts: list[str]
     counts: list[int]
 
-    def split(
-        self, scores: Sequence[TokenScores]
-    ) -> tuple[list[TokenScores], list[TokenScores], list[list[TokenScores]]]:
+    def split(self, scores: Sequence[T]) -> tuple[list[T], list[T], list[list[T]]]:
         """Those of the answers, of the paraphrases, and of the wrong answers, by question."""
         starts = np.cumsum([0, *self.counts]).tolist()
         mine = [list(scores[a:b]) for a, b in itertools.pairwise(starts)]
         return [m[0] for m in mine], [m[1] for m in mine], [m[2:] for m in mine]
-
-
-def probability(answer: TokenScores, wrong: Sequence[TokenScores] = ()) -> float:
-    """P(a|q)^(1/|a|); with wrong answers its share among all of them, each normalised so (TOFU)."""
-    own = math.exp(-answer.nll)
-    return own / (own + sum(math.exp(-w.nll) for w in wrong)) if wrong else own
-
-
-def truth_ratio(paraphrase: TokenScores, wrong: Sequence[TokenScores]) -> float:
-    """Wrong over right: the mean of P(â|q)^(1/|â|) over wrong answers, over P(ã|q)^(1/|ã|) (TOFU).
-
-    The mean is geometric, as in the code of TOFU and OpenUnlearning; the paper writes an arithmetic one.
-    Above 0, and kept within e^±50 so that no rank is lost to overflow.
-    """
-    gap = paraphrase.nll - sum(w.nll for w in wrong) / len(wrong)
-    return math.exp(min(50.0, max(-50.0, gap)))
-
-
-def extraction_strength(answer: TokenScores) -> float:
-    """1 − k/|a|, k the fewest tokens of the answer that must be given for the rest to follow greedily.
-
-    Carlini et al. 2021 (arXiv 2012.07805) as in OpenUnlearning (arXiv 2506.12618), whose code cannot give less than
-    1/|a|: here an answer that never follows scores 0.
-    """
-    good = 0
-    for hit in reversed(answer.hit):
-        if not hit:
-            break
-        good += 1
-    return good / len(answer.hit)
-
-
-def forget_quality(ours: Sequence[float], theirs: Sequence[float]) -> Metric:
-    """p of a two-sample Kolmogorov-Smirnov test between truth ratios: 1 = cannot be told from the retain-only model.
-
-    n counts our questions. A p-value is no effect size: it falls with n, and has no standard error.
-    """
-    from scipy.stats import ks_2samp
-
-    return Metric(float(ks_2samp(ours, theirs).pvalue), None, len(ours), None, "forget", "higher")
-
-
-def utility_parts(measured: Measured) -> Mapping[str, list[float]]:
-    """Probability, ROUGE-L recall and max(0, 1 − truth ratio) of each question."""
-    return {
-        "probability": measured.probability,
-        "rouge": measured.rouge,
-        "truth": [max(0.0, 1 - r) for r in measured.truth_ratio],
-    }
-
-
-def model_utility(parts: Sequence[Sequence[float]]) -> Metric:
-    """Harmonic mean of the means of the nine parts; 0 where one is 0. Error: bootstrap over the questions."""
-    rng, columns = np.random.default_rng(0), [np.asarray(p, dtype=float) for p in parts]
-    drawn = [c[rng.integers(len(c), size=(RESAMPLES, len(c)))].mean(-1) for c in columns]
-    value, spread = _harmonic(np.array([[c.mean()] for c in columns])), _harmonic(np.array(drawn))
-    low, high = np.quantile(spread, [0.025, 0.975])
-    n = sum(map(len, parts)) // 3  # three parts share the questions of a set
-    return Metric(
-        float(value[0]), float(spread.std(ddof=1)), n, None, "retain", "higher", (float(low), float(high))
-    )
-
-
-def _harmonic(means: np.ndarray) -> np.ndarray:
-    """Over the first axis."""
-    with np.errstate(divide="ignore"):
-        return np.where((means > 0).all(0), len(means) / (1 / means).sum(0), 0.0)

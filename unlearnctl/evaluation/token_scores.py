@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.data.encode import Row, _common, _join, collate
+from unlearnctl.data.encode import Row, _common, _join, collate, with_end
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.answers import Answers
 
@@ -63,9 +63,13 @@ class Prompt:
 
 def encode_pairs(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], texts: Sequence[str], max_length: int, key: str,
-    special: bool = True,
+    special: bool = True, end: bool = False,
 ) -> list[Row]:  # fmt: skip
-    """One row a pair; what follows the prompt is scored. `special` = let the tokenizer add its bos.
+    """One row a pair; what follows the prompt is scored.
+
+    Args:
+        special: let the tokenizer add its bos.
+        end: score the end token too, after each text that was not cut.
 
     Raises:
         UserError: a text of which nothing can be scored within `max_length` tokens.
@@ -81,7 +85,8 @@ def encode_pairs(
             raise UserError(
                 f"{key}.max_length={max_length}: nothing to score in the text {joined[row.index][:60]!r}"
             )
-    return rows
+    closing = tokenizer.eos_token_id if end else None
+    return [replace(row, ids=with_end(row.ids, closing, max_length)) for row in rows]
 
 
 def score_rows(
