@@ -284,8 +284,8 @@ def with_alternates(tokenizer: PreTrainedTokenizerFast, sides: tuple[str, ...]) 
     )  # fmt: skip
     corpora = {"forget": {"all": corpus}, "retain": {"all": Corpus(["w1 w2"])}}
     cfg = {
-        "name": "x", "max_length": 16, "padding_side": "right", "shuffle": True, "append_eos": False, "forget": {"path": "f"},
-        "retain": {"path": "r"},
+        "name": "x", "max_length": 16, "padding_side": "right", "shuffle": True, "append_eos": False,
+        "forget": {"path": "f"}, "retain": {"path": "r"},
     }  # fmt: skip
     return load_data(cfg, tokenizer, 0, corpora, sides)
 
