@@ -12,7 +12,8 @@ from unlearnctl.errors import UserError, unknown
 from unlearnctl.evaluation.answers import Answers
 from unlearnctl.evaluation.record import Metric
 from unlearnctl.evaluation.statistics import mean, share
-from unlearnctl.evaluation.tasks import Tasks, templates_compiled_once
+from unlearnctl.evaluation.tasks import Tasks
+from unlearnctl.evaluation.templates import TooMuch, templates_compiled_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -110,6 +111,8 @@ class LMEvalSuite:
                     log_samples=True,
                 )
                 return results
+        except TooMuch as error:  # in an example; questions have been tried before
+            raise UserError(f"{self.key}.tasks={','.join(self.tasks.values())}: {error}") from error
         finally:
             tokenizer.padding_side, model.generation_config = side, generation
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, brief, prefetch_hint, unknown
-from unlearnctl.evaluation.task_code import check_task_code, unreadable
+from unlearnctl.evaluation.task_code import check_task_code
+from unlearnctl.evaluation.task_files import read_tasks
+from unlearnctl.evaluation.templates import TooMuch, templates_compiled_once
 from unlearnctl.hub import ask_once
 from unlearnctl.paths import resolve
 
@@ -38,6 +39,7 @@ class Tasks:
         self.trust_code = trust_code
         self.names, self.include, self.num_fewshot, self.key = list(names), include, num_fewshot, key
         self._loaded: Any = None
+        self._known: TaskManager | None = None
 
     def check_names(self) -> None:
         """The folder exists, its files can be read, and they have every task.
@@ -45,16 +47,19 @@ class Tasks:
         Raises:
             UserError: otherwise, with the nearest task.
         """
-        if not self.include.startswith(OURS):
-            check_task_code(self._folder(), self.key, self.trust_code)
-        known = self._manager().all_tasks
-        for name in self.names:
-            if name not in known:
-                if broken := unreadable(self._folder()):
-                    raise UserError(f"{self.key}.tasks={name}: not found; {broken}")
-                if not known:
-                    raise UserError(f"{self.key}.include={self.include}: its files hold no lm-eval task")
-                raise unknown(f"{self.key}.tasks", name, known)
+        if self._known is None:
+            manager, broken = self._manager()
+            for name in self.names:
+                if name not in manager.task_index:
+                    raise self._not_there(name, list(manager.task_index), broken)
+            self._known = manager
+
+    def _not_there(self, name: str, known: list[str], broken: list[str]) -> UserError:
+        if broken:
+            return UserError(f"{self.key}.tasks={name}: not found; {broken[0]}")
+        if not known:
+            return UserError(f"{self.key}.include={self.include}: its files hold no lm-eval task")
+        return unknown(f"{self.key}.tasks", name, known)
 
     def check_questions(self, limit: int | None) -> None:
         """Every question has a prompt, choices that are not empty, and a right one among them.
@@ -84,12 +89,15 @@ class Tasks:
             UserError: a file or the data of a task cannot be read.
         """
         if self._loaded is None:
+            self.check_names()
+            assert self._known is not None
             if self.include.startswith("lm_eval:"):  # whose data are of the hub
                 ask_once()
             try:
-                self._loaded = self._manager().load(self.names)
-            except UserError:
-                raise
+                with templates_compiled_once():  # it tries the first question of each task
+                    self._loaded = self._known.load(self.names)
+            except TooMuch as error:
+                raise UserError(f"{self.key}.tasks={','.join(self.names)}: question 1: {error}") from error
             except Exception as error:  # of the hub, of pandas, of YAML
                 shown = f"{type(error).__name__}: {brief(error)}" if str(error) else type(error).__name__
                 if isinstance(error, StopIteration):
@@ -108,23 +116,33 @@ class Tasks:
     def _folder(self) -> Path:
         home, _, name = self.include.partition(":")
         if home in ("lm_eval", "unlearnctl"):
-            folder = Path(str(files(f"{home}.tasks"))) / name
+            above = Path(str(files(f"{home}.tasks")))
+            folder = above / name
         else:
             folder = Path(resolve(self.include))
-        if not folder.is_dir():
+            above = Path(resolve("tinyworld:")) if home == "tinyworld" else folder
+        # a name with which one climbs out of an installed package is none of its folders
+        if not folder.is_dir() or not folder.resolve().is_relative_to(above.resolve()):
             raise UserError(f"{self.key}.include={self.include}: no such folder of lm-eval task files")
         return folder
 
-    def _manager(self) -> TaskManager:
+    def _manager(self) -> tuple[TaskManager, list[str]]:
+        """The harness's, over installed files; over others, it gets what we have read. And what could not be read."""
         folder = self._folder()
         from lm_eval.tasks import TaskManager
+        from lm_eval.tasks._index import TaskIndex
 
-        try:
-            return TaskManager(include_path=str(folder), include_defaults=False)
-        except Exception as error:
-            raise UserError(
-                f"{self.key}.include={self.include}: {' '.join(str(error).split())[:200]}"
-            ) from error
+        if self.include.startswith(OURS):
+            return TaskManager(include_path=str(folder), include_defaults=False), []
+        found = read_tasks(folder)
+        check_task_code(found.code, folder, self.key, self.trust_code)
+        manager = TaskManager(include_defaults=False)
+        for file, config in found.configs:
+            with suppress(Exception):  # settings of no task, as templates for others are
+                TaskIndex.process_cfg(config, file, manager.task_index)
+        for entry in manager.task_index.values():
+            entry.yaml_path = None  # never to be read again
+        return manager, found.broken
 
 
 def _problem(task: Any, doc: Any) -> str | None:
@@ -142,19 +160,3 @@ def _problem(task: Any, doc: Any) -> str | None:
     if isinstance(target, int) and not 0 <= target < len(choices):
         return f"answer={target}: must be 0 to {len(choices) - 1}"
     return None
-
-
-@contextmanager
-def templates_compiled_once() -> Iterator[None]:
-    """The harness compiles a task's prompt templates anew for every question, and outside jinja's sandbox."""
-    import lm_eval.utils
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    theirs = lm_eval.utils.env
-    sandbox = ImmutableSandboxedEnvironment(undefined=theirs.undefined, keep_trailing_newline=True)
-    sandbox.filters.update(theirs.filters)
-    lm_eval.utils.env.from_string = functools.cache(sandbox.from_string)
-    try:
-        yield
-    finally:
-        del lm_eval.utils.env.from_string
