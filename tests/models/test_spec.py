@@ -20,13 +20,28 @@ def test_hub_out_of_reach_is_one_line_with_a_remedy() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_tokenizer_larger_than_the_model(tmp_path: Path) -> None:
+def test_a_token_without_an_embedding_is_refused_where_a_text_has_it(tmp_path: Path) -> None:
     tiny_model("llama").save_pretrained(tmp_path)
     tokenizer = word_tokenizer()
-    tokenizer.add_tokens([f"extra{i}" for i in range(50)])
+    tokenizer.add_tokens([f"extra{i}" for i in range(4)])
+    tokenizer.add_special_tokens({"pad_token": "<filler>"})
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="144 tokens, but the model's vocabulary has 96"):
-        ModelSpec(name="t", path=str(tmp_path)).tokenizer()
+    read = ModelSpec(name="t", path=str(tmp_path)).tokenizer()
+    assert len(read) == 99
+    assert read.pad_token_id < 96
+    plain = ["w1 w2 w3", "w4"]
+    assert read(plain)["input_ids"] == tokenizer(plain)["input_ids"]
+    assert read(plain, return_tensors="pt", padding=True)["input_ids"].shape == (2, 4)
+    line = f"model.path={tmp_path}: a text has the token 'extra3' (id 97), but the model's vocabulary has 96"
+    for encode in (
+        read.encode,
+        read,
+        lambda text: read([*plain, text]),
+        lambda text: read(text, return_tensors="pt"),
+    ):
+        with pytest.raises(UserError) as caught:
+            encode("w1 extra3")  # type: ignore[operator]
+        assert str(caught.value) == line
 
 
 def test_unknown_model_type(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ def check_folder(path: str, key: str = "model.path") -> None:
         raise UserError(f"{key}={path}: a file; give the Hugging Face folder that holds it")
     if not folder.is_dir():
         return
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(f"{key}={path}: a PEFT adapter (adapter_config.json); merge it into a model first")
     if not (folder / "config.json").is_file():
         raise UserError(f"{key}={path}: no config.json there, so it is not a Hugging Face model folder")
     try:
@@ -37,8 +39,6 @@ def check_folder(path: str, key: str = "model.path") -> None:
         raise UserError(f"{key}={path}: its config.json is not JSON ({brief(error)})") from error
     if not isinstance(config, dict):
         raise UserError(f"{key}={path}: its config.json is not a mapping of settings")
-    if (folder / "adapter_config.json").is_file():
-        raise UserError(f"{key}={path}: a PEFT adapter (adapter_config.json); merge it into a model first")
     if not any(folder.glob("*.safetensors")) and not (folder / INDEX).is_file():
         pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
         found = (

@@ -13,6 +13,7 @@ from unlearnctl.errors import UserError, brief, unknown, unknown_key
 from unlearnctl.models.cached import check_cached
 from unlearnctl.models.folder import check_folder, explain
 from unlearnctl.models.remote_code import code_of
+from unlearnctl.models.text import check_ids
 from unlearnctl.paths import provide, resolve
 
 if TYPE_CHECKING:
@@ -112,26 +113,22 @@ class ModelSpec:
         return self.config
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The model's tokenizer, with a padding token.
+        """The model's tokenizer, with a padding token; it refuses tokens that the model has no embedding of.
 
         Raises:
-            UserError: none found, or its vocabulary is larger than the model's.
+            UserError: none found.
         """
         config = self.config
         try:
             tokenizer = _tokenizer_class(self.path).from_pretrained(self.path, **self.load_kwargs())
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"model.path={self.path}: no usable tokenizer there ({brief(error)})") from error
-        size, vocabulary = len(tokenizer), config.get_text_config().vocab_size
-        if size > vocabulary:
-            raise UserError(
-                f"model.path={self.path}: tokenizer and model disagree: "
-                f"{size} tokens, but the model's vocabulary has {vocabulary}"
-            )
-        if tokenizer.pad_token is None:
+        rows = config.get_text_config().vocab_size
+        if tokenizer.pad_token is None or tokenizer.pad_token_id >= rows:  # what pads is masked, but embedded
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         if tokenizer.pad_token is None:
             raise UserError(f"model.path={self.path}: the tokenizer has no pad, eos or unk token to pad with")
+        check_ids(tokenizer, rows, self.path)
         return tokenizer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import check_batch
@@ -13,11 +13,15 @@ from unlearnctl.errors import UserError, brief, unknown
 from unlearnctl.models.folder import shards
 from unlearnctl.models.skeleton import Skeleton, skeleton
 from unlearnctl.models.spec import ModelSpec
+from unlearnctl.models.text import check_length
 from unlearnctl.stages.build import build
 from unlearnctl.stages.kinds import check_kind, check_kinds, check_settings
 from unlearnctl.tracking.settings import SETTINGS
 from unlearnctl.training.meta import MetaSettings
 from unlearnctl.training.settings import Checkpoint, Monitor, TrainerSettings
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 def check_seed(seed: object) -> None:
@@ -84,6 +88,21 @@ def check_data(cfg: Mapping[str, Any]) -> None:
             if isinstance(corpus, Mapping):
                 check_kinds(f"data.{side}{topic}", corpus, CorpusSpec)
     DataSpec.from_config(cfg)
+
+
+def check_lengths(spec: DataSpec, config: PretrainedConfig) -> None:
+    """Refuse texts of more tokens than the model has positions for."""
+    check_length("data.max_length", spec.max_length, config)
+    for side in ("forget", "retain"):
+        for topic, corpus in getattr(spec, side).items():
+            key = f"data.{side}" if topic == "all" else f"data.{side}.{topic}"
+            check_length(f"{key}.max_length", corpus.max_length, config)
+
+
+def check_read(parts: Mapping[str, Any], key: str, config: PretrainedConfig) -> None:
+    """The same of suites or attacks that cut what they read to a `max_length` of theirs."""
+    for name, part in parts.items():
+        check_length(f"{key}.{name}.max_length", getattr(part, "max_length", None), config)
 
 
 def model_spec(cfg: Mapping[str, Any]) -> ModelSpec:

@@ -26,7 +26,7 @@ from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.stages.after import keeping, report_or_say
 from unlearnctl.stages.build import build_suites, plain, resolved
-from unlearnctl.stages.checks import check_model, check_seed, model_spec
+from unlearnctl.stages.checks import check_model, check_read, check_seed, model_spec
 from unlearnctl.stages.from_run import model_of_run, typed
 from unlearnctl.stages.lock import locked
 from unlearnctl.stages.result import command_line
@@ -60,6 +60,7 @@ def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
         cfg = with_model_of(cfg, Path(str(cfg.run_dir)))
     spec = model_spec(plain(cfg.model))
     check_model(spec)
+    check_read(suites, "eval", spec.config)
     tensors, manifest = checkpoint_of(cfg, spec)
     tokenizer = spec.tokenizer()
     for suite in suites.values():

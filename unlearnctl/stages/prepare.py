@@ -21,7 +21,9 @@ from unlearnctl.probes.fit import load_probes
 from unlearnctl.stages.build import build_objective, build_suites, plain
 from unlearnctl.stages.checks import (
     check_data,
+    check_lengths,
     check_model,
+    check_read,
     check_seed,
     check_tracker,
     model_spec,
@@ -91,6 +93,8 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     if settings.sharding == "fsdp":
         _check_sharded_reference(objective, settings, trainable, shape)
     lowest = lowest_block(trainable, shape)
+    check_lengths(DataSpec.from_config(plain(cfg.data)), config)
+    check_read(suites, "eval", config)
     try_optimizer(settings.optimizer)
     return Prepared(spec, shape, objective, settings, suites, trainable, lowest, top, trunk, lora)
 

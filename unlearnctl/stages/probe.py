@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from unlearnctl.data.spec import DataSpec
 from unlearnctl.data.streams import load_data
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.provenance import now, provenance
@@ -18,7 +19,7 @@ from unlearnctl.probes.fitting import fit_on
 from unlearnctl.probes.states import POOLS
 from unlearnctl.reporting.probe import print_probes, write_probes
 from unlearnctl.stages.build import plain
-from unlearnctl.stages.checks import check_data, check_model, check_seed, model_spec
+from unlearnctl.stages.checks import check_data, check_lengths, check_model, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device
 from unlearnctl.stages.result import command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
@@ -35,6 +36,7 @@ def probe(cfg: DictConfig) -> Path:
     _check(cfg)
     spec = model_spec(plain(cfg.model))
     check_model(spec)
+    check_lengths(DataSpec.from_config(plain(cfg.data)), spec.config)
     blocks = skeleton(spec.config, spec.blocks, spec.trust_remote_code)
     layers = list(range(blocks.num_blocks)) if cfg.layers is None else [int(layer) for layer in cfg.layers]
     wrong = [layer for layer in layers if not 0 <= layer < blocks.num_blocks]

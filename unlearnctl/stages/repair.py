@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from unlearnctl.data.batch import Batch
+from unlearnctl.data.spec import DataSpec
 from unlearnctl.data.streams import ForgetRetain, load_data
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.answers import Answers
@@ -26,7 +27,14 @@ from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.stages.after import keeping, report_or_say
 from unlearnctl.stages.build import build, build_suites, plain
-from unlearnctl.stages.checks import check_data, check_model, check_seed, model_spec
+from unlearnctl.stages.checks import (
+    check_data,
+    check_lengths,
+    check_model,
+    check_read,
+    check_seed,
+    model_spec,
+)
 from unlearnctl.stages.eval import pick_device, with_model_of
 from unlearnctl.stages.from_run import laid_over, typed
 from unlearnctl.stages.lock import locked
@@ -53,6 +61,8 @@ def repair(cfg: DictConfig) -> Path:
     searched = build_suites(cfg.eval, plain(cfg.select) if cfg.select else None)
     spec = model_spec(plain(cfg.model))
     check_model(spec)
+    check_lengths(DataSpec.from_config(plain(cfg.data)), spec.config)
+    check_read(suites, "eval", spec.config)
     changed = update_of(cfg, spec)
     assert changed is not None  # `_check` has seen to that
     tokenizer = spec.tokenizer()
