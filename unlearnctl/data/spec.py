@@ -8,12 +8,16 @@ from typing import Any
 
 from unlearnctl.errors import UserError, unknown, unknown_key
 
+LONG = ("cut", "split")
+
 
 @dataclass(frozen=True)
 class CorpusSpec:
     """One corpus: where it lies and which field holds the text."""
 
-    path: str  # file, folder in Hub layout, hub id, or tinyworld:…
+    path: (
+        str | tuple[str, ...]
+    )  # file, pattern, folder in hub layout, hub id, tinyworld:…, or several of them
     name: str | None = None  # hub configuration
     split: str = "train"
     field: str = "text"
@@ -30,6 +34,10 @@ class CorpusSpec:
     limit: int | None = None  # first n rows that are kept
     min_chars: int = 1  # shorter rows are skipped
     max_length: int | None = None  # tokens; None = the data config's
+    long: str = "cut"  # what becomes of a longer text: cut (the rest is lost) or split (into pieces)
+    chat_template: bool = (
+        False  # conversations, or prompt and text as two turns, through the model's template
+    )
 
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any], key: str) -> CorpusSpec:
@@ -42,9 +50,26 @@ class CorpusSpec:
         for name in cfg:
             if name not in known:
                 raise unknown_key(key, name, known)
-        if not cfg.get("path"):
-            raise UserError(f"{key}.path=: required; a file, a folder or a hub dataset id")
-        return cls(**{**cfg, "path": str(cfg["path"]), "where": _where(cfg.get("where"), f"{key}.where")})
+        path = _path(cfg.get("path"), key)
+        if cfg.get("long", "cut") not in LONG:
+            raise unknown(f"{key}.long", cfg["long"], LONG)
+        return cls(**{**cfg, "path": path, "where": _where(cfg.get("where"), f"{key}.where")})
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Each of the paths."""
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+    @property
+    def shown(self) -> str:
+        """The path as it was typed."""
+        return self.path if isinstance(self.path, str) else f"[{', '.join(self.path)}]"
+
+
+def _path(value: Any, key: str) -> str | tuple[str, ...]:
+    if not value or (isinstance(value, list) and not all(value)):
+        raise UserError(f"{key}.path=: required; a file, a folder or a hub dataset id")
+    return tuple(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _where(cfg: Any, key: str) -> tuple[tuple[str, tuple[Any, ...]], ...] | None:
@@ -68,6 +93,7 @@ class DataSpec:
     forget: Mapping[str, CorpusSpec]
     retain: Mapping[str, CorpusSpec]
     append_eos: bool | None = None  # close each text with the end token; None = where it follows a prompt
+    chat_template: bool = False  # of every corpus that does not say otherwise
 
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> DataSpec:
@@ -88,17 +114,20 @@ class DataSpec:
             )
         if not isinstance(cfg.get("append_eos"), bool | None):
             raise UserError(f"data.append_eos={cfg['append_eos']}: must be true, false or null")
-        forget = _topics(cfg["forget"], "data.forget", None)
-        retain = _topics(cfg["retain"], "data.retain", list(forget))
+        common = {"chat_template": cfg.get("chat_template", False)}
+        forget = _topics(cfg["forget"], "data.forget", None, common)
+        retain = _topics(cfg["retain"], "data.retain", list(forget), common)
         return cls(**{**cfg, "forget": forget, "retain": retain})
 
 
-def _topics(cfg: Mapping[str, Any], key: str, topics: list[str] | None) -> dict[str, CorpusSpec]:
+def _topics(
+    cfg: Mapping[str, Any], key: str, topics: list[str] | None, common: Mapping[str, Any]
+) -> dict[str, CorpusSpec]:
     if "path" in cfg:
-        corpus = CorpusSpec.from_config(cfg, key)
+        corpus = CorpusSpec.from_config({**common, **cfg}, key)
         return dict.fromkeys(topics or ["all"], corpus)
     if not cfg or not all(isinstance(value, Mapping) for value in cfg.values()):
         raise UserError(f"{key}: needs a path, or topics that each have one")
     if topics is not None and list(cfg) != topics:
         raise UserError(f"{key}: its topics {list(cfg)} are not those of data.forget, {topics}")
-    return {name: CorpusSpec.from_config(value, f"{key}.{name}") for name, value in cfg.items()}
+    return {name: CorpusSpec.from_config({**common, **own}, f"{key}.{name}") for name, own in cfg.items()}

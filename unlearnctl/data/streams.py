@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.data.batch import Batch
-from unlearnctl.data.encode import Row, collate, encode
+from unlearnctl.data.counts import Counts, shared
+from unlearnctl.data.encode import Encoder, Row, collate
 from unlearnctl.data.readers import Corpus, read_corpus
 from unlearnctl.data.refusals import REFUSALS
 from unlearnctl.data.sampler import indices
@@ -36,9 +37,8 @@ def read_data(cfg: Mapping[str, Any]) -> Corpora:
     for side in SIDES:
         out[side] = {}
         for topic, corpus in getattr(spec, side).items():
-            key = f"data.{side}" if topic == "all" else f"data.{side}.{topic}"
             if corpus not in read:
-                read[corpus] = read_corpus(corpus, key)
+                read[corpus] = read_corpus(corpus, corpus_key(side, topic))
             out[side][topic] = read[corpus]
     return out
 
@@ -60,32 +60,67 @@ def load_data(
     if spec.append_eos and tokenizer.eos_token_id is None:
         raise UserError("data.append_eos=true: the tokenizer has no end token; set it to false")
     corpora = corpora or read_data(cfg)
-    rows: dict[str, dict[str, list[Row]]] = {}
+    rows: dict[str, dict[str, list[Row]]] = {side: {} for side in SIDES}
+    counts: dict[str, Counts] = {}
     for side in SIDES:
-        lengths = {topic: c.max_length or spec.max_length for topic, c in getattr(spec, side).items()}
-        rows[side] = {
-            topic: encode(corpus, tokenizer, lengths[topic], f"data.{side}", _ends(corpus, spec))
-            for topic, corpus in corpora[side].items()
-        }
+        for topic, corpus in corpora[side].items():
+            one, key = getattr(spec, side)[topic], corpus_key(side, topic)
+            encoder = Encoder(
+                tokenizer, one.max_length or spec.max_length, key, one.long, _ends(corpus, spec)
+            )
+            rows[side][topic] = encoder.all(corpus)
+            counts[key] = Counts(
+                key, one, encoder.max_length, corpus.read, encoder.lost, len(rows[side][topic])
+            )
+            if side == "retain":
+                counts[key].shared = shared(corpora["forget"][topic], corpus)
     for side in [side for side in INSTEAD if side in sides]:
-        lengths = {topic: c.max_length or spec.max_length for topic, c in spec.forget.items()}
         rows[side] = {}
         for topic, corpus in corpora["forget"].items():
+            key = corpus_key("forget", topic)
+            _check_whole(spec.forget[topic], key)
             versions = [
-                encode(v, tokenizer, lengths[topic], "data.forget", _ends(corpus, spec))
+                Encoder(tokenizer, counts[key].max_length, key, end=_ends(corpus, spec)).all(v)
                 for v in said_instead(corpus, side)
             ]
-            rows["forget"][topic], rows[side][topic] = _paired(rows["forget"][topic], versions)
+            whole = rows["forget"][topic]
+            rows["forget"][topic], rows[side][topic] = _paired(whole, versions)
+            counts[key].unpaired += len(whole) - len(rows["forget"][topic])
     assert tokenizer.pad_token_id is not None
-    digest = hashlib.sha256(json.dumps([[vars(t) for t in s.values()] for s in corpora.values()]).encode())
+    record = {key: count.record() for key, count in counts.items()}
     return ForgetRetain(
-        rows, tokenizer.pad_token_id, spec.padding_side, spec.shuffle, seed, digest.hexdigest()[:16]
+        rows, tokenizer.pad_token_id, spec.padding_side, spec.shuffle, seed, _digest(spec, corpora), record
     )
 
 
 def _ends(corpus: Corpus, spec: DataSpec) -> bool:
     """An answer ends where its text does; any other text may go on after it."""
     return corpus.prompts is not None if spec.append_eos is None else spec.append_eos
+
+
+def corpus_key(side: str, topic: str) -> str:
+    """The config key of a corpus."""
+    return f"data.{side}" if topic == "all" else f"data.{side}.{topic}"
+
+
+def _digest(spec: DataSpec, corpora: Corpora) -> str:
+    """A short hash of all texts, and of what else makes rows of them where that is not as it always was."""
+    parts = [[corpus.content() for corpus in side.values()] for side in corpora.values()]
+    told = hashlib.sha256(json.dumps(parts).encode())
+    split = [
+        corpus_key(s, key) for s in SIDES for key, one in getattr(spec, s).items() if one.long == "split"
+    ]
+    if split:
+        told.update(f"split {split}".encode())
+    return told.hexdigest()[:16]
+
+
+def _check_whole(spec: CorpusSpec, key: str) -> None:
+    if spec.long == "split":
+        raise UserError(
+            f"{key}.long=split: this objective puts something in the place of each text, so texts stay whole; "
+            f"use {key}.long=cut"
+        )
 
 
 def said_instead(corpus: Corpus, side: str) -> list[Corpus]:
@@ -95,13 +130,15 @@ def said_instead(corpus: Corpus, side: str) -> list[Corpus]:
         UserError: alternates are wanted, and the corpus has none.
     """
     if side == "refusal":
-        return [Corpus([REFUSALS[i % len(REFUSALS)] for i in range(len(corpus.texts))], corpus.prompts)]
+        refusals = [REFUSALS[i % len(REFUSALS)] for i in range(len(corpus.texts))]
+        return [Corpus(refusals, corpus.prompts, turns=corpus.turns)]
     if corpus.alternates is None:
         raise UserError(
             "data.forget.alternate_field=null: this objective needs what should be said instead, as a field of each row"
         )
     count = min(len(texts) for texts in corpus.alternates)
-    return [Corpus([texts[k] for texts in corpus.alternates], corpus.prompts) for k in range(count)]
+    texts = [[several[k] for several in corpus.alternates] for k in range(count)]
+    return [Corpus(each, corpus.prompts, turns=corpus.turns) for each in texts]
 
 
 def _paired(forget: list[Row], versions: list[list[Row]]) -> tuple[list[Row], list[Row]]:
@@ -127,6 +164,9 @@ class ForgetRetain:
     shuffle: bool
     seed: int
     digest: str
+    record: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # corpus → what was left out and cut
 
     @property
     def topics(self) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.data.readers import _rows
+from unlearnctl.data.sources import rows_of
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.errors import UserError, nearest
 from unlearnctl.paths import resolve
@@ -43,7 +43,7 @@ def read_items(
     """
     spec = _spec(path, name, split, key, revision)
     items: list[Item] = []
-    for where, row in _rows(spec, resolve(spec.path), key):
+    for where, row in rows_of(spec, key):
         _check(row, where, key, texts, lists)
         items.append(row)
         if limit is not None and len(items) >= limit:
@@ -66,9 +66,7 @@ def _spec(path: str, name: str, split: str, key: str, revision: str | None) -> C
     if not files:
         near = nearest(name, [p.stem for p in folder.iterdir()])
         raise UserError(f"{key}.path={path}: holds no set {name}{near} (looked for {name}.jsonl)")
-    # published files called .json often hold one object a line
-    lines = files[0].suffix == ".json" and not files[0].read_text("utf-8", "replace").lstrip().startswith("[")
-    return CorpusSpec(str(files[0]), split=split, format="jsonl" if lines else None)
+    return CorpusSpec(str(files[0]), split=split)
 
 
 def _check(row: Item, where: str, key: str, texts: Sequence[str], lists: Sequence[str]) -> None:

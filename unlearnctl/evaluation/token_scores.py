@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.data.encode import Row, _common, _join, collate, with_end
+from unlearnctl.data.encode import Row, _common, collate, enough, with_end
+from unlearnctl.data.joined import join
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.answers import Answers
 
@@ -74,7 +75,7 @@ def encode_pairs(
     Raises:
         UserError: a text of which nothing can be scored within `max_length` tokens.
     """
-    joined = [_join(p, t) for p, t in zip(prompts, texts, strict=True)]
+    joined = [enough(tokenizer, join(p, t), max_length) for p, t in zip(prompts, texts, strict=True)]
     heads = tokenizer(list(prompts), add_special_tokens=special)["input_ids"]
     ids = tokenizer(joined, add_special_tokens=special, truncation=True, max_length=max_length)["input_ids"]
     rows = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.data.readers import _jsonl
+from unlearnctl.data.formats import file_rows
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.errors import UserError, brief
 from unlearnctl.evaluation.answers import Answers
@@ -77,7 +77,7 @@ class ToxicitySuite:
         if not file.is_file():
             raise UserError(f"{self.key}.path={self.path}: no such file of prompts (JSONL)")
         found = []
-        for where, row in _jsonl(file, CorpusSpec(str(file)), self.key):
+        for where, row in file_rows(file, CorpusSpec(str(file), format="jsonl"), self.key):
             prompt = row.get("prompt")
             text = prompt.get("text") if isinstance(prompt, dict) else prompt
             if not isinstance(text, str):

@@ -11,6 +11,7 @@ from typing import Any
 
 from unlearnctl.files import write_atomically
 from unlearnctl.reporting import attacks, numbers, svg, terminal, texts
+from unlearnctl.reporting.losses import losses
 from unlearnctl.reporting.page import content_hash, count, environment, own
 from unlearnctl.reporting.runs import ROLES, Row, Run
 
@@ -50,7 +51,7 @@ def render(run: Run) -> str:
     return env.get_template("report.html.j2").render(
         run=run, config=config, yaml=run.yaml or json.dumps(config, indent=2), notes=notes(run),
         status=str(run.results.get("status") or "unknown status").replace("_", " "), facts=facts(run),
-        robustness=attacks.page_table(run.results),
+        robustness=attacks.page_table(run.results), losses=losses(run.results),
         rows=rows, parts=[row for row in run.rows if row.subject], cards=headline(rows),
         compared=any(row.before.value is not None for row in rows),
         legend=terminal.legend(rows), flags=terminal.raised(run.results), arrow=terminal.ARROW,

@@ -51,6 +51,9 @@ def _problems(results: Mapping[str, Any]) -> Problems:
         if not isinstance(suite, dict) or not all(isinstance(test, dict) for test in suite.values()):
             yield "paired is not {suite: {metric: {test, p}}}"
     yield from _each("attacks", results.get("attacks") or [], _attack)
+    data = results.get("data") or {}
+    if not isinstance(data, dict) or not all(map(_is_count_of_rows, data.values())):
+        yield "data is not {corpus: {read, left_out, texts, cut, split, rows, max_length}}"
     if results.get("repair"):
         yield from _repair(results["repair"])
 
@@ -100,6 +103,14 @@ def _repair(repair: Mapping[str, Any]) -> Problems:
         yield "repair.modules is not a mapping"
     if not _is_number(repair.get("strength")):
         yield "repair.strength is not a number"
+
+
+def _is_count_of_rows(corpus: object) -> bool:
+    if not isinstance(corpus, dict):
+        return False
+    out = corpus.get("left_out") or {}
+    numbers_of = [count for name, count in corpus.items() if name != "left_out"]
+    return isinstance(out, dict) and all(map(_is_number, [*out.values(), *numbers_of]))
 
 
 def _each(key: str, entries: Any, check: Callable[[str, Mapping[str, Any]], Problems]) -> Problems:

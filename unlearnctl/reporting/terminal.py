@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearnctl.reporting import numbers
+from unlearnctl.reporting.losses import losses
 from unlearnctl.reporting.runs import Row, compare
 from unlearnctl.seal import broken
 
@@ -93,6 +94,8 @@ def print_comparison(results: Mapping[str, Any], console: Console | None = None)
         return
     console.print(results_table(rows, utf8=utf8))
     console.print(as_text(legend(rows), utf8, "dim"))
+    for line in losses(results):
+        console.print(as_text(line, utf8))
     for flag in raised(results):
         console.print(as_text(flag, utf8, "bold red"))
 

@@ -32,6 +32,7 @@ def result(run: Run, after: Scores) -> dict[str, Any]:
             **({"changed": run.changed} if run.changed else {}),
             **({"resumed_after": run.resumed_after} if run.resumed_after else {}),
         },
+        "data": run.data.record,
         "train": _training(run),
         "before": scores_to_json(run.before),
         "after": scores_to_json(after),

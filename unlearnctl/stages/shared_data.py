@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from unlearnctl.data.streams import ForgetRetain, load_data, read_data
+from unlearnctl.reporting.losses import losses
 from unlearnctl.stages.build import plain
 from unlearnctl.stages.run_dir import run_directory
 
@@ -35,6 +36,8 @@ def tokenised(cfg: DictConfig, ready: Prepared) -> tuple[PreTrainedTokenizerBase
     corpora = read_data(wanted)
     tokenizer = ready.spec.tokenizer()
     data = load_data(wanted, tokenizer, cfg.seed, corpora, needs)
+    for line in losses({"data": data.record}):
+        print(line)
     _last.clear()
     if key:
         _last[key] = data

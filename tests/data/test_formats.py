@@ -1,0 +1,106 @@
+"""Tables whose rows do not fit their header are refused; JSON is told by what it holds; packed files are read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow
+import pytest
+
+from unlearnctl.data import opening
+from unlearnctl.data.readers import read_corpus
+from unlearnctl.data.spec import CorpusSpec
+from unlearnctl.errors import UserError
+
+LINES = b'{"text": "w1"}\n{"text": "w2"}\n'
+
+
+def texts(path: Path, **how: object) -> list[str]:
+    return read_corpus(CorpusSpec(str(path), **how), "data.forget").texts  # type: ignore[arg-type]
+
+
+def refusal(path: Path, **how: object) -> str:
+    with pytest.raises(UserError) as caught:
+        texts(path, **how)
+    return str(caught.value).replace(f"{path.parent}/", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("r.csv", "id,text\n1,Open, heat, then close\n", "line 2 has 4 cells, the header has 2"),
+        ("r.csv", "text\nFirst, the salt\n", "line 2 has 2 cells, the header has 1"),
+        ("r.csv", "id,text\n1,fine\n2\n", "line 3 has 1 cell, the header has 2"),
+        ("r.tsv", "text\tn\na\tb\tc\n", "line 2 has 3 cells, the header has 2"),
+        ("r.csv", '\ufeffid,text\r\n1,"a\r\nb"\r\n\r\n2,c,d\r\n', "line 5 has 3 cells, the header has 2"),
+        ("r.csv", "text,n,text\na,b,c\n", "line 1: the header names 2 columns 'text'"),
+        ("r.tsv", "text\t\na\tb\n", "line 1: column 2 of the header has no name"),
+        ("r.csv", "text\n\n   \n", "empty: no text of at least 1 characters"),
+    ],
+)
+def test_a_row_that_does_not_fit_its_header(name: str, content: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content.encode())
+    assert refusal(tmp_path / name) == f"data.forget.path={name}: {line}"
+
+
+def test_quotes_marks_and_blank_lines_are_no_cells(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_bytes('\ufeff\r\nid,text\r\n\r\n1,"a, ""b"""\r\n2,c\r\n'.encode())
+    assert texts(tmp_path / "q.csv") == ['a, "b"', "c"]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.txt", "a.log", "a.JSON", "noend"])
+def test_lines_of_objects_under_any_suffix(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(LINES)
+    assert texts(tmp_path / name) == ["w1", "w2"]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_a_list_of_objects_under_either_suffix(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(json.dumps([{"text": "w1"}, {"text": "w2"}]))
+    assert texts(tmp_path / name) == ["w1", "w2"]
+
+
+def test_text_that_was_asked_for_stays_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(LINES)
+    assert texts(tmp_path / "a.txt", format="text") == LINES.decode().splitlines()
+
+
+def pack(path: Path, content: bytes) -> Path:
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(content))
+    else:
+        path.write_bytes(pyarrow.compress(content, codec="zstd", asbytes=True))
+    return path
+
+
+@pytest.mark.parametrize("end", [".gz", ".zst"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.jsonl", LINES), ("a.json", LINES), ("a.txt", b"w1\nw2\n"), ("a.csv", b"text\nw1\nw2\n"),
+     ("a.tsv", b"n\ttext\n1\tw1\n2\tw2\n")],
+)  # fmt: skip
+def test_packed_files_are_read(name: str, content: bytes, end: str, tmp_path: Path) -> None:
+    assert texts(pack(tmp_path / f"{name}{end}", content)) == ["w1", "w2"]
+
+
+@pytest.mark.parametrize("end", [".gz", ".zst"])
+def test_a_packed_file_cut_short_is_refused(end: str, tmp_path: Path) -> None:
+    """Its rows would otherwise be fewer, without a word."""
+    rows = b"".join(b'{"text": "%d %d"}\n' % (i, i * i * 7919 % 10007) for i in range(20000))
+    path = pack(tmp_path / f"a.jsonl{end}", rows)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert refusal(path).startswith(f"data.forget.path=a.jsonl{end}: cannot be read to its end (")
+    path.write_bytes(b"something else")
+    assert refusal(path).startswith(f"data.forget.path=a.jsonl{end}: cannot be read to its end (")
+
+
+def test_packed_zeros_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "FREE", 1 << 20)
+    path = pack(tmp_path / "a.jsonl.gz", b'{"text": "w1"}\n' * 200_000)
+    assert refusal(path).endswith("a.jsonl.gz: unpacks to more than 100 times its size; unpack it first")
+    monkeypatch.setattr(opening, "LONGEST", 1 << 20)
+    assert refusal(pack(tmp_path / "b.txt.gz", b"a" * (1 << 21))).startswith(
+        "data.forget.path=b.txt.gz: line 1 is longer than "
+    )

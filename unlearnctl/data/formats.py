@@ -1,0 +1,165 @@
+"""One file of a corpus to rows, whatever its format."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from unlearnctl.data.opening import PACKED, lines, suffix
+from unlearnctl.data.spec import CorpusSpec
+from unlearnctl.errors import UserError, brief, unknown
+from unlearnctl.untrusted import loads
+
+SUFFIXES = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".tsv": "tsv", ".csv": "csv",
+    ".parquet": "parquet", ".txt": "text", ".md": "text",
+}  # fmt: skip
+HEADING = re.compile(r"^\s*(= )+.*( =)+\s*$")  # wikitext's ` = Title = `
+LARGEST = 1 << 30  # characters of JSON that is one list, which is read whole
+csv.field_size_limit(1 << 30)
+
+Rows = Iterator[tuple[str, Mapping[str, Any]]]  # where a row is, for messages; and its fields
+
+
+def file_rows(file: Path, spec: CorpusSpec, key: str) -> Rows:
+    """The rows of one file, in its format: the config's, else by suffix and, for JSON, by what it holds.
+
+    Raises:
+        UserError: a format that is not known, or a damaged file; with the line or row.
+    """
+    kind = spec.format or SUFFIXES.get(suffix(file))
+    if kind is not None and kind not in READERS:
+        raise unknown(f"{key}.format", kind, READERS)
+    if kind in ("json", "jsonl") or (spec.format is None and kind in (None, "text")):
+        kind = _json_kind(file, key, kind)
+    if kind is None:
+        known = ", ".join(SUFFIXES)
+        raise UserError(
+            f"{key}.path={file}: unknown suffix '{suffix(file)}'. Allowed: {known}, each also packed "
+            f"({', '.join(PACKED)}); or set {key}.format"
+        )
+    return READERS[kind](file, spec, key)
+
+
+def _json_kind(file: Path, key: str, kind: str | None) -> str | None:
+    """json, jsonl, or `kind` where the file begins like neither: published `.json` often holds one object a line."""
+    try:
+        texts = (line.strip() for _, line in lines(file, key))
+        first, second = [*islice(filter(None, texts), 2), "", ""][:2]
+    except UserError:  # the reader says so, unless there is none
+        return kind
+    if kind in ("json", "jsonl") and first.startswith("["):
+        return "json"
+    if kind == "jsonl" or not first.startswith("{") or (kind == "json" and not second):
+        return kind
+    try:
+        return "jsonl" if isinstance(loads(first), dict) else kind
+    except ValueError:
+        return kind
+
+
+def _jsonl(file: Path, spec: CorpusSpec, key: str) -> Rows:
+    for number, line in lines(file, key):
+        if not line.strip():
+            continue
+        try:
+            row = loads(line)
+        except ValueError as error:
+            cut = "" if line.endswith("\n") else "; the file looks cut short"
+            raise UserError(f"{key}.path={file}: line {number} is not JSON ({brief(error)}){cut}") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{key}.path={file}: line {number} is a {type(row).__name__}, not an object")
+        yield f"{file}: line {number}", row
+
+
+def _json(file: Path, spec: CorpusSpec, key: str) -> Rows:
+    try:
+        rows = loads("".join(_bounded(file, key)))
+    except ValueError as error:
+        raise UserError(f"{key}.path={file}: not JSON ({brief(error)})") from None
+    if not isinstance(rows, list):
+        raise UserError(f"{key}.path={file}: expected a list of objects, got {type(rows).__name__}")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise UserError(f"{key}.path={file}: item {number} is a {type(row).__name__}, not an object")
+        yield f"{file}: item {number}", row
+
+
+def _bounded(file: Path, key: str) -> Iterator[str]:
+    total = 0
+    for _, line in lines(file, key):
+        total += len(line)
+        if total > LARGEST:
+            raise UserError(
+                f"{key}.path={file}: a JSON list of more than {LARGEST >> 30} GiB; write one object a line instead"
+            )
+        yield line
+
+
+def _table(delimiter: str) -> Callable[[Path, CorpusSpec, str], Rows]:
+    def rows(file: Path, spec: CorpusSpec, key: str) -> Rows:
+        texts = (line for _, line in lines(file, key))
+        if delimiter == "\t":  # quotes in TSV are text
+            reader = csv.reader(texts, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        else:  # strict, else an open quote takes in the rest
+            reader = csv.reader(texts, delimiter=delimiter, strict=True)
+        header: list[str] = []
+        number = 0  # of the last line that was read whole
+        try:
+            for cells in reader:
+                number = reader.line_num
+                if not header:
+                    header = _header(cells, f"{key}.path={file}: line {number}") if cells else []
+                elif cells and len(cells) != len(header):
+                    count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+                    raise UserError(
+                        f"{key}.path={file}: line {number} has {count}, the header has {len(header)}"
+                    )
+                elif cells:
+                    yield f"{file}: line {number}", dict(zip(header, cells, strict=True))
+        except csv.Error as error:
+            raise UserError(f"{key}.path={file}: line {number}: {error}") from None
+
+    return rows
+
+
+def _header(cells: list[str], at: str) -> list[str]:
+    """Column names, each of which must name one column."""
+    for name, count in Counter(cells).items():
+        if count > 1 and name.strip():
+            raise UserError(f"{at}: the header names {count} columns '{name}'")
+    for place, name in enumerate(cells, 1):
+        if not name.strip():
+            raise UserError(f"{at}: column {place} of the header has no name")
+    return cells
+
+
+def _text(file: Path, spec: CorpusSpec, key: str) -> Rows:
+    # one line is one paragraph, as in wikitext; headings say nothing on their own
+    for number, line in lines(file, key):
+        if line.strip() and not HEADING.match(line):
+            yield f"{file}: line {number}", {spec.field: line.strip()}
+
+
+def _parquet(file: Path, spec: CorpusSpec, key: str) -> Rows:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        number = 0
+        for batch in ParquetFile(file).iter_batches(batch_size=1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{file}: row {number}", row
+    except (ArrowException, OSError, ValueError, OverflowError) as error:
+        raise UserError(f"{key}.path={file}: not a readable parquet file ({brief(error)})") from None
+
+
+READERS: dict[str, Callable[[Path, CorpusSpec, str], Rows]] = {
+    "jsonl": _jsonl, "json": _json, "tsv": _table("\t"), "csv": _table(","), "text": _text, "parquet": _parquet,
+}  # fmt: skip
