@@ -11,9 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from tests.models.tiny import make_batch
 from unlearnctl.errors import UserError
-from unlearnctl.models.delta import apply_delta, export, read_delta, save_delta, stored_dtypes
+from unlearnctl.models.delta import apply_delta, read_delta, save_delta
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
+from unlearnctl.models.stored import stored_dtypes
+from unlearnctl.models.whole import export
 
 
 def changed(folder: Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
@@ -36,7 +38,7 @@ def test_round_trip_is_exact(folder: Path, tmp_path: Path) -> None:
 def test_export_opens_in_plain_transformers_and_computes_the_same(folder: Path, tmp_path: Path) -> None:
     spec, tensors = changed(folder)
     save_delta(tmp_path / "ck", tensors, spec, identity(spec))
-    export(folder, tmp_path / "ck", tmp_path / "out", "float32")
+    export(spec, tmp_path / "ck", tmp_path / "out")
     ours, batch = load_model(spec), make_batch()
     apply_delta(ours, tensors)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
@@ -49,7 +51,7 @@ def test_export_opens_in_plain_transformers_and_computes_the_same(folder: Path, 
 def test_export_touches_only_what_changed(folder: Path, tmp_path: Path) -> None:
     spec, tensors = changed(folder)
     save_delta(tmp_path / "ck", tensors, spec, identity(spec))
-    export(folder, tmp_path / "ck", tmp_path / "out", "float32")
+    export(spec, tmp_path / "ck", tmp_path / "out")
     base, merged = load_model(spec), AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     for (name, p), q in zip(base.named_parameters(), merged.parameters(), strict=True):
         assert torch.equal(p, q) == (name not in tensors), name
@@ -97,7 +99,7 @@ def test_a_checkpoint_of_another_model_is_refused(folder: Path, tmp_path: Path) 
     spec, _ = changed(folder)
     save_delta(tmp_path / "ck", {"no.such.weight": torch.ones(2)}, spec, identity(spec))
     with pytest.raises(UserError, match=r"no\.such\.weight"):
-        export(folder, tmp_path / "ck", tmp_path / "out", "float32")
+        export(spec, tmp_path / "ck", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match=r"no\.such\.weight"):
         apply_delta(load_model(spec), {"no.such.weight": torch.ones(2)})

@@ -83,14 +83,23 @@ def shards(folder: Path) -> list[str]:
         ValueError: the index is not one, or anything but a safetensors file in the folder itself is named.
         FileNotFoundError: there is neither.
     """
+    name = entry(folder)
+    if not name.endswith(".index.json"):
+        return [name]
+    return _indexed(json.loads((folder / name).read_text(encoding="utf-8")))
+
+
+def entry(folder: Path) -> str:
+    """The one file or the index, by which transformers finds the weights.
+
+    Raises:
+        ValueError: config.json names what cannot be one.
+    """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     named = config.get("transformers_weights") if isinstance(config, dict) else None
     if named is None:
-        named = next((name for name in (WEIGHTS, INDEX) if (folder / name).is_file()), WEIGHTS)
-    if str(named).endswith(".index.json"):
-        name = _in_folder(named, ".index.json", "config.json")
-        return _indexed(json.loads((folder / name).read_text(encoding="utf-8")))
-    return [_in_folder(named, ".safetensors", "config.json")]
+        return next((name for name in (WEIGHTS, INDEX) if (folder / name).is_file()), WEIGHTS)
+    return _in_folder(named, (".safetensors", ".safetensors.index.json"), "config.json")
 
 
 def weight_index(folder: Path) -> dict[str, str]:
@@ -132,7 +141,7 @@ def _indexed(index: Any) -> list[str]:
     return sorted({_in_folder(shard, ".safetensors", "index") for shard in named.values()})
 
 
-def _in_folder(name: Any, ending: str, where: str) -> str:
+def _in_folder(name: Any, ending: str | tuple[str, ...], where: str) -> str:
     if not isinstance(name, str) or Path(name).name != name or not name.endswith(ending):
         raise ValueError(f"its {where} names {name}, which is no safetensors file of the folder")
     return name

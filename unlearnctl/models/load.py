@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, brief
-from unlearnctl.models.folder import read_header, weight_index
+from unlearnctl.models.folder import read_header, shards
 from unlearnctl.models.skeleton import auto_class
 from unlearnctl.models.spec import ModelSpec
 
@@ -105,20 +106,23 @@ def same_base(spec: ModelSpec, manifest: Mapping[str, Any]) -> bool:
     if not spec.is_local or manifest.get("dtype") != spec.dtype:
         return False
     moved = found.rpartition("@")[2] == manifest["identity"].rpartition("@")[2]
-    return moved or content(Path(spec.path)) == manifest.get("content")
+    return moved or (content(spec) or "unknown") == manifest.get("content")
 
 
-def content(folder: Path, whole_below: int = 64 << 20, edge: int = 4096) -> str:
-    """Digest of config and weights that, unlike `identity`, is the same for a copy.
+def content(spec: ModelSpec) -> str:
+    """Digest of a local model's config and weights that, unlike `identity`, is the same for a copy.
 
-    Of files over 64 MiB the header and both ends of each tensor are read.
-
-    Raises:
-        UserError: a weight file that is not safetensors.
-        ValueError: see `weight_index`.
+    Empty for a model of the hub, and for a folder that cannot be read. Of files over 64 MiB the header and both ends of
+    each tensor are read.
     """
+    with suppress(OSError, ValueError, KeyError, TypeError, UserError):
+        return _content(Path(spec.path)) if spec.is_local else ""
+    return ""
+
+
+def _content(folder: Path, whole_below: int = 64 << 20, edge: int = 4096) -> str:
     digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for name in sorted(set(weight_index(folder).values())):
+    for name in shards(folder):
         file = folder / name
         size = file.stat().st_size
         digest.update(f"{name} {size}".encode())

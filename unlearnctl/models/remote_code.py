@@ -24,6 +24,16 @@ def code_of(path: str, revision: str | None) -> str:
     return f"model.trust_remote_code=true: runs Python files of {where}: {', '.join(files)}"
 
 
+def local_code(folder: Path) -> list[str]:
+    """Python files of a local folder that run when the model is opened: those that are named, and what they import."""
+    from transformers.dynamic_module_utils import get_relative_import_files
+
+    named = {file for name in NAMES for file in _named(_read(str(folder), name, None))}
+    found = [folder / file for file in named if (folder / file).is_file()]
+    reached = [Path(file) for start in found for file in get_relative_import_files(start)]
+    return sorted({file.name for file in (*found, *reached) if (folder / file.name).is_file()})
+
+
 def _read(path: str, name: str, revision: str | None) -> dict[str, Any]:
     from huggingface_hub import hf_hub_download
 

@@ -28,7 +28,7 @@ from unlearnctl.reporting.attacks import print_robustness
 from unlearnctl.reporting.report import write_report
 from unlearnctl.stages.after import keeping, report_or_say
 from unlearnctl.stages.build import build, build_suites, plain
-from unlearnctl.stages.checks import check_model, check_read, check_seed, model_spec
+from unlearnctl.stages.checks import check_model, check_read, check_seed, check_writable, model_spec
 from unlearnctl.stages.eval import pick_device, with_model_of
 from unlearnctl.stages.kinds import check_kinds
 from unlearnctl.stages.lock import locked
@@ -50,6 +50,7 @@ def attack(cfg: DictConfig) -> Path:
     _check(cfg)
     attacks, suites = _attacks(cfg), build_suites(cfg.eval)
     spec = model_spec(plain(cfg.model))
+    check_writable(spec)
     check_model(spec)
     check_read(suites, "eval", spec.config)
     check_read(attacks, "attack", spec.config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from unlearnctl.errors import UserError, brief, unknown
 from unlearnctl.models.folder import shards
 from unlearnctl.models.skeleton import Skeleton, skeleton
 from unlearnctl.models.spec import ModelSpec
+from unlearnctl.models.stored import SAFETENSORS_TO_TORCH, headers
 from unlearnctl.models.text import check_length
 from unlearnctl.stages.build import build
 from unlearnctl.stages.kinds import check_kind, check_kinds, check_settings
@@ -22,6 +24,11 @@ from unlearnctl.training.settings import Checkpoint, Monitor, TrainerSettings
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+DEQUANTISE = (
+    "changed weights cannot be written back, so give a folder with the dequantised model (its dequantize(), then "
+    "save_pretrained(), in transformers)"
+)
 
 
 def check_seed(seed: object) -> None:
@@ -148,6 +155,26 @@ def check_weights(folder: Path, key: str) -> dict[str, tuple[int, ...]]:
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{key}: weights damaged, or not fetched whole ({brief(error)})") from error
     return shapes
+
+
+def check_writable(spec: ModelSpec, key: str = "") -> None:
+    """Refuse a model whose changed weights could not be written back into its folder.
+
+    Raises:
+        UserError: its weights are quantised.
+    """
+    key = key or f"model.path={spec.path}"
+    found = getattr(spec.config, "quantization_config", None)
+    if found:
+        found = found if isinstance(found, Mapping) else vars(found)
+        raise UserError(f"{key}: quantised ({found.get('quant_method', 'by its config.json')}); {DEQUANTISE}")
+    stored: Mapping[str, Any] = {}
+    with suppress(OSError, ValueError, UserError):  # what cannot be read is `check_model`'s to say
+        stored = headers(Path(spec.path)) if spec.is_local else {}
+    for name, entry in stored.items():
+        kind = entry.get("dtype") if isinstance(entry, Mapping) else "F32"
+        if kind not in SAFETENSORS_TO_TORCH and (name.endswith("weight") or str(kind).startswith("F")):
+            raise UserError(f"{key}: quantised ({name} is stored as {kind}); {DEQUANTISE}")
 
 
 def _check_shapes(stored: Mapping[str, tuple[int, ...]], shape: Skeleton, key: str) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from unlearnctl.errors import UserError
-from unlearnctl.models.delta import export as merge
 from unlearnctl.models.delta import read_manifest
-from unlearnctl.models.folder import check_folder, explain
+from unlearnctl.models.folder import check_folder, explain, shards
 from unlearnctl.models.spec import ModelSpec
+from unlearnctl.models.whole import export as merge
 from unlearnctl.reporting.card import model_card
 from unlearnctl.reporting.results_file import read_results as read_record
 from unlearnctl.stages.build import plain
-from unlearnctl.stages.checks import check_weights, model_spec
+from unlearnctl.stages.checks import check_model, check_writable, model_spec
 from unlearnctl.stages.eval import check_base
 from unlearnctl.stages.from_run import model_of_run
 from unlearnctl.stages.run_dir import check_space
@@ -39,12 +40,15 @@ def export(cfg: DictConfig) -> Path:
         raise UserError(f"to={to}: {above} is a file")
     results = read_results(run)
     spec = _model(cfg, results, run)
-    base = local_folder(spec)
+    base = replace(spec, path=str(local_folder(spec)))
     check_base(spec, read_manifest(run / "checkpoint"), f"run={run}")
-    check_weights(base, f"model.path={base}")
-    whole = sum(file.stat().st_size for file in base.iterdir() if file.is_file())
+    check_writable(base)
+    check_model(base)
+    whole = sum((Path(base.path) / name).stat().st_size for name in shards(Path(base.path)))
     check_space(to, whole, f"to={to}", "the whole model needs")
-    merge(base, run / "checkpoint", to, spec.dtype, model_card(results, str(run), str(to)))
+    files = merge(base, run / "checkpoint", to, model_card(results, str(run), str(to)))
+    for line in files.said():
+        print(line)
     print(f"model: {to}")
     print(f'open it: AutoModelForCausalLM.from_pretrained("{to}")')
     print(f"score it: unlearnctl eval model=local model.path={to} model.dtype={spec.dtype}")
@@ -83,7 +87,18 @@ def local_folder(spec: ModelSpec) -> Path:
         return Path(spec.path)
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    patterns = [
+        "*.json",
+        "*.safetensors",
+        "*.model",
+        "*.txt",
+        "*.jinja",
+        "*.tiktoken",
+        "LICEN*",
+        "NOTICE*",
+        "USE_POLICY*",
+    ]
+    patterns += ["*.py"] if spec.trust_remote_code else []
     try:
         return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=patterns))
     except (OSError, ValueError) as error:  # the hub's errors are OSErrors

@@ -26,6 +26,7 @@ from unlearnctl.stages.checks import (
     check_read,
     check_seed,
     check_tracker,
+    check_writable,
     model_spec,
     trainer_settings,
     try_optimizer,
@@ -76,6 +77,8 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     spec = model_spec(plain(cfg.model))
     _check_loss_scale(settings, spec)
     config = spec.planned_config() if offline else spec.config
+    if not offline or spec.is_local:
+        check_writable(spec)
     shape = skeleton(config, spec.blocks, spec.trust_remote_code)
     if not offline:
         check_model(spec, shape)

@@ -18,9 +18,10 @@ from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.provenance import now, provenance
 from unlearnctl.evaluation.record import SCHEMA, scores_to_json, write_results
 from unlearnctl.evaluation.run import evaluate
-from unlearnctl.models.delta import apply_delta, digest, save_delta, stored_dtypes
+from unlearnctl.models.delta import apply_delta, digest, save_delta
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
+from unlearnctl.models.stored import stored_dtypes
 from unlearnctl.repair.spectrum import Spectrum, linear_updates, second_moments
 from unlearnctl.reporting.repair import print_curve, write_curve
 from unlearnctl.reporting.report import write_report
@@ -33,6 +34,7 @@ from unlearnctl.stages.checks import (
     check_model,
     check_read,
     check_seed,
+    check_writable,
     model_spec,
 )
 from unlearnctl.stages.eval import pick_device, with_model_of
@@ -60,6 +62,7 @@ def repair(cfg: DictConfig) -> Path:
     method, suites = build("repair", cfg.repair), build_suites(cfg.eval)
     searched = build_suites(cfg.eval, plain(cfg.select) if cfg.select else None)
     spec = model_spec(plain(cfg.model))
+    check_writable(spec)
     check_model(spec)
     check_lengths(DataSpec.from_config(plain(cfg.data)), spec.config)
     check_read(suites, "eval", spec.config)

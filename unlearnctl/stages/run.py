@@ -16,10 +16,11 @@ from unlearnctl.evaluation.provenance import now
 from unlearnctl.evaluation.record import Metric, scores_to_json
 from unlearnctl.evaluation.run import evaluate
 from unlearnctl.models.adapters import add_adapters, merged
-from unlearnctl.models.delta import apply_delta, save_delta, stored_dtypes
+from unlearnctl.models.delta import apply_delta, save_delta
 from unlearnctl.models.load import compile_blocks, enable_checkpointing, identity
 from unlearnctl.models.sharding import shard, whole
 from unlearnctl.models.shared import SharedModels
+from unlearnctl.models.stored import stored_dtypes
 from unlearnctl.models.tapped import TappedModel
 from unlearnctl.ops.processes import on_main
 from unlearnctl.probes.fit import Probes, load_probes

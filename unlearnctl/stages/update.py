@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from unlearnctl.errors import UserError
-from unlearnctl.models.delta import changed_tensors
 from unlearnctl.models.folder import check_folder
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.stages.checks import check_weights
+from unlearnctl.models.stored import changed_tensors
+from unlearnctl.stages.checks import check_weights, check_writable
 from unlearnctl.stages.eval import checkpoint_of
 
 if TYPE_CHECKING:
@@ -32,10 +32,12 @@ def update_of(cfg: DictConfig, spec: ModelSpec) -> dict[str, Tensor] | None:
         return None
     key = f"unlearned={cfg.unlearned}"
     check_folder(str(cfg.unlearned), "unlearned")
+    if Path(str(cfg.unlearned)).is_dir():
+        check_writable(ModelSpec(name="unlearned", path=str(cfg.unlearned)), key)
     check_weights(Path(str(cfg.unlearned)), key)
     if not Path(str(cfg.unlearned)).is_dir() or not spec.is_local:
         raise UserError(f"{key}: needs two local folders, this one and model.path={spec.path}")
-    tensors = changed_tensors(Path(spec.path), Path(str(cfg.unlearned)))
+    tensors = changed_tensors(spec, Path(str(cfg.unlearned)))
     if not tensors:
         raise UserError(f"{key}: its weights are those of model.path={spec.path}")
     return tensors

@@ -1,0 +1,171 @@
+"""A model's tensors as its folder stores them, whose names and shapes may not be those that it has in memory.
+
+transformers renames (GPT-NeoX's head), stacks (the experts of a mixture) and ties as it loads; its own conversions say
+how, and are turned round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlearnctl.errors import UserError
+from unlearnctl.models.folder import read_header, shards, weight_index
+from unlearnctl.models.load import load_model
+from unlearnctl.models.skeleton import skeleton
+from unlearnctl.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+SAFETENSORS_TO_TORCH = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def headers(folder: Path) -> dict[str, dict[str, Any]]:
+    """Tensor → dtype, shape and offsets, of what transformers would load from the folder."""
+    found: dict[str, dict[str, Any]] = {}
+    for shard in shards(folder):
+        found.update(read_header(folder / shard)[0])
+    found.pop("__metadata__", None)
+    return found
+
+
+def outline(spec: ModelSpec) -> PreTrainedModel:
+    """The model as transformers loads it from its local folder, with no storage behind it."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        spec.path, config=spec.config, device_map="meta", use_safetensors=True, **spec.load_kwargs()
+    )
+
+
+def as_stored(
+    model: PreTrainedModel, tensors: Mapping[str, Tensor], header: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Tensor] | None:
+    """The tensors by their names in the folder, as many as it takes; None if they cannot be written there alone.
+
+    Args:
+        model: from `outline`.
+        tensors: by their names in memory, which the model must have.
+        header: of the folder, see `headers`.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    out: dict[str, Tensor] = {}
+    for aliases in _aliases(model):
+        given = next((tensors[name] for name in aliases if name in tensors), None)
+        if given is None:
+            continue
+        try:
+            turned = [revert_weight_conversion(model, {name: given}) for name in aliases]
+        except Exception:  # whatever an operation says to half of what it was made for
+            return None
+        found = [one for one in turned if _fits(one, header)]
+        if not found:
+            return None
+        for one in found:
+            out |= one
+    return out
+
+
+def _aliases(model: PreTrainedModel) -> list[list[str]]:
+    """Names of each parameter; a tied one has several, and a folder may store it under each."""
+    groups: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(parameter), []).append(name)
+    return list(groups.values())
+
+
+def _fits(tensors: Mapping[str, Tensor], header: Mapping[str, Mapping[str, Any]]) -> bool:
+    return all(
+        name in header
+        and list(value.shape) == header[name]["shape"]
+        and header[name]["dtype"] in SAFETENSORS_TO_TORCH
+        for name, value in tensors.items()
+    )
+
+
+def stored_dtypes(spec: ModelSpec, names: list[str]) -> dict[str, str]:
+    """The dtype, as torch names it, in which the base folder stores each tensor (`spec.dtype` off-line)."""
+    if not spec.is_local:
+        return dict.fromkeys(names, spec.dtype)
+    header = headers(Path(spec.path))
+    places = {name: name for name in names if name in header}
+    renamed = [name for name in names if name not in header]
+    if renamed:
+        model = outline(spec)
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        for name in (name for name in renamed if name in parameters):
+            pieces = as_stored(model, {name: parameters[name].detach()}, header)
+            if pieces:
+                places[name] = next(iter(pieces))
+    return {
+        name: SAFETENSORS_TO_TORCH.get(header[places[name]]["dtype"], spec.dtype)
+        if name in places
+        else spec.dtype
+        for name in names
+    }
+
+
+def changed_tensors(spec: ModelSpec, other: Path) -> dict[str, Tensor]:
+    """Tensors of a model folder that differ from the base's, by their names in memory.
+
+    One pair is in memory at a time, unless the folder has other names for what differs: then both models are.
+
+    Raises:
+        UserError: the folders do not hold the same architecture.
+    """
+    import torch
+    from safetensors import safe_open
+
+    base = Path(spec.path)
+    shapes = skeleton(spec.config, spec.blocks, spec.trust_remote_code).shapes
+    _check_same(spec, shapes, other)
+    indices = weight_index(base), weight_index(other)
+    if set(indices[0]) != set(indices[1]):
+        return _changed_in_memory(spec, other)
+    out = {}
+    for name in indices[0]:
+        pair = []
+        for folder, index in zip((base, other), indices, strict=True):
+            with safe_open(folder / index[name], framework="pt") as file:
+                pair.append(file.get_tensor(name))
+        if pair[0].shape != pair[1].shape:
+            raise UserError(f"{other}: {name} is {list(pair[1].shape)}, in {base} {list(pair[0].shape)}")
+        if not torch.equal(pair[0], pair[1].to(pair[0].dtype)):
+            if name not in shapes:
+                return _changed_in_memory(spec, other)
+            out[name] = pair[1]
+    return out
+
+
+def _check_same(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], other: Path) -> None:
+    theirs = ModelSpec(name=other.name, path=str(other), trust_remote_code=spec.trust_remote_code)
+    found = skeleton(theirs.config, spec.blocks, spec.trust_remote_code).shapes
+    base = Path(spec.path)
+    if set(found) != set(shapes):
+        name = sorted(set(found) ^ set(shapes))[0]
+        raise UserError(f"{other}: not the same architecture as {base}: only one of them has {name}")
+    for name, shape in shapes.items():
+        if shape != found[name]:
+            raise UserError(f"{other}: {name} is {list(found[name])}, in {base} {list(shape)}")
+
+
+def _changed_in_memory(spec: ModelSpec, other: Path) -> dict[str, Tensor]:
+    """Through transformers, in the widest dtype in which the base is stored."""
+    import torch
+
+    dtypes = {entry["dtype"] for entry in headers(Path(spec.path)).values()}
+    dtype = next((SAFETENSORS_TO_TORCH[name] for name in ("F64", "F32") if name in dtypes), "auto")
+    models = [
+        load_model(ModelSpec(name=path, path=path, dtype=dtype, trust_remote_code=spec.trust_remote_code))
+        for path in (spec.path, str(other))
+    ]
+    first, second = (dict(model.named_parameters()) for model in models)
+    return {
+        name: value.detach()
+        for name, value in second.items()
+        if name in first and not torch.equal(first[name], value.to(first[name].dtype))
+    }

@@ -1,0 +1,142 @@
+"""A checkpoint merged into a whole model folder: what transformers loads, with the changed tensors written over it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unlearnctl.errors import UserError, brief
+from unlearnctl.files import flush, naming
+from unlearnctl.models.belonging import Files, files_of
+from unlearnctl.models.delta import apply_delta, read_delta
+from unlearnctl.models.folder import read_header, shards
+from unlearnctl.models.load import load_model
+from unlearnctl.models.spec import ModelSpec
+from unlearnctl.models.stored import SAFETENSORS_TO_TORCH, as_stored, headers, outline, stored_dtypes
+from unlearnctl.untrusted import loads
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def export(spec: ModelSpec, delta: Path, to: Path, card: str | None = None) -> Files:
+    """Write a whole Hugging Face folder: the base's files, the changed tensors written over their bytes.
+
+    Shards are copied and patched in place, one tensor in memory at a time; only where the changed tensors are parts of
+    what the base stores is the model loaded and saved. What was written is loaded back through transformers. Until all
+    that is done, and flushed to the disk, there is no `to`.
+
+    Args:
+        spec: the base, a local folder; its dtype, in which the run computed, becomes config.json's, so that plain
+            loading scores the same.
+        delta: folder of the checkpoint.
+        to: folder to write.
+        card: the README.md.
+
+    Returns:
+        What was copied, and what was left out.
+
+    Raises:
+        UserError: the delta does not fit the base, `to` exists, or what was written does not load as what was trained.
+        OSError: it cannot be written; what was is removed.
+    """
+    if to.exists():
+        raise UserError(f"to={to}: exists already; choose another folder")
+    base = Path(spec.path)
+    files = files_of(base, spec.trust_remote_code)
+    tensors, _ = read_delta(delta)
+    partial = to.with_name(to.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with naming(to):
+        try:
+            partial.mkdir(parents=True)  # a link in its place is an error
+            _write(spec, tensors, files, partial)
+            _settle(partial, spec, files)
+            if card is not None:
+                (partial / "README.md").write_text(card, encoding="utf-8")
+            check_written(spec, partial, tensors, to)
+            for file in partial.iterdir():
+                flush(file)
+            partial.rename(to)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    return files
+
+
+def _write(spec: ModelSpec, tensors: Mapping[str, Tensor], files: Files, to: Path) -> None:
+    base = Path(spec.path)
+    model, header = outline(spec), headers(base)
+    shapes = {name: p.shape for name, p in model.named_parameters(remove_duplicate=False)}
+    for name, value in tensors.items():
+        if shapes.get(name) != value.shape:
+            raise UserError(f"the checkpoint's {name} {list(value.shape)} does not fit the model")
+    stored = as_stored(model, tensors, header)
+    weights = () if stored is None else files.weights
+    for name in (*files.others, *weights):  # contents alone: modes are those of new files
+        (to / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(base / name, to / name)
+    if stored is None:
+        _save_through_transformers(spec, tensors, to)
+    else:
+        for shard in shards(base):
+            _patch(to / shard, stored)
+
+
+def _patch(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write over every tensor of these names; where two shards have one, neither keeps the old values."""
+    import torch
+
+    header, start = read_header(file)
+    with file.open("r+b") as f:
+        for name, value in tensors.items():
+            if name in header:
+                dtype = getattr(torch, SAFETENSORS_TO_TORCH[header[name]["dtype"]])
+                f.seek(start + header[name]["data_offsets"][0])
+                f.write(value.to(dtype).contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+
+
+def _save_through_transformers(spec: ModelSpec, tensors: Mapping[str, Tensor], to: Path) -> None:
+    model = load_model(spec)
+    apply_delta(model, tensors)
+    model.save_pretrained(to)
+
+
+def _settle(folder: Path, spec: ModelSpec, files: Files) -> None:
+    """config.json with the dtype of the run, and without what names files that did not come."""
+    for name in ("config.json", "tokenizer_config.json"):
+        if not (folder / name).is_file():
+            continue
+        config = loads((folder / name).read_text(encoding="utf-8"))
+        if not files.code:
+            config.pop("auto_map", None)
+        if name == "config.json":
+            config.pop("torch_dtype", None)
+            config["dtype"] = spec.dtype
+            if not (folder / str(config.get("transformers_weights"))).is_file():
+                config.pop("transformers_weights", None)
+        (folder / name).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def check_written(spec: ModelSpec, folder: Path, tensors: Mapping[str, Tensor], to: Path) -> None:
+    """Load the folder as anybody would, and compare each changed tensor with what was trained.
+
+    Raises:
+        UserError: it does not load, or as something else.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    except Exception as error:  # whatever the library says to what we wrote
+        raise UserError(f"to={to}: what was written does not load ({brief(error)})") from error
+    loaded = dict(model.named_parameters(remove_duplicate=False))
+    dtypes = stored_dtypes(spec, list(tensors))
+    for name, value in tensors.items():
+        trained = value.to(getattr(torch, dtypes[name])).to(loaded[name].dtype) if name in loaded else None
+        if trained is None or not torch.equal(loaded[name], trained):
+            raise UserError(f"to={to}: {name} does not load as it was trained, so nothing was exported")
