@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError
 from unlearnctl.files import replacing
-from unlearnctl.models.files import sha256
+from unlearnctl.models.files import follow_umask, sha256
 from unlearnctl.models.load import content
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.untrusted import loads
@@ -37,6 +37,7 @@ def save_delta(folder: Path, tensors: Mapping[str, Tensor], spec: ModelSpec, ide
     ready = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replacing(folder / "delta.safetensors") as temporary:
         save_file(ready, temporary, metadata={"format": "pt"})
+        follow_umask(temporary)
     manifest = {
         "format": FORMAT,
         "base": spec.path,

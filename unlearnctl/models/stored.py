@@ -42,27 +42,22 @@ def outline(spec: ModelSpec) -> PreTrainedModel:
 
 
 def as_stored(
-    model: PreTrainedModel, tensors: Mapping[str, Tensor], header: Mapping[str, Mapping[str, Any]]
+    model: PreTrainedModel, tensors: Mapping[str, Tensor], folder: Path
 ) -> dict[str, Tensor] | None:
     """The tensors by their names in the folder, as many as it takes; None if they cannot be written there alone.
 
     Args:
         model: from `outline`.
         tensors: by their names in memory, which the model must have.
-        header: of the folder, see `headers`.
+        folder: of the model.
     """
-    from transformers.core_model_loading import revert_weight_conversion
-
+    header = headers(folder)
     out: dict[str, Tensor] = {}
-    for aliases in _aliases(model):
-        given = next((tensors[name] for name in aliases if name in tensors), None)
+    for names in aliases(model, folder):
+        given = next((tensors[name] for name in names if name in tensors), None)
         if given is None:
             continue
-        try:
-            turned = [revert_weight_conversion(model, {name: given}) for name in aliases]
-        except Exception:  # whatever an operation says to half of what it was made for
-            return None
-        found = [one for one in turned if _fits(one, header)]
+        found = [one for one in (_reverted(model, name, given) for name in names) if _fits(one, header)]
         if not found:
             return None
         for one in found:
@@ -70,16 +65,46 @@ def as_stored(
     return out
 
 
-def _aliases(model: PreTrainedModel) -> list[list[str]]:
+def aliases(model: PreTrainedModel, folder: Path) -> list[list[str]]:
     """Names of each parameter; a tied one has several, and a folder may store it under each."""
     groups: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         groups.setdefault(id(parameter), []).append(name)
+    for target, source in getattr(model, "all_tied_weights_keys", {}).items():
+        pair = [id(model.get_parameter(name)) for name in (source, target)]
+        if pair[0] == pair[1]:
+            continue
+        if _same_values(model, (source, target), folder):
+            groups[pair[0]] += groups.pop(pair[1])
     return list(groups.values())
 
 
+def _same_values(model: PreTrainedModel, names: tuple[str, str], folder: Path) -> bool:
+    """Whether a tied pair, of which both are stored, will be tied: an outline has no values to tell by."""
+    import torch
+    from safetensors import safe_open
+
+    index, values = weight_index(folder), []
+    for name in names:
+        for stored in _reverted(model, name, model.get_parameter(name).detach()):
+            if stored in index:
+                with safe_open(folder / index[stored], framework="pt") as file:
+                    values.append(file.get_tensor(stored))
+    return len(values) == 2 and torch.equal(*values)
+
+
+def _reverted(model: PreTrainedModel, name: str, value: Tensor) -> dict[str, Tensor]:
+    """As `save_pretrained` would store it; empty where it is but a part of what is stored."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    try:
+        return revert_weight_conversion(model, {name: value})
+    except Exception:  # whatever an operation says to half of what it was made for
+        return {}
+
+
 def _fits(tensors: Mapping[str, Tensor], header: Mapping[str, Mapping[str, Any]]) -> bool:
-    return all(
+    return bool(tensors) and all(
         name in header
         and list(value.shape) == header[name]["shape"]
         and header[name]["dtype"] in SAFETENSORS_TO_TORCH
@@ -98,7 +123,7 @@ def stored_dtypes(spec: ModelSpec, names: list[str]) -> dict[str, str]:
         model = outline(spec)
         parameters = dict(model.named_parameters(remove_duplicate=False))
         for name in (name for name in renamed if name in parameters):
-            pieces = as_stored(model, {name: parameters[name].detach()}, header)
+            pieces = as_stored(model, {name: parameters[name].detach()}, Path(spec.path))
             if pieces:
                 places[name] = next(iter(pieces))
     return {

@@ -12,10 +12,11 @@ from unlearnctl.errors import UserError, brief
 from unlearnctl.files import flush, naming
 from unlearnctl.models.belonging import Files, files_of
 from unlearnctl.models.delta import apply_delta, read_delta
+from unlearnctl.models.files import follow_umask
 from unlearnctl.models.folder import read_header, shards
 from unlearnctl.models.load import load_model
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.stored import SAFETENSORS_TO_TORCH, as_stored, headers, outline, stored_dtypes
+from unlearnctl.models.stored import SAFETENSORS_TO_TORCH, aliases, as_stored, outline, stored_dtypes
 from unlearnctl.untrusted import loads
 
 if TYPE_CHECKING:
@@ -69,12 +70,12 @@ def export(spec: ModelSpec, delta: Path, to: Path, card: str | None = None) -> F
 
 def _write(spec: ModelSpec, tensors: Mapping[str, Tensor], files: Files, to: Path) -> None:
     base = Path(spec.path)
-    model, header = outline(spec), headers(base)
+    model = outline(spec)
     shapes = {name: p.shape for name, p in model.named_parameters(remove_duplicate=False)}
     for name, value in tensors.items():
         if shapes.get(name) != value.shape:
             raise UserError(f"the checkpoint's {name} {list(value.shape)} does not fit the model")
-    stored = as_stored(model, tensors, header)
+    stored = as_stored(model, tensors, base)
     weights = () if stored is None else files.weights
     for name in (*files.others, *weights):  # contents alone: modes are those of new files
         (to / name).parent.mkdir(exist_ok=True)
@@ -103,6 +104,8 @@ def _save_through_transformers(spec: ModelSpec, tensors: Mapping[str, Tensor], t
     model = load_model(spec)
     apply_delta(model, tensors)
     model.save_pretrained(to)
+    for file in to.iterdir():
+        follow_umask(file)
 
 
 def _settle(folder: Path, spec: ModelSpec, files: Files) -> None:
@@ -136,7 +139,12 @@ def check_written(spec: ModelSpec, folder: Path, tensors: Mapping[str, Tensor], 
         raise UserError(f"to={to}: what was written does not load ({brief(error)})") from error
     loaded = dict(model.named_parameters(remove_duplicate=False))
     dtypes = stored_dtypes(spec, list(tensors))
-    for name, value in tensors.items():
-        trained = value.to(getattr(torch, dtypes[name])).to(loaded[name].dtype) if name in loaded else None
-        if trained is None or not torch.equal(loaded[name], trained):
-            raise UserError(f"to={to}: {name} does not load as it was trained, so nothing was exported")
+    groups = [
+        names for names in aliases(outline(spec), Path(spec.path)) if not tensors.keys().isdisjoint(names)
+    ]
+    for names in groups:
+        given = next(name for name in names if name in tensors)
+        for name in names:
+            trained = tensors[given].to(getattr(torch, dtypes[given])).to(loaded[name].dtype)
+            if not torch.equal(loaded[name], trained):
+                raise UserError(f"to={to}: {name} does not load as it was trained, so nothing was exported")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unlearnctl.errors import UserError
 from unlearnctl.files import replacing
-from unlearnctl.models.files import sha256
+from unlearnctl.models.files import follow_umask, sha256
 from unlearnctl.untrusted import loads
 
 FORMAT = "unlearnctl/probes/1"
@@ -133,6 +133,7 @@ def save_probes(folder: Path, probes: Probes, note: Mapping[str, Any]) -> dict[s
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "probes.safetensors") as temporary:
         save_file({name: value.contiguous() for name, value in probes.tensors().items()}, temporary)
+        follow_umask(temporary)
     manifest = {
         "format": FORMAT,
         "layers": list(probes.layers),

@@ -20,7 +20,7 @@ import numpy as np
 from torch import Tensor
 
 from unlearnctl.files import flush, naming
-from unlearnctl.models.files import sha256
+from unlearnctl.models.files import follow_umask, sha256
 from unlearnctl.untrusted import loads
 
 FORMAT = "unlearnctl/training/1"
@@ -114,6 +114,7 @@ def _write_files(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any
     tensors: dict[str, Tensor] = {}
     tree = encode(state, tensors)
     save_file(_apart(tensors), folder / TENSORS)
+    follow_umask(folder / TENSORS)
     (folder / STATE).write_text(json.dumps(tree), encoding="utf-8")
     files = {name: sha256(folder / name) for name in (TENSORS, STATE)}
     manifest = {"format": FORMAT, "about": dict(about), "files": files, "tensors": _shapes(tensors)}
