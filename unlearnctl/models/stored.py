@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unlearnctl.errors import UserError
 from unlearnctl.models.folder import read_header, shards, weight_index
 from unlearnctl.models.load import load_model
-from unlearnctl.models.skeleton import skeleton
+from unlearnctl.models.skeleton import auto_class, skeleton
 from unlearnctl.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def headers(folder: Path) -> dict[str, dict[str, Any]]:
 
 def outline(spec: ModelSpec) -> PreTrainedModel:
     """The model as transformers loads it from its local folder, with no storage behind it."""
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(
+    return auto_class(spec.config).from_pretrained(
         spec.path, config=spec.config, device_map="meta", use_safetensors=True, **spec.load_kwargs()
     )
 

@@ -15,6 +15,7 @@ from unlearnctl.models.delta import apply_delta, read_delta
 from unlearnctl.models.files import follow_umask
 from unlearnctl.models.folder import read_header, shards
 from unlearnctl.models.load import load_model
+from unlearnctl.models.skeleton import auto_class
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.stored import SAFETENSORS_TO_TORCH, aliases, as_stored, outline, stored_dtypes
 from unlearnctl.untrusted import loads
@@ -131,10 +132,9 @@ def check_written(spec: ModelSpec, folder: Path, tensors: Mapping[str, Tensor], 
         UserError: it does not load, or as something else.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+        model = auto_class(spec.config).from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     except Exception as error:  # whatever the library says to what we wrote
         raise UserError(f"to={to}: what was written does not load ({brief(error)})") from error
     loaded = dict(model.named_parameters(remove_duplicate=False))

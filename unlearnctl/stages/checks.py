@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from unlearnctl.errors import UserError, brief, unknown
 from unlearnctl.models.folder import shards
 from unlearnctl.models.skeleton import Skeleton, skeleton
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.stored import SAFETENSORS_TO_TORCH, headers
+from unlearnctl.models.stored import headers
 from unlearnctl.models.text import check_length
 from unlearnctl.stages.build import build
 from unlearnctl.stages.kinds import check_kind, check_kinds, check_settings
@@ -172,8 +173,8 @@ def check_writable(spec: ModelSpec, key: str = "") -> None:
     with suppress(OSError, ValueError, UserError):  # what cannot be read is `check_model`'s to say
         stored = headers(Path(spec.path)) if spec.is_local else {}
     for name, entry in stored.items():
-        kind = entry.get("dtype") if isinstance(entry, Mapping) else "F32"
-        if kind not in SAFETENSORS_TO_TORCH and (name.endswith("weight") or str(kind).startswith("F")):
+        kind = str(entry.get("dtype")) if isinstance(entry, Mapping) else ""
+        if re.match(r"F[468](_|$)", kind) or (re.match("[IU]", kind) and name.endswith("weight")):
             raise UserError(f"{key}: quantised ({name} is stored as {kind}); {DEQUANTISE}")
 
 

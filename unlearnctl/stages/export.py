@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from unlearnctl.errors import UserError
 from unlearnctl.models.delta import read_manifest
 from unlearnctl.models.folder import check_folder, explain, shards
+from unlearnctl.models.skeleton import auto_class
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.whole import export as merge
 from unlearnctl.reporting.card import model_card
@@ -50,7 +51,7 @@ def export(cfg: DictConfig) -> Path:
     for line in files.said():
         print(line)
     print(f"model: {to}")
-    print(f'open it: AutoModelForCausalLM.from_pretrained("{to}")')
+    print(f'open it: {auto_class(spec.config).__name__}.from_pretrained("{to}")')
     print(f"score it: unlearnctl eval model=local model.path={to} model.dtype={spec.dtype}")
     return to
 
