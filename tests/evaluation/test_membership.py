@@ -19,7 +19,14 @@ from tests.models.words import word_tokenizer
 from unlearnctl.data import tinyworld
 from unlearnctl.errors import UserError
 from unlearnctl.evaluation.answers import Answers
-from unlearnctl.evaluation.membership import ATTACKS, MembershipSuite, auc, familiarity, gradient_norms
+from unlearnctl.evaluation.membership import (
+    ATTACKS,
+    MembershipSuite,
+    _gradient_norm,
+    auc,
+    familiarity,
+    gradient_norms,
+)
 from unlearnctl.evaluation.run import evaluate
 from unlearnctl.evaluation.token_scores import TokenScores, encode_pairs
 
@@ -148,3 +155,26 @@ def test_unseen_texts_are_unseen_and_the_twin_cannot_tell_them() -> None:
 def test_wrong_settings_fail_before_weights_load(change: dict, line: str) -> None:
     with pytest.raises(UserError, match=line):
         MembershipSuite(**{**SIDES, "reference": "tinyworld:twin", **change}).validate()
+
+
+def test_min_k_counts_every_token_and_the_peer_leaves_out_the_last() -> None:
+    """Point E5. Five tokens, k = 40 %: the two least likely are −9 and −4; without the last it is −4 alone."""
+    logp = [-1.0, -2.0, -3.0, -4.0, -9.0]
+    scores = TokenScores(logp, [0] * 5, [0.0] * 5, [1.0] * 5)
+    assert familiarity("min_k", scores, "", 0.4) == pytest.approx(-6.5)
+    assert familiarity("min_k_plus", scores, "", 0.4) == pytest.approx(-6.5)
+    least = sorted(logp[:-1])[: max(1, int(0.4 * 4))]
+    assert sum(least) / len(least) == pytest.approx(-4.0)
+
+
+def test_the_gradients_norm_does_not_depend_on_how_weights_are_cut_into_tensors() -> None:
+    """Point E5. The norm over all weights, by a loop over single numbers; the peer's is a mean of tensors' norms."""
+    model = tiny_model("llama").eval()
+    ids = [3, 7, 5, 9, 4]
+    found = _gradient_norm(model, ids, 0, "eval.membership")
+    logp = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+    loss = -sum(logp[t - 1, ids[t]] for t in range(1, len(ids))) / (len(ids) - 1)
+    grads = torch.autograd.grad(loss, list(model.parameters()))
+    total = sum(x * x for grad in grads for x in grad.double().flatten().tolist())
+    assert found == pytest.approx(total**0.5, rel=2e-5)
+    assert abs(found - sum(float(g.norm()) for g in grads) / len(grads)) > 1e-3

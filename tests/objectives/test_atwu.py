@@ -73,9 +73,12 @@ def test_scores_read_the_state_of_the_token_or_of_the_one_before() -> None:
     v, weights = view(1), stirred()
     assert v.policy.final is not None
     state = v.policy.final[1, 4]
-    unit = state / (state.square().mean() + torch.finfo(torch.float32).eps).sqrt()
-    expected = torch.sigmoid(unit @ weights.scorer.weight[0] + weights.scorer.bias[0]).item()
+    expected = torch.sigmoid(state @ weights.scorer.weight[0] + weights.scorer.bias[0]).item()
     assert weights(v)[1, 4].item() == pytest.approx(expected, rel=1e-5)
+    unit = state / (state.square().mean() + torch.finfo(torch.float32).eps).sqrt()
+    scaled = torch.sigmoid(unit @ weights.scorer.weight[0] + weights.scorer.bias[0]).item()
+    assert stirred(normalised=True)(v)[1, 4].item() == pytest.approx(scaled, rel=1e-5)
+    assert abs(scaled - expected) > 1e-4
     before = stirred(shift="previous")
     assert before(v)[1, 5].item() == pytest.approx(expected, rel=1e-5)
 
@@ -154,7 +157,7 @@ def test_it_finds_the_tokens_that_matter_where_the_loss_shows_them() -> None:
     states[..., 0] = torch.where(telling, 2.0, -1.0)
     row = torch.where(v.predicted, torch.where(telling, -4.0, -0.5), 0.0)
     seen = View(v.batch, Outputs(logprobs=row, final=states))
-    weights = learned(momentum=0.9, l2=0.001)
+    weights = learned(momentum=0.9, l2=0.001, normalised=True)
     for _ in range(200):
         weights.observe(seen)
         weights.after_step()

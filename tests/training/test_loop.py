@@ -44,6 +44,7 @@ def scorer(**changes: object) -> Learned:
     settings = {
         "every": 2, "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4, "clip": 1.0, "decay_steps": 10, "entropy": 0.1,
         "population": 5.0, "share": 0.2, "l2": 0.01, "shift": "own", "loss": "raw", "relative": True,
+        "normalised": True,
     }  # fmt: skip
     return Learned(**{**settings, **changes})  # type: ignore[arg-type]
 

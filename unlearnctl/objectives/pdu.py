@@ -16,11 +16,13 @@ from unlearnctl.ops.precision import full
 class PDU(LossLevel):
     """`⟨(max_v z_v − mean_v z_v)²⟩` per forget token (flat logits), plus λ · retain with a learned λ.
 
-    Minimise the forget term subject to retain ≤ ε: after each step λ ← max(0, λ + η (retain − ε)).
+    Minimise the forget term subject to retain ≤ ε: after each step, from step `dual_warmup` + 1 on,
+    λ ← max(0, λ + η (retain − ε)).
 
     Args:
         bound: ε, the retain loss that is allowed.
         dual_step: η.
+        dual_warmup: steps before λ moves; the authors have five epochs.
         forget_coeff, retain: see `LossLevel`; `alpha` is where λ starts.
     """
 
@@ -28,12 +30,14 @@ class PDU(LossLevel):
     multiplier: Tensor
 
     def __init__(
-        self, bound: float, dual_step: float, forget_coeff: float, alpha: float, retain: RetainTerm
-    ) -> None:
+        self, bound: float, dual_step: float, forget_coeff: float, alpha: float, retain: RetainTerm,
+        dual_warmup: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__(forget_coeff, alpha, retain)
         require(bound >= 0, "bound", bound, "0 or more")
         require(dual_step >= 0, "dual_step", dual_step, "0 or more")
-        self.bound, self.dual_step = bound, dual_step
+        require(dual_warmup >= 0, "dual_warmup", dual_warmup, "0 or more")
+        self.bound, self.dual_step, self.dual_warmup, self.done = bound, dual_step, dual_warmup, 0
         self.register_buffer("multiplier", torch.tensor(float(alpha)))
         del self.alpha  # λ is what counts from here on: a knob that turned alpha would turn nothing
 
@@ -50,4 +54,6 @@ class PDU(LossLevel):
 
     def after_step(self, terms: Mapping[str, float]) -> None:
         """The dual ascent step, on the global batch's retain loss."""
-        self.multiplier.add_(self.dual_step * (terms["retain"] - self.bound)).clamp_(min=0)
+        self.done += 1
+        if self.done > self.dual_warmup:
+            self.multiplier.add_(self.dual_step * (terms["retain"] - self.bound)).clamp_(min=0)

@@ -12,6 +12,8 @@ from unlearnctl.objectives.retain_noise import RetainNoise
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import mean_square, unit_uniform
 
+REDUCTIONS = ("masked", "sequence", "all")
+
 
 class RMU(Objective):
     """`⟨‖h_l(x_f;θ) − c·u‖²⟩/D + α ⟨‖h_l(x_r;θ) − h_l(x_r;θ0)‖²⟩/D`, u a random unit vector per forget topic.
@@ -20,8 +22,8 @@ class RMU(Objective):
         layer: block l whose output is steered; blocks l−2, l−1, l train their MLP output matrices.
         steering_coeff: c, in units of the residual norm at that layer (see `relative`).
         alpha: weight of the retain term.
-        reduction: `masked` averages over real tokens; `all` over padding as well, as the paper's code does
-            (exact for an undivided batch).
+        reduction: `masked` averages over real tokens; `sequence` over those of each sequence, then over sequences,
+            as OpenUnlearning does; `all` over padding as well, as the paper's code does (exact for an undivided batch).
         relative: c counts in multiples of the reference's mean residual norm on the topic's first batch
             instead of absolute units (our addition: 6.5 is half a norm on one model and a hundredth on another).
         retain_noise: see `RetainNoise`.
@@ -43,7 +45,7 @@ class RMU(Objective):
         require(layer >= 0, "layer", layer, "a block index, 0 or more")
         require(steering_coeff > 0, "steering_coeff", steering_coeff, "positive")
         require(alpha >= 0, "alpha", alpha, "0 or more")
-        require(reduction in ("masked", "all"), "reduction", reduction, "masked or all")
+        require(reduction in REDUCTIONS, "reduction", reduction, "masked, sequence or all")
         self.layer, self.steering_coeff, self.alpha = layer, steering_coeff, alpha
         self.reduction, self.relative = reduction, relative
         self.noise = RetainNoise(retain_noise)
@@ -81,9 +83,12 @@ class RMU(Objective):
         return self.steering_coeff * self.scale[topic] * self.control_vector[topic]
 
     def mean(self, view: View, values: Tensor) -> Tensor:
-        """The token mean, or the mean over every position of the padded batch."""
+        """The token mean, the mean of the sequences' token means, or the mean over every padded position."""
         if self.reduction == "masked":
             return view.token_mean(values)
+        if self.reduction == "sequence":
+            real = view.batch.mask
+            return view.sequence_mean(torch.where(real, values, 0.0).sum(-1) / real.sum(-1).clamp_min(1))
         return values.sum() / (view.batch.sequences * values.shape[1])
 
     def forward(self, forget: View, retain: View) -> Loss:

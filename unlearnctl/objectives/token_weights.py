@@ -64,24 +64,31 @@ class Learned(TokenWeights):
     Args:
         every: n, optimiser steps between two scorer steps; the paper has 5 to 10.
         lr, momentum, weight_decay, clip: of SGD.
-        decay_steps: optimiser steps over which the rate falls linearly to 0.
-        entropy, population, share, l2: λ_ent, λ_pop, b, λ_l2.
+        decay_steps: optimiser steps over which the rate falls linearly to 0; None = constant.
+        entropy, population, share, l2: λ_ent, λ_pop, b, λ_l2. The share ⟨1[g > ½]⟩ is that of the global batch, so
+            that no split of it changes the step; ‖w‖² leaves the bias out.
         shift: `own` scores a token by the state that has read it, `previous` by the state that predicts it.
         loss: `raw` ℓ_t = −log p_θ(x_t); `known` p_θ0(x_t) · max(0, log p_θ0(x_t) − log p_θ(x_t)) (ours): what the
             original model knew and this one no longer does. A token that was hard to predict all along, like the
             first of a name, is not thereby important.
         relative: divide ℓ by its mean (ours): unlearning drives it up without bound, and would outgrow λ_pop.
+        normalised: divide each hidden state by its root mean square (ours).
         until: optimiser steps after which the scorer is frozen; None = never.
     """
 
     def __init__(
-        self, every: int, lr: float, momentum: float, weight_decay: float, clip: float, decay_steps: int,
+        self, every: int, lr: float, momentum: float, weight_decay: float, clip: float, decay_steps: int | None,
         entropy: float, population: float, share: float, l2: float, shift: str, loss: str, relative: bool = False,
-        until: int | None = None,
+        normalised: bool = False, until: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        for key, value in (("every", every), ("decay_steps", decay_steps)):
-            require(value >= 1, f"token_weights.{key}", value, "1 or more")
+        require(every >= 1, "token_weights.every", every, "1 or more")
+        require(
+            decay_steps is None or decay_steps >= 1,
+            "token_weights.decay_steps",
+            decay_steps,
+            "1 or more, or null",
+        )
         for key, rate in (("lr", lr), ("clip", clip)):
             require(rate > 0, f"token_weights.{key}", rate, "positive")
         for key, weight in (("entropy", entropy), ("population", population), ("l2", l2)):
@@ -92,7 +99,7 @@ class Learned(TokenWeights):
         require(until is None or until >= 0, "token_weights.until", until, "0 or more, or null")
         self.every, self.clip, self.decay_steps, self.until = every, clip, decay_steps, until
         self.entropy, self.population, self.share, self.l2 = entropy, population, share, l2
-        self.shift, self.loss, self.relative = shift, loss, relative
+        self.shift, self.loss, self.relative, self.normalised = shift, loss, relative, normalised
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.steps = 0
         self._observed: dict[str, Tensor] = {}
@@ -115,7 +122,7 @@ class Learned(TokenWeights):
         assert forget.policy.final is not None
         real = forget.batch.attention_mask.bool()[..., None]
         states = torch.where(real, forget.policy.final.detach().float(), 0.0)
-        z = self.scorer(F.rms_norm(states, states.shape[-1:]))[..., 0]
+        z = self.scorer(F.rms_norm(states, states.shape[-1:]) if self.normalised else states)[..., 0]
         return z if self.shift == "own" else F.pad(z[:, :-1], (1, 0))
 
     def forward(self, forget: View) -> Float[Tensor, "B T"]:
@@ -178,5 +185,6 @@ class Learned(TokenWeights):
         weight.grad = gradient[:-1].view_as(weight) + 2 * self.l2 * weight.detach()
         bias.grad = gradient[-1:].view_as(bias).clone()
         nn.utils.clip_grad_norm_(self.scorer.parameters(), self.clip)
-        self.optimizer.param_groups[0]["lr"] = self.lr * max(0.0, 1 - self.steps / self.decay_steps)
+        left = 1.0 if self.decay_steps is None else max(0.0, 1 - self.steps / self.decay_steps)
+        self.optimizer.param_groups[0]["lr"] = self.lr * left
         self.optimizer.step()
