@@ -79,6 +79,21 @@ def test_a_key_that_a_config_takes_from_the_environment_is_refused(tmp_path: Pat
     assert not leaks(tmp_path)
 
 
+@pytest.mark.parametrize("what", [("--cfg", "job", "--resolve"), ("--cfg", "all"), ("--info", "config")])
+def test_what_hydra_prints_of_a_config_holds_no_key(what: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    (tmp_path / "mine/experiment/x.yaml").write_text(f"# @package _global_\nname: {CANARY}-HF_TOKEN\n")
+    done = clean(run("train", "--config-dir", "mine", "experiment=x", "run=${oc.env:WANDB_API_KEY}", *what))
+    assert done.code == 0, done.err
+    assert "name: ***\n" in done.out or what[0] == "--info"  # which says nothing here
+
+
+def test_a_config_takes_from_the_environment_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHT", "night7")
+    assert "run: night7\n" in run("train", "run=${oc.env:NIGHT}", "--cfg", "job", "--resolve").out
+    assert "run: dawn\n" in run("train", "run=${oc.env:NO_NIGHT,dawn}", "--cfg", "job", "--resolve").out
+
+
 def raising(*args: Any, **kwargs: Any) -> Any:
     raise RuntimeError(EVERYWHERE)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 import secrets
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 
@@ -94,11 +96,11 @@ def _hydra(verb: str, rest: list[str]) -> None:
     # Hydra's parser wants flags first; people type -m where they think of it
     overrides = [arg for arg in rest if not arg.startswith("-") and ("=" in arg or arg.startswith("~"))]
     rest = [arg for arg in rest if arg not in overrides] + overrides
-    _check_flags(verb, rest)
+    shows = _check_flags(verb, rest)
     stage = Stage(verb)
     held, sys.argv = sys.argv, [f"unlearnctl {verb}", *rest]
     try:
-        with guarded():
+        with guarded(), _redacted() if shows else nullcontext():
             hydra_main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(stage)()
     finally:
         sys.argv = held
@@ -162,8 +164,22 @@ def _check_processes(verb: str, args: list[str]) -> None:
         )
 
 
-def _check_flags(verb: str, args: list[str]) -> None:
-    """Parse as Hydra is about to, but with a line of ours where argparse would print its usage."""
+@contextmanager
+def _redacted() -> Iterator[None]:
+    """What is printed meanwhile comes at the end, without keys."""
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said):
+            yield
+    finally:
+        print(redact(said.getvalue()), end="")
+
+
+def _check_flags(verb: str, args: list[str]) -> bool:
+    """Parse as Hydra is about to, but with a line of ours where argparse would print its usage.
+
+    True if Hydra is asked to print a config, and nothing else.
+    """
     from hydra._internal.utils import get_args_parser
 
     class Parser(type(get_args_parser())):  # type: ignore[misc]
@@ -172,8 +188,10 @@ def _check_flags(verb: str, args: list[str]) -> None:
 
     parser = get_args_parser()
     parser.__class__ = Parser
-    if parser.parse_args(args).experimental_rerun:
+    asked = parser.parse_args(args)
+    if asked.experimental_rerun:
         raise UserError("--experimental-rerun: reads a pickle, which may run code; use train resume=RUN_DIR")
+    return bool(asked.cfg or asked.info or asked.hydra_help)
 
 
 class Stage:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 # Each takes time in proportion to the text: no two neighbouring repeats can match the same characters.
 SECRET = re.compile(  # names of environment variables
-    r"(API_?KEY|ACCESS_KEY|PRIVATE_KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE
+    r"(API_?KEY|ACCESS_KEY|PRIVATE_KEY|TOKEN|SECRET|PASSWORD|PASSWD|(^|_)PAT|CREDENTIALS?)$", re.IGNORECASE
 )
 LOGIN = re.compile(r"(?<=://)[^/\s:'\"]*:[^/\s'\"]+(?=@)")  # user:password@ of a URL
 QUERY = re.compile(

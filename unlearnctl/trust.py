@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from unlearnctl.errors import UserError
 
 PLUGINS = "plugins"
+HYDRA = "hydra."
 LAUNCHER = "hydra.launcher."
 FLAGS = ("trust_remote_code", "trust_task_code")  # last part of a config key
+VARIABLE = re.compile(r"\boc\.env\s*:\s*['\"]?(\w+)")
 PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What was typed: packages whose classes a config may name, keys of flags that were set, and of the launcher."""
+    """What was typed: packages whose classes a config may name, flags that were set, keys of Hydra, variables."""
 
     plugins: tuple[str, ...] = ()
     flags: frozenset[str] = frozenset()
+    environment: frozenset[str] = frozenset()  # variables that were named as ${oc.env:NAME}
 
 
 _typed = Trust()  # for this process, and those that it starts
@@ -48,7 +51,7 @@ def read_trust(arguments: Sequence[str]) -> Trust:
     for key, value in _pairs(arguments):
         if key == PLUGINS:
             plugins = [name.strip(" '\"") for name in value.strip(" []").split(",") if name.strip()]
-        elif key.startswith(LAUNCHER) or (
+        elif key.startswith(HYDRA) or (
             is_flag(key) and value.strip().lower() in ("true", "yes", "on")  # as Hydra reads a bool
         ):
             flags.add(key)
@@ -57,7 +60,7 @@ def read_trust(arguments: Sequence[str]) -> Trust:
             raise UserError(f"plugins={name}: must be names of Python packages, as in plugins=[my_package]")
         if name.partition(".")[0] in sys.stdlib_module_names:
             raise UserError(f"plugins={name}: part of Python itself; name a package of your own")
-    return Trust(tuple(plugins), frozenset(flags))
+    return Trust(tuple(plugins), frozenset(flags), frozenset(VARIABLE.findall(" ".join(arguments))))
 
 
 def is_flag(key: str) -> bool:

@@ -107,6 +107,7 @@ def compose_member(place: Place, member: Member) -> DictConfig:
     from hydra.core.global_hydra import GlobalHydra
 
     from unlearnctl.paths import conf_dir
+    from unlearnctl.stages.composed import guarded
 
     overrides = [*member.settings, f"seed={member.seed}", f"output_dir={place.root}", f"run={member.run}"]
     if member.base is None:
@@ -119,5 +120,5 @@ def compose_member(place: Place, member: Member) -> DictConfig:
     if place.config_dir is not None:
         overrides.append(f"hydra.searchpath=['file://{place.config_dir}']")
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with guarded(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose(member.step.verb, overrides=overrides)

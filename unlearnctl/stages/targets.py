@@ -5,16 +5,19 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from unlearnctl.errors import UserError
-from unlearnctl.paths import shown
-from unlearnctl.trust import LAUNCHER, is_flag, trusted
+from unlearnctl.stages.environment import guard_environment, refusal
+from unlearnctl.stages.hydra_settings import MADE, TYPED, check_folders, check_hydra
+from unlearnctl.stages.lines import line_of, shown_value
+from unlearnctl.trust import is_flag, trusted
 
 GROUPS = {  # where a config may name a class, and the packages that the class may be of
     "objective": ("unlearnctl.objectives",),
@@ -33,13 +36,8 @@ METHODS = {  # what each of them must have
     "objective": "forward", "eval": "validate", "attack": "variants", "repair": "__call__",
     "trainer.optimizer": "zero_grad", "hydra": "__init__",
 }  # fmt: skip
-SHELL = (  # settings of launchers that become commands, or environments in which commands run
-    "setup", "setup_commands", "initialization_commands", "srun_args", "additional_parameters", "python", "runtime_env",
-)  # fmt: skip
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 TARGET = "_target_"
-LOGGERS = ("logging", "colorlog")
-TYPED = "counts on the command line alone, for it lets code run"
 
 
 def check_config(cfg: DictConfig, files: Sequence[Path] = ()) -> None:
@@ -50,35 +48,59 @@ def check_config(cfg: DictConfig, files: Sequence[Path] = ()) -> None:
         files: YAML files and folders that it may be from, for the message.
 
     Raises:
-        UserError: a class from elsewhere, a plugin or a flag that stands in a file; names key, value, file and line.
+        UserError: a class from elsewhere, a plugin, a flag or a variable of the environment that stands in a file;
+            names key, value, file and line.
     """
+    guard_environment()
+    check_folders(cfg, files)
     for key, value in _leaves(cfg, ""):
         leaf = key.rpartition(".")[2]
-        if leaf == TARGET:
+        if isinstance(value, _Unresolved):
+            _check_unresolved(key, leaf, value, files)
+        elif leaf == TARGET:
             _check_target(key, value, files)
         elif is_flag(key) and value is True and key not in trusted().flags:
-            raise UserError(f"{key}={_shown(value)}: {TYPED}{line_of(files, leaf, value)}")
+            raise UserError(f"{key}={shown_value(value)}: {TYPED}{line_of(files, leaf, value)}")
         elif leaf in ("_args_", "_partial_", "_recursive_", "_convert_") and not key.startswith("hydra."):
             raise UserError(f"{key}={value}: not a key of ours{line_of(files, leaf, value)}")
         elif key.startswith("hydra."):
-            _check_hydra(key, leaf, value, files)
+            check_hydra(key, leaf, value, files)
     if extra := [name for name in cfg.get("plugins") or [] if name not in trusted().plugins]:
         raise UserError(f"plugins={extra[0]}: {TYPED}{line_of(files, 'plugins', extra[0])}")
 
 
+@dataclass(frozen=True)
+class _Unresolved:
+    raw: object
+    error: OmegaConfBaseException
+
+
+def _check_unresolved(key: str, leaf: str, value: _Unresolved, files: Sequence[Path]) -> None:
+    """Refuse variables of the environment, and what Hydra could resolve later, when it makes loggers and plugins."""
+    if told := refusal(value.error):
+        raise UserError(f"{told}{line_of(files, leaf, value.raw)}")
+    if leaf == TARGET or f"{key}.".startswith(MADE):
+        raise UserError(f"{key}={value.raw}: must be written out{line_of(files, leaf, value.raw)}")
+
+
 def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Every value with its key; what cannot be resolved (or holds itself) cannot be used either."""
+    """Every value with its key; what is missing is left out, what cannot be resolved comes as `_Unresolved`."""
     inside: Any = []
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
         inside = list(node.keys())
     elif isinstance(node, ListConfig) and not node._is_none() and not node._is_missing():
         inside = range(len(node))
     for name in inside:
+        path = f"{key}.{name}" if key else str(name)
         try:
             value = node[name]
-        except OmegaConfBaseException:
+        except MissingMandatoryValue:
             continue
-        path = f"{key}.{name}" if key else str(name)
+        except OmegaConfBaseException as error:
+            yield path, _Unresolved(node._get_node(name)._value(), error)
+            continue
+        if isinstance(value, dict | list):  # what oc.decode makes of a text
+            value = OmegaConf.create(value)
         if OmegaConf.is_config(value):
             yield from _leaves(value, path)
         else:
@@ -143,43 +165,3 @@ def find_class(key: str, name: object) -> type:
 
 def _inside(name: str, packages: Sequence[str]) -> bool:
     return any(name.startswith(f"{package}.") for package in packages)
-
-
-def _check_hydra(key: str, leaf: str, value: object, files: Sequence[Path]) -> None:
-    """Logging factories, environment variables and what launchers give to a shell are ways to run code too."""
-    shell = next((part for part in key.split(".") if part in SHELL), None)
-    if shell and key.startswith(LAUNCHER) and value is not None:
-        typed = (flag for flag in trusted().flags if flag.startswith(LAUNCHER))
-        if not any(f"{key}.".startswith(f"{flag}.") for flag in typed):
-            raise UserError(
-                f"{key}={value}: {TYPED}{line_of(files, leaf if leaf.isidentifier() else shell, value)}"
-            )
-    if key.startswith(("hydra.job_logging.", "hydra.hydra_logging.")):
-        foreign = leaf == "()" or (isinstance(value, str) and "ext://" in value.replace("ext://sys.std", ""))
-        foreign = foreign or (leaf == "class" and not _inside(str(value), LOGGERS))
-        if foreign:
-            raise UserError(f"{key}={value}: may name classes of logging alone{line_of(files, leaf, value)}")
-    if key.startswith("hydra.job.env_set."):
-        raise UserError(f"{key}: set environment variables in the shell{line_of(files, leaf, value)}")
-
-
-def _shown(value: object) -> object:
-    return str(value).lower() if isinstance(value, bool) else value
-
-
-def line_of(files: Sequence[Path], leaf: str, value: object) -> str:
-    """` (FILE:LINE)` of the first line that has key and value; empty if it stands in none, but was typed."""
-    wanted = re.compile(
-        rf"(^|[\s{{,]){re.escape(leaf)}['\"]?\s*:[\s'\"\[]*{re.escape(str(_shown(value)))}(?![\w.])",
-        re.IGNORECASE,
-    )
-    for place in files:
-        for file in sorted(place.rglob("*.yaml")) if place.is_dir() else [place]:
-            try:
-                lines = file.read_text(encoding="utf-8").splitlines()
-            except (OSError, ValueError):
-                continue
-            for number, line in enumerate(lines, 1):
-                if wanted.search(line):
-                    return f" ({shown(file)}:{number})"
-    return ""
