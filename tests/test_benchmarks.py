@@ -42,6 +42,14 @@ def test_without_a_gpu_the_large_preset_says_what_it_lacks(tmp_path: Path) -> No
     assert not (tmp_path / "r.md").exists()
 
 
+def test_reports_are_timed_over_runs_made_for_it(tmp_path: Path) -> None:
+    out = bench("report.py", tmp_path / "r.md")
+    first, second = (line.split("|") for line in out.splitlines() if line.startswith(("| report", "| end")))
+    assert [first[2].strip(), second[2].strip()] == ["20", "10"]
+    assert 0.05 < float(first[-2]) < 3
+    assert "### Reports, 20 runs" in (tmp_path / "r.md").read_text()
+
+
 def run_of(folder: Path, name: str, seed: int, hazard: float, **objective: object) -> None:
     entry = {"stderr": None, "n": 10, "chance": 0.25, "role": "forget", "goal": "lower"}
     kept = {"stderr": None, "n": 10, "chance": None, "role": "retain", "goal": "lower"}

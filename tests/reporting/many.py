@@ -46,3 +46,46 @@ def write_probe(folder):
         writer.writerow(["layer", "accuracy", "control", "stderr", "n"])
         writer.writerows([[0, 0.7, 0.5, 0.03, 300], [1, 0.95, 0.52, 0.01, 300]])
     return folder
+
+
+def unpack(data):
+    """As templates/site/unpack.js does: each run with what it shares with others."""
+
+    def pick(column, place):
+        return column[place] if isinstance(column, list) else column
+
+    def run(place):
+        config = [texts[pick(places, place)] for texts, places in data["config"]]
+        settings = {name: config[key] for name, key in data["columns"]}
+        return {
+            "config": config, "settings": settings,
+            "label": data["names"][place] if data["names"] else ", ".join(f"{k}={v}" for k, v in settings.items()),
+            "values": [[pick(column, place) for column in parts] for parts in data["values"]],
+            "curves": {
+                data["lines"][name]: [[x, ys[i if len(ys) > 1 else 0]] for i, x in enumerate(data["grids"][grid])]
+                for name, grid, *ys in data["curves"][place]
+            },
+            "subjects": {
+                name: {**group, "rows": list(subjects(group["rows"]))}
+                for name, group in data["subjects"].get(str(place), {}).items()
+            },
+            "samples": {
+                name: [reply(*pair) for pair in pairs]
+                for name, pairs in data["samples"].get(str(place), {}).items()
+            },
+            "weights": [
+                [[word, weight, bool(matters)] for word, weight, matters in zip(words, ws, matter, strict=True)]
+                for (words, matter), ws in ((data["tokens"][at], ws) for at, *ws in data["weights"].get(str(place), []))
+            ],
+        }  # fmt: skip
+
+    def subjects(rows):
+        for at, after, half in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+            name, n, before, before_half = data["heads"][at]
+            yield [name, before, before_half, after, half, n]
+
+    def reply(prompt, before, after, score_before, score_after, *blurred):
+        texts = [None if at is None else data["texts"][at] for at in (prompt, before, after)]
+        return [*texts, score_before, score_after, [bool(flag) for flag in blurred]]
+
+    return {**data, "runs": [run(place) for place in range(data["count"])]}

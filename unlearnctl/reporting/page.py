@@ -25,9 +25,8 @@ def environment() -> Environment:
     env.trim_blocks = env.lstrip_blocks = True
     env.filters |= {"value": numbers.value, "change": typographic_change, "setting": numbers.setting}
     env.filters["count"] = count
-    env.policies["json.dumps_kwargs"] = {
-        "sort_keys": False
-    }  # the order of settings and curves means something
+    # the order of settings and curves means something
+    env.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     return env
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from unlearnctl.reporting import numbers
+from unlearnctl.reporting.history import ROWS, read_history
 from unlearnctl.reporting.results_file import read_results
-from unlearnctl.untrusted import loads
 
 SIGNIFICANT = 0.05
 ROLES = {"forget": 0, "retain": 1}
@@ -142,8 +143,9 @@ class Run:
     actions: list[dict[str, Any]] = field(default_factory=list)  # of a meta-learned run
     yaml: str = ""
     unreadable: int = 0
+    every: int = 1  # of the training steps, the first of so many was read
 
-    @property
+    @cached_property
     def rows(self) -> list[Row]:
         """The before/after table."""
         return compare(self.results)
@@ -176,34 +178,25 @@ class Run:
         return points
 
 
-def load_run(path: Path) -> Run:
-    """Read a run directory. `UserError` when results.json is missing or is none of ours."""
-    results = read_results(path / "results.json")
-    history, unreadable = read_history(path / "metrics.jsonl")
+def load_run(path: Path, history: bool = True) -> Run:
+    """Read a run directory, its history too if wanted. `UserError` when results.json is missing or is none of ours."""
+    run = Run(path, read_results(path / "results.json"))
+    return with_history(run) if history else run
+
+
+def with_history(run: Run, most: int = ROWS) -> Run:
+    """The run with its metrics.jsonl, of which at most about `most` rows of each kind, and its config.yaml."""
+    found = read_history(run.path / "metrics.jsonl", most)
     by_kind: dict[str, dict[float, dict[str, Any]]] = {"train": {}, "eval": {}, "meta": {}, "episode": {}}
-    for row in history:  # a resumed run repeats steps: the later row is the one that counted
+    for row in found.rows:  # runs of before resuming cleared them may repeat steps: the later row counted
         by_kind.setdefault(str(row.get("kind")), {})[row["step"]] = row
     train, evals, acts, episodes = (
         [by_kind[kind][step] for step in sorted(by_kind[kind])]
         for kind in ("train", "eval", "meta", "episode")
     )
-    config = path / "config.yaml"
+    config = run.path / "config.yaml"
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
-    return Run(path, results, train, evals, episodes or acts, text, unreadable)
-
-
-def read_history(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Rows with a step, and how many lines were not that: a killed run may end in half a line."""
-    if not path.is_file():
-        return [], 0
-    rows, bad = [], 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict) and numbers.finite(row.get("step")) is not None:
-            rows.append(row)
-        else:
-            bad += bool(line.strip())
-    return rows, bad
+    return replace(
+        run, train=train, evals=evals, actions=episodes or acts, yaml=text,
+        unreadable=found.unreadable, every=found.every,
+    )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,11 @@ def losses(run: Run) -> list[Line]:
     """Total loss and its terms over steps."""
     rows = run.train
     lines = [Line("total", _column(rows, "loss"))]
-    terms = dict.fromkeys(name for row in rows for name in _terms(row))
-    lines += [Line(name, _column([{**_terms(r), "step": r["step"]} for r in rows], name)) for name in terms]
+    terms: dict[str, list[tuple[float, Any]]] = {}
+    for row in rows:
+        for name, value in _terms(row).items():
+            terms.setdefault(name, []).append((row["step"], value))
+    lines += [Line(name, _points(pairs)) for name, pairs in terms.items()]
     return [line for line in lines if line.points]
 
 
@@ -135,5 +138,9 @@ def _terms(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _column(rows: list[dict[str, Any]], key: str) -> Points:
-    pairs = ((float(row["step"]), numbers.finite(row.get(key))) for row in rows)
-    return thin([(step, number) for step, number in pairs if number is not None])
+    return _points((row["step"], row.get(key)) for row in rows)
+
+
+def _points(pairs: Iterable[tuple[float, Any]]) -> Points:
+    known = ((float(step), numbers.finite(value)) for step, value in pairs)
+    return thin([(step, number) for step, number in known if number is not None])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from unlearnctl.errors import UserError
 from unlearnctl.reporting import numbers
 from unlearnctl.reporting.runs import Row, Run, load_run, main_pair
 from unlearnctl.reporting.terminal import ARROW
+from unlearnctl.reporting.trade import Trade, trade
 from unlearnctl.untrusted import loads
 
 BOOKKEEPING = {"run", "output_dir", "run_dir"}  # where results are kept, not what was done
@@ -52,14 +55,24 @@ class Summary:
 
     def row(self, metric: tuple[str, str]) -> Row:
         """Any member's row of this metric, for its role and goal."""
-        return next(m.rows[metric] for m in self.members if metric in m.rows)
+        return self._heads[metric]
 
-    @property
+    @cached_property
+    def _heads(self) -> dict[tuple[str, str], Row]:
+        return {metric: row for member in reversed(self.members) for metric, row in member.rows.items()}
+
+    @cached_property
     def pair(self) -> tuple[Row, Row] | None:
         """The forget and the retain metric by which runs are compared."""
         return main_pair([self.row(metric) for metric in self.metrics])
 
-    @property
+    @cached_property
+    def trades(self) -> dict[int, Trade]:
+        """Forgotten and retained share of those members that have both, by their place."""
+        found = ((place, trade(member.run.rows)) for place, member in enumerate(self.members))
+        return {place: point for place, point in found if point is not None}
+
+    @cached_property
     def baseline(self) -> Member | None:
         """A member whose 'before' holds for all of them, when they started from the same model."""
         starts = {tuple(m.row(key).before.value for key in self.metrics) for m in self.members}
@@ -83,7 +96,7 @@ def summarise(run_dirs: Iterable[Path]) -> Summary:
     members, failed = [], []
     for path in run_dirs:
         try:
-            run = load_run(Path(path))
+            run = load_run(Path(path), history=False)
         except UserError as error:
             why = str(error).removeprefix(f"{path}: ").partition(", so nothing")[0]
             failed.append((Path(path), _sweeps_word(Path(path)) or why))
@@ -158,10 +171,13 @@ def _front(members: list[Member]) -> set[int]:
         losses = [_loss(row) for row in pair or ()]
         if len(losses) == 2 and None not in losses:
             points[index] = (losses[0] or 0.0, losses[1] or 0.0)
-    beaten = {
-        i for i, p in points.items() if any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points.values())
-    }
-    return set(points) - beaten
+    unbeaten: set[tuple[float, float]] = set()
+    least = math.inf
+    for point in sorted(set(points.values())):  # what comes later is no better on the first
+        if point[1] < least:
+            unbeaten.add(point)
+            least = point[1]
+    return {index for index, point in points.items() if point in unbeaten}
 
 
 def _loss(row: Row) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ from unlearnctl.reporting.summary import Summary
 
 NAMES_SHOWN = 30
 OFFSETS = ((8, 5), (-9, 5), (8, -13), (-9, -13))  # where a number goes when points lie on top of one another
-Placed = list[tuple[int, float, float]]
+MOST_NUMBERED = 200
+Placed = tuple[int, float, float]
 
 
 def scatter_png(summary: Summary, path: Path) -> list[Path]:
@@ -23,7 +26,7 @@ def scatter_png(summary: Summary, path: Path) -> list[Path]:
         names = [*names[:NAMES_SHOWN], f"and {len(names) - NAMES_SHOWN} more: summary.md"]
     with plots.canvas(path, 9.0, max(5.0, 1.2 + 0.19 * len(names))) as (axes,):
         _draw(axes, summary, points)
-        _number(axes, points)
+        _number(axes, numbered(points, summary.front))
         if forget.chance is not None:  # the axes follow the points: a line at retain's chance would zoom out
             axes.axhline(forget.chance, color=series.CHANCE, linestyle=":", label="chance")
         axes.set(xlabel=f"kept: {plots.axis_label(retain)}", ylabel=f"forgotten: {plots.axis_label(forget)}")
@@ -39,7 +42,7 @@ def scatter_png(summary: Summary, path: Path) -> list[Path]:
     return [path]
 
 
-def _points(summary: Summary) -> Placed:
+def _points(summary: Summary) -> list[Placed]:
     assert summary.pair is not None
     keys = [(row.suite, row.metric) for row in reversed(summary.pair)]
     found = []
@@ -50,15 +53,15 @@ def _points(summary: Summary) -> Placed:
     return found
 
 
-def _draw(axes: Any, summary: Summary, points: Placed) -> None:
+def _draw(axes: Any, summary: Summary, points: Sequence[Placed]) -> None:
     assert summary.pair is not None
     forget, retain = ((row.suite, row.metric) for row in summary.pair)
-    for index, x, y in points:
-        rows = summary.members[index].rows
-        bars = (rows[key].after.half for key in (retain, forget))
-        axes.errorbar(
-            x, y, **dict(zip(("xerr", "yerr"), bars, strict=True)), color="#9FB3C8", fmt="none", zorder=2
-        )
+    _, xs, ys = zip(*points, strict=True)
+    wide, tall = (
+        [summary.members[index].rows[key].after.half or math.nan for index, _, _ in points]
+        for key in (retain, forget)
+    )
+    axes.errorbar(xs, ys, xerr=wide, yerr=tall, color="#9FB3C8", fmt="none", zorder=2)
     style: dict[str, Any] = {"s": 64, "zorder": 3, "edgecolors": series.RETAIN, "linewidths": 1.6}
     for unbeaten, colour, label in (
         (True, series.RETAIN, "no run better on both"),
@@ -74,9 +77,15 @@ def _draw(axes: Any, summary: Summary, points: Placed) -> None:
         )
 
 
-def _number(axes: Any, points: Placed) -> None:
+def numbered(points: Sequence[Placed], front: Collection[int]) -> list[Placed]:
+    """The points that get a number: all, or of very many those that stand out."""
+    return [*points] if len(points) <= MOST_NUMBERED else [p for p in points if p[0] in front][:MOST_NUMBERED]
+
+
+def _number(axes: Any, points: Sequence[Placed]) -> None:
     """Number the points; those close to an earlier one get their number on another side."""
-    wide, tall = (max(c) - min(c) or 1.0 for c in ([x for _, x, _ in points], [y for _, _, y in points]))
+    wide, tall = (max(c, default=0) - min(c, default=0) or 1.0
+                  for c in ([x for _, x, _ in points], [y for _, _, y in points]))  # fmt: skip
     for place, (index, x, y) in enumerate(points):
         near = sum(abs(x - u) < 0.03 * wide and abs(y - v) < 0.04 * tall for _, u, v in points[:place])
         offset = OFFSETS[near % len(OFFSETS)]

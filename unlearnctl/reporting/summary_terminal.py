@@ -11,6 +11,7 @@ from unlearnctl.reporting.summary import FRONT, Member, Summary, cell, legend, m
 from unlearnctl.reporting.terminal import as_text, speaks_utf8
 
 WIDEST = 24  # longer settings fold
+MOST = 100  # rows; of more, those on the front and then the first ones
 
 
 def print_summary(summary: Summary, console: Console | None = None) -> None:
@@ -22,6 +23,8 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
         console.print(_table(summary, shown, utf8))
         hidden = len(summary.metrics) - len(shown)
         note = f"Scores after. {legend(summary).partition('; ')[2]}"
+        if (more := len(summary.members) - MOST) > 0:
+            note += f" {more} more runs in summary.csv."
         console.print(
             as_text(f"{note} {hidden} more metrics in summary.csv." if hidden else note, utf8, "dim")
         )
@@ -71,11 +74,17 @@ def _table(summary: Summary, shown: list[tuple[str, str]], utf8: bool) -> Table:
         table.add_row(
             "", *first, *blanks, *_scores(summary.baseline, shown, "before"), style="dim", end_section=True
         )
-    for number, member in enumerate(summary.members, 1):
-        mark = FRONT if number - 1 in summary.front else " "
+    for place in _places(summary):
+        member, mark = summary.members[place], FRONT if place in summary.front else " "
         settings = [as_text(cell(member.config, key), utf8) for key in summary.columns]
-        table.add_row(as_text(f"{number}{mark}", utf8), *settings, *_scores(member, shown, "after"))
+        table.add_row(as_text(f"{place + 1}{mark}", utf8), *settings, *_scores(member, shown, "after"))
     return table
+
+
+def _places(summary: Summary) -> list[int]:
+    """The rows of the terminal's table."""
+    ranked = sorted(range(len(summary.members)), key=lambda place: place not in summary.front)
+    return sorted(ranked[:MOST])
 
 
 def _scores(member: Member, metrics: list[tuple[str, str]], when: str) -> list[str]:

@@ -9,15 +9,15 @@ from typing import Any
 
 from unlearnctl.reporting import numbers, plots, series
 from unlearnctl.reporting.summary import Summary, short
-from unlearnctl.reporting.trade import Trade, front, hypervolume, trade
+from unlearnctl.reporting.summary_plot import numbered
+from unlearnctl.reporting.trade import Trade, front, hypervolume
 
 Point = tuple[int, Trade]  # place in the table, from 0
 
 
 def points(summary: Summary) -> list[Point]:
     """Those runs that have both shares."""
-    found = ((place, trade(member.run.rows)) for place, member in enumerate(summary.members))
-    return [(place, point) for place, point in found if point is not None]
+    return list(summary.trades.items())
 
 
 def sentence(summary: Summary) -> str:
@@ -40,17 +40,18 @@ def pareto_png(summary: Summary, path: Path) -> list[Path]:
         return []
     trades = [point for _, point in scored]
     edge, area = front(trades), hypervolume(trades)
+    unbeaten = set(edge)
     with plots.canvas(path, 6.0, 5.4) as (axes,):
         corners = _staircase(edge)
         axes.fill(*zip(*corners, strict=True), color=series.SKY, alpha=0.25, label=f"hypervolume {area:.3f}")
         style: dict[str, Any] = {"s": 48, "edgecolors": series.RETAIN}
         for chosen, colour, label in ((True, series.RETAIN, "front"), (False, "white", "other runs")):
-            some = [(p.retained, p.forgotten) for p in trades if (p in edge) == chosen]
+            some = [(p.retained, p.forgotten) for p in trades if (p in unbeaten) == chosen]
             if some:
                 axes.scatter(*zip(*some, strict=True), color=colour, label=label, **style)
-        for place, point in scored:
-            at = (point.retained, point.forgotten)
-            axes.annotate(str(place + 1), at, (5, 4), textcoords="offset points", fontsize=8)
+        places = [(place, point.retained, point.forgotten) for place, point in scored]
+        for place, x, y in numbered(places, {place for place, point in scored if point in unbeaten}):
+            axes.annotate(str(place + 1), (x, y), (5, 4), textcoords="offset points", fontsize=8)
         axes.set(
             xlabel="kept (share of what the base model had)", ylabel="forgotten (share of what could be)"
         )
@@ -105,13 +106,15 @@ def parallel_png(summary: Summary, path: Path) -> list[Path]:
 
 def _lines(axes: Any, columns: Sequence[Sequence[float]]) -> None:
     from matplotlib import colormaps
+    from matplotlib.collections import LineCollection
 
-    shades = colormaps["viridis_r"]
     worth = columns[-1]
     top = max(worth) or 1.0
-    for run in sorted(range(len(worth)), key=lambda run: worth[run]):
-        heights = [column[run] for column in columns]
-        axes.plot(range(len(columns)), heights, color=shades(worth[run] / top), linewidth=1.4, alpha=0.8)
+    order = sorted(range(len(worth)), key=lambda run: worth[run])
+    paths = [[(place, column[run]) for place, column in enumerate(columns)] for run in order]
+    colours = [colormaps["viridis_r"](worth[run] / top) for run in order]
+    axes.add_collection(LineCollection(paths, colors=colours, linewidths=1.4, alpha=0.8))
+    axes.autoscale_view()
 
 
 def _scaled(entries: Sequence[object]) -> list[float]:

@@ -97,6 +97,7 @@ def charts(run: Run) -> list[Chart]:
     roles = {row.metric: row.role for row in run.rows}
     plane = series.plane(run)
     means = f", means of {size} steps" if (size := series.group(len(run.train))) > 1 else ""
+    means += f", every {run.every}th step read" if run.every > 1 else ""
     losses, norms = series.losses(run), series.column(run, "grad_norm")
     made = [
         _curves("losses", "Loss terms", f"before weighting{means}", "loss", losses, {}),

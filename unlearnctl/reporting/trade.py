@@ -60,5 +60,8 @@ def hypervolume(points: Sequence[Trade]) -> float:
 
 def front(points: Sequence[Trade]) -> list[Trade]:
     """Those that no other beats, from the one that kept most to the one that forgot most, each once."""
-    unbeaten = {p for p in points if not any(q != p and q[0] >= p[0] and q[1] >= p[1] for q in points)}
+    unbeaten: list[Trade] = []
+    for point in sorted(set(points), key=lambda p: (p.retained, p.forgotten), reverse=True):
+        if not unbeaten or point.forgotten > unbeaten[-1].forgotten:
+            unbeaten.append(point)
     return sorted(unbeaten)

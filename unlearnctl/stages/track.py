@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from unlearnctl.errors import UserError, brief
-from unlearnctl.reporting.runs import load_run, read_history
+from unlearnctl.reporting.history import read_history
+from unlearnctl.reporting.runs import load_run
 from unlearnctl.stages.build import plain
 from unlearnctl.stages.resume import own_config
 from unlearnctl.tracking.make import chosen
@@ -56,5 +57,5 @@ def send(folder: Path, cfg: DictConfig, name: str | None) -> int:
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     """Of metrics.jsonl; a resumed run repeats steps, and the later row is the one that counted."""
-    history, _ = read_history(folder / "metrics.jsonl")
-    return list({(str(row.get("kind")), row["step"]): row for row in history}.values())
+    rows = read_history(folder / "metrics.jsonl").rows
+    return list({(str(row.get("kind")), row["step"]): row for row in rows}.values())

@@ -1,18 +1,21 @@
-"""What the page of several runs holds, as plain data: numbers in full, texts as they are."""
+"""What the page of several runs holds, as plain data: scores in full, texts as they are.
+
+`templates/site/dom.js` unpacks it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.reporting import numbers, series, texts
-from unlearnctl.reporting.runs import Row, Run, Score
-from unlearnctl.reporting.summary import Member, Summary, cell, short
-from unlearnctl.reporting.summary_trade import points
-from unlearnctl.reporting.trade import Trade
+from unlearnctl.reporting import numbers
+from unlearnctl.reporting.runs import Row, Score
+from unlearnctl.reporting.site.details import details
+from unlearnctl.reporting.site.pack import coded, room, shared, short
+from unlearnctl.reporting.summary import Summary, cell
+from unlearnctl.reporting.summary import short as short_key
 
-POINTS = 120  # of a curve: many runs share one page
 SHARES = ("retained share", "forgotten share", "hypervolume")  # of `Trade`: axes that every run has alike
 
 Json = dict[str, Any]
@@ -21,15 +24,18 @@ Key = tuple[str, str]
 
 def page_data(summary: Summary, probes: Sequence[Json]) -> Json:
     """Everything that the page's script draws; JSON without NaN."""
-    metrics = whole_metrics(summary)
-    shares = dict(points(summary))
+    metrics, members = whole_metrics(summary), summary.members
+    columns = [(short_key(key, summary.columns), summary.keys.index(key)) for key in summary.columns]
+    cells = len(members) * (len(columns) + len(metrics) + 6)
     return {
         "axes": [_axis(summary, metric) for metric in metrics] + [_share_axis(name) for name in SHARES],
-        "start": _start(summary, metrics),
-        "keys": summary.keys,
-        "runs": [_run(summary, place, metrics, shares.get(place)) for place in range(len(summary.members))],
+        "start": _start(summary, metrics), "keys": summary.keys, "columns": columns, "count": len(members),
+        "names": None if columns else [summary.label(member) for member in members],
+        "config": [coded([cell(member.config, key) for member in members]) for key in summary.keys],
+        "values": [_values([member.row(metric) for member in members]) for metric in metrics] + _shares(summary),
+        **details(summary, room(cells)),
         "probes": list(probes),
-    }
+    }  # fmt: skip
 
 
 def whole_metrics(summary: Summary) -> list[Key]:
@@ -58,73 +64,28 @@ def _start(summary: Summary, metrics: Sequence[Key]) -> list[int]:
     return [metrics.index((row.suite, row.metric)) for row in (retain, forget)]
 
 
-def _run(summary: Summary, place: int, metrics: Sequence[Key], shares: Trade | None) -> Json:
-    member = summary.members[place]
-    run = member.run
-    return {
-        "label": summary.label(member), "front": place in summary.front,
-        "settings": {short(key, summary.columns): cell(member.config, key) for key in summary.columns},
-        "config": [cell(member.config, key) for key in summary.keys],
-        "values": [_values(member.row(metric)) for metric in metrics] + _share_values(shares),
-        "curves": curves(run), "subjects": subjects(member),
-        "weights": [[[t, round(w, 3), true] for t, w, true in text] for text in texts.token_weights(run)],
-        "samples": {name: [_pair(pair) for pair in found] for name, found in texts.samples(run).items()},
-    }  # fmt: skip
-
-
-def _values(row: Row) -> list[float | None]:
-    """Before, half of its 95 % interval, after, half of its."""
-    return [*_value(row.before), *_value(row.after)]
-
-
-def _value(score: Score) -> list[float | None]:
-    return [numbers.finite(score.value), numbers.finite(score.half)]
-
-
-def _share_values(shares: Trade | None) -> list[list[float | None]]:
-    if shares is None:
-        return [[None] * 4 for _ in SHARES]
-    return [[None, None, v, None] for v in (shares.retained, shares.forgotten, shares.hypervolume)]
-
-
-def curves(run: Run) -> dict[str, list[list[float]]]:
-    """Name → [step, value]: losses, gradient norm, in-training evaluations, what a meta-learned run set."""
-    lines = {f"loss: {line.name}": line.points for line in series.losses(run)}
-    lines |= {line.name.replace("grad_norm", "gradient norm"): line.points for key in ("grad_norm", "lr")
-              for line in series.column(run, key)}  # fmt: skip
-    lines |= {f"evaluation: {row.metric}": run.trace(row.suite, row.metric) for row in run.rows}
-    lines |= {f"meta: {line.name}": line.points for line in (*series.knobs(run), *series.outcomes(run))}
-    return {
-        name: [[x, float(f"{y:.5g}")] for x, y in series.thin(line, POINTS)]
-        for name, line in lines.items()
-        if line
-    }
-
-
-def subjects(member: Member) -> dict[str, Json]:
-    """`suite/metric` → chance and a row for each of its subjects: name, before ± half, after ± half, n."""
-    found: dict[str, Json] = {}
-    for (suite, metric), row in member.rows.items():
-        if row.subject:
-            whole = metric.partition("/")[0]
-            group = found.setdefault(f"{suite}/{whole}", {"goal": row.goal, "chance": row.chance, "rows": []})
-            group["rows"].append([row.subject, *_values(row), row.n])
-    return found
-
-
-def _pair(pair: texts.Pair) -> list[Any]:
-    """Prompt, reply before and after, their scores, whether to blur each of the three."""
-    before, after = pair.before, pair.after
+def _values(rows: Sequence[Row]) -> list[Any]:
+    """Columns over the runs: before, half of its 95 % interval, after, half of its."""
+    sides = [[row.before for row in rows], [row.after for row in rows]]
     return [
-        pair.prompt, *(None if reply is None else reply.text for reply in (before, after)),
-        *(None if reply is None else reply.score for reply in (before, after)),
-        [pair.toxic, *(reply is not None and reply.toxic for reply in (before, after))],
-    ]  # fmt: skip
+        shared([read(score) for score in scores])
+        for scores in sides
+        for read in (lambda score: numbers.finite(score.value), _half)
+    ]
 
 
-def holds(data: Mapping[str, Any], part: str) -> bool:
-    """Whether any run has something for a section of the page."""
-    return any(run[part] for run in data["runs"])
+def _half(score: Score) -> float | None:
+    half = numbers.finite(score.half)
+    return None if half is None else short(half, 5)
+
+
+def _shares(summary: Summary) -> list[list[Any]]:
+    known = [summary.trades.get(place) for place in range(len(summary.members))]
+    columns = (
+        [point and getattr(point, name) for point in known]
+        for name in ("retained", "forgotten", "hypervolume")
+    )
+    return [[None, None, shared(column) if column else None, None] for column in columns]
 
 
 def place_of(run: Path, folder: Path) -> str:

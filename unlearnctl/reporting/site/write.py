@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from unlearnctl.files import write_atomically
 from unlearnctl.reporting import numbers
 from unlearnctl.reporting.page import content_hash, environment, own
 from unlearnctl.reporting.probe import read_probes
-from unlearnctl.reporting.site.data import holds, page_data, place_of, whole_metrics
+from unlearnctl.reporting.site.data import page_data, place_of, whole_metrics
 from unlearnctl.reporting.summary import Member, Summary, cell, legend, metric_name, short
 from unlearnctl.reporting.summary_trade import points, sentence
 from unlearnctl.reporting.terminal import MARK
 
-SCRIPTS = ("dom.js", "chart.js", "table.js", "trade.js", "curves.js", "bars.js", "words.js", "start.js")
-PARTS = ("curves", "subjects", "weights", "samples")  # sections that need what not every run has
+SCRIPTS = (
+    "unpack.js",
+    "dom.js",
+    "chart.js",
+    "table.js",
+    "trade.js",
+    "curves.js",
+    "bars.js",
+    "words.js",
+    "start.js",
+)
 
 
 def write_site(summary: Summary, path: Path, probes: Sequence[Path] = ()) -> Path:
@@ -45,10 +55,16 @@ def render(summary: Summary, folder: Path, probes: Sequence[Path] = ()) -> str:
         names={key: short(key, summary.columns) for key in summary.columns}, shares=dict(points(summary)),
         members=[(member, place_of(member.run.path, folder), link(member, folder)) for member in summary.members],
         failed=[(place_of(path, folder), why) for path, why in summary.failed],
-        has={part: holds(data, part) for part in PARTS}, mark=MARK, legend=legend(summary),
+        has=has(data), left_out=data["left_out"], mark=MARK, legend=legend(summary),
         sentence=sentence(summary),
         style=style, script=script, style_hash=content_hash(style), script_hash=content_hash(script),
     )  # fmt: skip
+
+
+def has(data: Mapping[str, Any]) -> dict[str, bool]:
+    """Which sections there are: those for which any run has something."""
+    parts = {part: bool(data[part]) for part in ("subjects", "weights", "samples")}
+    return {**parts, "curves": any(data["curves"])}
 
 
 def title(summary: Summary) -> str:

@@ -1,5 +1,5 @@
 // Small helpers. All text goes through textContent or setAttribute: nothing of the data is ever parsed as HTML.
-const DATA = JSON.parse(document.getElementById("data").textContent);
+const DATA = unpack(JSON.parse(document.getElementById("data").textContent));
 const byId = (id) => document.getElementById(id);
 
 function add(element, attributes, children) {
