@@ -12,8 +12,6 @@ from unlearnctl.data.encode import Lost
 from unlearnctl.data.readers import Corpus, Read
 from unlearnctl.data.spec import CorpusSpec
 
-MOST = 1_000_000  # forget texts up to which they are compared with the retain side's
-
 
 @dataclass
 class Counts:
@@ -26,6 +24,7 @@ class Counts:
     lost: Lost
     rows: int
     unpaired: int = 0  # forget rows without anything to put in their place
+    late: bool = False  # tokenised as its rows are drawn: what tokenising leaves is known of some texts
     shared: int = 0  # texts of the retain side that are to be forgotten too
 
     def record(self) -> dict[str, Any]:
@@ -41,6 +40,7 @@ class Counts:
         }
         return {
             "read": self.read.rows or self.lost.texts,
+            **({"looked_at": self.lost.texts} if self.late else {}),
             "left_out": {reason: count for reason, count in reasons.items() if count},
             "texts": self.lost.texts - self.lost.prompt - self.lost.nothing - self.unpaired,
             "cut": self.lost.cut,
@@ -53,7 +53,7 @@ class Counts:
 
 def shared(forget: Corpus, retain: Corpus) -> int:
     """How many texts of the retain side are forget texts, after the same prompt."""
-    if len(forget.texts) > MOST:
+    if forget.large or retain.large:
         return 0
     known = set(_keys(forget))
     return sum(key in known for key in _keys(retain))

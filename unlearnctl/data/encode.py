@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unlearnctl.data.batch import IGNORE, Batch
+from unlearnctl.data.column import Progress, in_chunks
 from unlearnctl.data.joined import Joined, check_template, joined
 from unlearnctl.data.readers import Corpus
 from unlearnctl.errors import UserError
@@ -72,9 +73,11 @@ class Encoder:
         Raises:
             UserError: no row is left, or the corpus holds conversations and the tokenizer has no chat template.
         """
-        places = range(len(corpus.texts))
-        chunks = (places[start : start + CHUNK] for start in range(0, len(places), CHUNK))
-        rows = [row for chunk in chunks for row in self.rows(corpus, chunk)]
+        rows: list[Row] = []
+        progress = Progress(f"{self.key}: {{count}} of {len(corpus.texts):,} texts tokenised")
+        for places in in_chunks(range(len(corpus.texts)), CHUNK):
+            rows += self.rows(corpus, places)
+            progress.at(places[-1] + 1)
         if not rows:
             raise UserError(
                 f"{self.key}: no row has a token to learn from within max_length={self.max_length}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from unlearnctl.data import fields
+from unlearnctl.data.column import Progress, Texts, in_chunks
 from unlearnctl.data.fields import Row, Turn
 from unlearnctl.data.sources import rows_of
 from unlearnctl.data.spec import CorpusSpec
@@ -25,17 +27,33 @@ class Read:
 class Corpus:
     """Texts in order, and what a row may hold besides."""
 
-    texts: list[str]
-    prompts: list[str] | None = None  # what stands before the text without counting
+    texts: Sequence[str]
+    prompts: Sequence[str] | None = None  # what stands before the text without counting
     alternates: list[list[str]] | None = None  # what should be said instead, one text or several
     spans: list[list[list[int]]] | None = None  # [start, end) of the characters that matter
     turns: list[list[Turn]] | None = None  # of a conversation: what was said before the text
     read: Read = field(default=Read(), compare=False)
 
-    def content(self) -> dict[str, Any]:
-        """What decides the rows, as it has always been hashed; a column that came later only where it is there."""
-        names = ("texts", "prompts", "alternates", "spans", *(["turns"] if self.turns else []))
-        return {name: getattr(self, name) for name in names}
+    @property
+    def large(self) -> bool:
+        """Whether its texts lie on the disk."""
+        return isinstance(self.texts, Texts) and self.texts.large
+
+    def content(self) -> Iterator[str]:
+        """JSON of all that decides the rows, in parts; a column that came later only where it is there."""
+        for name in ("texts", "prompts", "alternates", "spans", *(["turns"] if self.turns else [])):
+            yield f'{"{" if name == "texts" else ", "}"{name}": '
+            column = getattr(self, name)
+            if column is None:
+                yield "null"
+                continue
+            if isinstance(column, Texts) and column.large:
+                yield f'"{column.digest}"'
+                continue
+            for place, chunk in enumerate(in_chunks(column)):
+                yield ("[" if place == 0 else ", ") + json.dumps(list(chunk))[1:-1]
+            yield "]" if column else "[]"
+        yield "}"
 
 
 def read_corpus(spec: CorpusSpec, key: str) -> Corpus:
@@ -47,8 +65,11 @@ def read_corpus(spec: CorpusSpec, key: str) -> Corpus:
     """
     columns = _Columns(spec, key)
     rows = where = short = 0
+    progress = Progress(f"{key}: {{count}} rows read")
     for place, row in rows_of(spec, key):
         rows += 1
+        if not rows % 1024:
+            progress.at(rows)
         if any(fields.value(row, n, f"{key}.where", place) not in kept for n, kept in spec.where or ()):
             where += 1
         elif not columns.add(row, place):
@@ -65,8 +86,7 @@ class _Columns:
 
     def __init__(self, spec: CorpusSpec, key: str) -> None:
         self.spec, self.key = spec, key
-        self.texts: list[str] = []
-        self.prompts: list[str] = []
+        self.texts, self.prompts = Texts(), Texts()
         self.alternates: list[list[str]] = []
         self.spans: list[list[list[int]]] = []
         self.turns: list[list[Turn]] = []

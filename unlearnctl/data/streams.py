@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.data.batch import Batch
 from unlearnctl.data.counts import Counts, shared
 from unlearnctl.data.encode import Encoder, Row, collate
+from unlearnctl.data.late import LateRows
 from unlearnctl.data.readers import Corpus, read_corpus
 from unlearnctl.data.refusals import REFUSALS
 from unlearnctl.data.sampler import indices
@@ -60,18 +60,18 @@ def load_data(
     if spec.append_eos and tokenizer.eos_token_id is None:
         raise UserError("data.append_eos=true: the tokenizer has no end token; set it to false")
     corpora = corpora or read_data(cfg)
-    rows: dict[str, dict[str, list[Row]]] = {side: {} for side in SIDES}
+    rows: dict[str, dict[str, Sequence[Row]]] = {side: {} for side in SIDES}
     counts: dict[str, Counts] = {}
     for side in SIDES:
         for topic, corpus in corpora[side].items():
             one, key = getattr(spec, side)[topic], corpus_key(side, topic)
-            encoder = Encoder(
-                tokenizer, one.max_length or spec.max_length, key, one.long, _ends(corpus, spec)
-            )
-            rows[side][topic] = encoder.all(corpus)
-            counts[key] = Counts(
-                key, one, encoder.max_length, corpus.read, encoder.lost, len(rows[side][topic])
-            )
+            length = one.max_length or spec.max_length
+            encoder = Encoder(tokenizer, length, key, one.long, _ends(corpus, spec))
+            late = corpus.large and one.long == "cut" and (side == "retain" or not set(INSTEAD) & set(sides))
+            found = LateRows(encoder, corpus) if late else encoder.all(corpus)
+            rows[side][topic] = found
+            lost = replace(encoder.lost)  # as it is now: rows drawn later count no more
+            counts[key] = Counts(key, one, length, corpus.read, lost, len(found), late=late)
             if side == "retain":
                 counts[key].shared = shared(corpora["forget"][topic], corpus)
     for side in [side for side in INSTEAD if side in sides]:
@@ -105,8 +105,15 @@ def corpus_key(side: str, topic: str) -> str:
 
 def _digest(spec: DataSpec, corpora: Corpora) -> str:
     """A short hash of all texts, and of what else makes rows of them where that is not as it always was."""
-    parts = [[corpus.content() for corpus in side.values()] for side in corpora.values()]
-    told = hashlib.sha256(json.dumps(parts).encode())
+    told = hashlib.sha256()
+    for opening, side in zip(("[[", ", ["), corpora.values(), strict=True):
+        told.update(opening.encode())
+        for place, corpus in enumerate(side.values()):
+            told.update(b", " if place else b"")
+            for part in corpus.content():
+                told.update(part.encode())
+        told.update(b"]")
+    told.update(b"]")
     split = [
         corpus_key(s, key) for s in SIDES for key, one in getattr(spec, s).items() if one.long == "split"
     ]
@@ -141,7 +148,7 @@ def said_instead(corpus: Corpus, side: str) -> list[Corpus]:
     return [Corpus(each, corpus.prompts, turns=corpus.turns) for each in texts]
 
 
-def _paired(forget: list[Row], versions: list[list[Row]]) -> tuple[list[Row], list[Row]]:
+def _paired(forget: Sequence[Row], versions: list[list[Row]]) -> tuple[list[Row], list[Row]]:
     """Forget rows that every version has a partner of; and the partners, one version after the other."""
     by_index = [{row.index: row for row in rows} for rows in versions]
     kept = [row for row in forget if all(row.index in version for version in by_index)]
@@ -158,7 +165,7 @@ def _paired(forget: list[Row], versions: list[list[Row]]) -> tuple[list[Row], li
 class ForgetRetain:
     """Tokenised corpora. Topics take turns, one a step, as in the RMU authors' code."""
 
-    rows: Mapping[str, Mapping[str, list[Row]]]  # side → topic → rows
+    rows: Mapping[str, Mapping[str, Sequence[Row]]]  # side → topic → rows
     pad_id: int
     padding_side: str
     shuffle: bool

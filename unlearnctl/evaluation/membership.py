@@ -60,10 +60,10 @@ class MembershipSuite:
             _spec(cfg, f"{key}.{side}", limit)
             for side, cfg in (("members", members), ("nonmembers", nonmembers))
         ]
-        self._texts: list[list[str]] | None = None
+        self._texts: list[Sequence[str]] | None = None
 
     @property
-    def texts(self) -> list[list[str]]:
+    def texts(self) -> list[Sequence[str]]:
         """Members' and non-members', read once."""
         if self._texts is None:
             sides = zip(self.specs, ("members", "nonmembers"), strict=True)

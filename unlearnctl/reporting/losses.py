@@ -18,6 +18,10 @@ def loss(record: Mapping[str, Any]) -> str:
     """`9 of 10 rows left out (prompt longer than data.max_length=64), 1 of 1 cut to 64 tokens`; empty if whole."""
     out = {numbers.plain(str(reason)): count for reason, count in (record.get("left_out") or {}).items()}
     texts, said = record.get("texts"), []
+    if record.get("looked_at"):
+        said.append(
+            f"{record.get('rows')} texts are tokenised as they are drawn; of {record['looked_at']} looked at"
+        )
     if out:
         why = next(iter(out)) if len(out) == 1 else ", ".join(f"{n} {reason}" for reason, n in out.items())
         said.append(f"{sum(out.values())} of {record.get('read')} rows left out ({why})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -142,12 +143,41 @@ def guarded() -> Iterator[None]:
         except UnicodeDecodeError as error:
             raise UserError(_not_utf8(self) or str(error)) from error
         check_config(cfg, _files(cfg))
+        check_characters({key: node for key, node in _plain(cfg).items() if key != "hydra"})
         if "output_dir" in cfg:  # a sweep's folder is made before its members are looked at
             check_name("run", cfg.run)
         return cfg
 
     with mock.patch.object(ConfigLoaderImpl, "load_configuration", checked):
         yield
+
+
+def check_characters(node: Any, key: str = "") -> None:
+    """Refuse texts that no file would take: a file's name in another encoding, half of a surrogate pair.
+
+    Raises:
+        UserError: names the key, with the bytes as escapes.
+    """
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            check_characters(str(name), key)
+            check_characters(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for value in node:
+            check_characters(value, key)
+    elif isinstance(node, str):
+        try:
+            node.encode()
+        except UnicodeEncodeError:
+            seen = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", node)
+            seen = seen.encode("ascii", "backslashreplace").decode()
+            raise UserError(f"{key}={seen}: not UTF-8, so no record could name it; rename it") from None
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    found = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
 
 
 def _not_utf8(loader: Any) -> str:

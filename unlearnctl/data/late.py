@@ -1,0 +1,49 @@
+"""Rows of a corpus that is too large to be tokenised before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import overload
+
+from unlearnctl.data.encode import Encoder, Row
+from unlearnctl.data.readers import Corpus
+from unlearnctl.errors import UserError
+
+LOOKED_AT = 256  # texts of a large corpus that are tokenised before training, evenly spread
+KEPT = 4096  # rows of a large corpus that stay tokenised
+
+
+class LateRows(Sequence[Row]):
+    """Rows of a large corpus, tokenised when they are drawn. Where a text has nothing to learn from, the next one
+    that has stands in its place: to leave it out, all would have to be tokenised before the first step.
+
+    Raises:
+        UserError: none of the texts looked at has a token to learn from.
+    """
+
+    def __init__(self, encoder: Encoder, corpus: Corpus) -> None:
+        self.encoder, self.corpus = encoder, corpus
+        self.row = lru_cache(KEPT)(self._row)
+        step = -(-len(corpus.texts) // LOOKED_AT)
+        if not [row for at in range(0, len(corpus.texts), step) for row in encoder.rows(corpus, [at])]:
+            raise UserError(
+                f"{encoder.key}: no row has a token to learn from within max_length={encoder.max_length}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.corpus.texts)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Row]: ...
+    def __getitem__(self, place: int | slice) -> Row | list[Row]:
+        places = range(len(self))[place]
+        return self.row(places) if isinstance(places, int) else [self.row(each) for each in places]
+
+    def _row(self, place: int) -> Row:
+        for later in range(len(self)):
+            if row := next(self.encoder.rows(self.corpus, [(place + later) % len(self)]), None):
+                return row
+        raise AssertionError("one has been seen")
