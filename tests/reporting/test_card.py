@@ -4,10 +4,8 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 import unlearnctl
-from unlearnctl.reporting.card import READINGS, base_model, model_card
+from unlearnctl.reporting.card import READINGS, model_card
 
 PACKAGE = Path(unlearnctl.__file__).parent
 
@@ -129,16 +127,6 @@ def test_an_interrupted_run_says_that_nothing_was_measured(make):
     assert lines_of("Results", card) == ["These weights were not evaluated."]
     assert "The run did not complete: interrupted." in card
     assert lines_of("Limits", card)[0] == "- Nothing was measured after the change."
-
-
-@pytest.mark.parametrize(
-    ("path", "shown"),
-    [("org/base", "org/base"), ("/home/me/base", "tinyworld"), ("./a/b", "tinyworld"), ("tinyworld:x", "tinyworld")],
-)  # fmt: skip
-def test_no_path_of_this_machine_is_named_as_the_base(make, path, shown):
-    body = complete(make)
-    body["config"]["model"]["path"] = path
-    assert base_model(body) == shown
 
 
 def test_hostile_text_stays_text(make):

@@ -23,6 +23,7 @@ LEGAL = re.compile(
     r"(LICEN[CS]E|NOTICE|COPYING|COPYRIGHT|USE_POLICY)[\w-]*(\.txt|\.md|\.rst)?", re.IGNORECASE
 )
 LEGAL_BYTES = 1 << 20
+OWN = ("README.md", "lineage.json")  # an export has its own
 TEMPLATES = "additional_chat_templates"  # the one folder that a tokenizer has
 
 
@@ -65,7 +66,7 @@ def files_of(folder: Path, with_code: bool = False) -> Files:
             others.append(path.name)
         elif path.name == TEMPLATES and path.is_dir():
             others += [f"{TEMPLATES}/{one.name}" for one in _templates(folder, path)]
-        elif not path.name.startswith(".") and path.name != "README.md":
+        elif not path.name.startswith(".") and path.name not in OWN:
             left.append(path.name + ("/" if path.is_dir() else ""))
     return Files(tuple(weights), tuple(others), tuple(n for n in others if n in code), tuple(left))
 

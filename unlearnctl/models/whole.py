@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def export(spec: ModelSpec, delta: Path, to: Path, card: str | None = None) -> Files:
+def export(spec: ModelSpec, delta: Path, to: Path, texts: Mapping[str, str] | None = None) -> Files:
     """Write a whole Hugging Face folder: the base's files, the changed tensors written over their bytes.
 
     Shards are copied and patched in place, one tensor in memory at a time; only where the changed tensors are parts of
@@ -36,7 +36,7 @@ def export(spec: ModelSpec, delta: Path, to: Path, card: str | None = None) -> F
             loading scores the same.
         delta: folder of the checkpoint.
         to: folder to write.
-        card: the README.md.
+        texts: files to add, by name.
 
     Returns:
         What was copied, and what was left out.
@@ -57,8 +57,8 @@ def export(spec: ModelSpec, delta: Path, to: Path, card: str | None = None) -> F
             partial.mkdir(parents=True)  # a link in its place is an error
             _write(spec, tensors, files, partial)
             _settle(partial, spec, files)
-            if card is not None:
-                (partial / "README.md").write_text(card, encoding="utf-8")
+            for name, text in (texts or {}).items():
+                (partial / name).write_text(text, encoding="utf-8")
             check_written(spec, partial, tensors, to)
             for file in partial.iterdir():
                 flush(file)

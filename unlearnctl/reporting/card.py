@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from unlearnctl.reporting import attacks, numbers, terminal
+from unlearnctl.reporting.lineage import lineage
 from unlearnctl.reporting.markdown import code, escape, table
 from unlearnctl.reporting.runs import compare
 from unlearnctl.seal import broken
@@ -23,37 +23,55 @@ SOURCE = ("path", "name", "split", "revision", "field", "prompt_field", "format"
 Tree = Mapping[str, Any]
 
 
-def model_card(results: Tree, run: str = "RUN", to: str = "FOLDER") -> str:
+def model_card(results: Tree, run: str = "RUN", to: str = "FOLDER", origin: Tree | None = None) -> str:
     """Markdown with a YAML header, from results.json.
 
     Args:
+        results: of the run.
         run: the run directory and
         to: the exported folder, for the commands that the card shows.
+        origin: its lineage; None: what the results alone say.
     """
+    origin = origin or lineage(results, done_with(results))
     sections = {
+        **({"Chain": _chain(origin)} if len(origin["steps"]) > 1 else {}),
         "Results": _results(results), "Data": _data(results), "Method": _method(results),
-        "Limits": _limits(results, run), "Intended use": _use(), "Licence": _licence(results),
+        "Limits": _limits(results, run), "Intended use": _use(), "Licence": _licence(origin),
         "Reproduce": _reproduce(results, run, to),
     }  # fmt: skip
-    head = [*_header(results), f"# {_name(results)} after unlearning{_with(results)}", "", _done(results)]
+    name = str(_part(results, "config", "model").get("name") or "local")
+    name = name if name != "local" else origin["base"] or "A local model"
+    head = [*_header(origin), f"# {escape(name)} after unlearning{_with(results)}", "", _done(results)]
     head += ["", f"**{terminal.CHANGED}**"] if broken(results) else []
     body = [line for title, lines in sections.items() for line in ("", f"## {title}", "", *lines)]
     return "\n".join(head + body) + "\n"
 
 
-def _header(results: Tree) -> list[str]:
-    tags = "tags: [machine-unlearning, unlearnctl]"
-    base = json.dumps(base_model(results))  # a JSON string is a YAML string
-    return ["---", f"base_model: {base}", "library_name: transformers", tags, "---"]
+def _header(origin: Tree) -> list[str]:
+    known = (
+        [f"base_model: {json.dumps(origin['base'])}"] if origin["base"] else []
+    )  # a JSON string is a YAML string
+    return ["---", *known, "library_name: transformers", "tags: [machine-unlearning, unlearnctl]", "---"]
 
 
-def base_model(results: Tree) -> str:
-    """The base as others can find it: a hub id, or the config's name of a local folder."""
-    model = _part(results, "config", "model")
-    path = str(model.get("path") or "")
-    local = path.startswith((".", "/", "~", "tinyworld:")) or Path(path).exists()
-    on_hub = path.count("/") == 1 and not local
-    return path if on_hub else str(model.get("name") or "")
+def done_with(results: Tree) -> str:
+    """What was done, in a few plain words: `npo and repair with SAGE`."""
+    objective, repair = _part(results, "config", "objective"), results.get("repair")
+    parts = [str(objective["name"])] if objective.get("name") else []
+    return " and ".join([*parts, *([f"repair with {repair['method']}"] if repair else [])])
+
+
+def _chain(origin: Tree) -> list[str]:
+    """From the first base to these weights."""
+    steps = [
+        f"{number}. {escape(step['method'])} on {code(step['data'])} (checkpoint {code(step['checkpoint'][:16])})"
+        for number, step in enumerate(origin["steps"], 2)
+    ]
+    return [f"1. {_base(origin)}, weights {code(origin['weights'] or 'not recorded')}", *steps]
+
+
+def _base(origin: Tree) -> str:
+    return code(origin["base"]) if origin["base"] else "a local model whose name on the hub is not known"
 
 
 def _part(tree: Tree, *keys: str) -> Tree:
@@ -62,10 +80,6 @@ def _part(tree: Tree, *keys: str) -> Tree:
         found = tree.get(key)
         tree = found if isinstance(found, Mapping) else {}
     return tree
-
-
-def _name(results: Tree) -> str:
-    return escape(_part(results, "config", "model").get("name"))
 
 
 def _with(results: Tree) -> str:
@@ -208,10 +222,10 @@ def _use() -> list[str]:
     ]
 
 
-def _licence(results: Tree) -> list[str]:
+def _licence(origin: Tree) -> list[str]:
     return [
-        f"These are the weights of {code(base_model(results))} with some of them changed: the licence and terms of "
-        "that model hold for them. The data above have licences of their own."
+        f"These are the weights of {_base(origin)} with some of them changed: the licence and terms of that model "
+        "hold for them. The data above have licences of their own."
     ]
 
 

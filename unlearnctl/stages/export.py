@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from unlearnctl.models.folder import check_folder, explain, shards
 from unlearnctl.models.skeleton import auto_class
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.whole import export as merge
-from unlearnctl.reporting.card import model_card
+from unlearnctl.reporting.card import done_with, model_card
+from unlearnctl.reporting.lineage import NAME, lineage
 from unlearnctl.reporting.results_file import read_results as read_record
 from unlearnctl.stages.build import plain
 from unlearnctl.stages.checks import check_model, check_writable, model_spec
@@ -47,7 +49,11 @@ def export(cfg: DictConfig) -> Path:
     check_model(base)
     whole = sum((Path(base.path) / name).stat().st_size for name in shards(Path(base.path)))
     check_space(to, whole, f"to={to}", "the whole model needs")
-    files = merge(base, run / "checkpoint", to, model_card(results, str(run), str(to)))
+    origin = lineage(results, done_with(results), Path(base.path))
+    card = model_card(results, str(run), str(to), origin)
+    files = merge(
+        base, run / "checkpoint", to, {"README.md": card, NAME: json.dumps(origin, indent=2) + "\n"}
+    )
     for line in files.said():
         print(line)
     print(f"model: {to}")
