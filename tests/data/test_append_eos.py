@@ -15,7 +15,6 @@ from tests.models.tiny import tiny_model
 from tests.models.words import word_tokenizer
 from unlearnctl.data.encode import encode, with_end
 from unlearnctl.data.readers import Corpus
-from unlearnctl.data.spec import DataSpec
 from unlearnctl.data.streams import load_data
 from unlearnctl.errors import UserError
 from unlearnctl.objectives.base import Outputs, View
@@ -105,9 +104,7 @@ def test_the_loss_is_that_of_a_naive_loop(tmp_path: Path, tokenizer: PreTrainedT
     assert loss.terms["retain"].item() == pytest.approx(-total / count, rel=1e-6)
 
 
-def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^data\.append_eos=yes: must be true, false or null$"):
-        DataSpec.from_config(config(tmp_path, True, append_eos="yes"))
+def test_a_tokenizer_without_an_end_token(tmp_path: Path) -> None:
     endless = word_tokenizer()
     endless.eos_token = None
     line = r"^data\.append_eos=true: the tokenizer has no end token; set it to false$"

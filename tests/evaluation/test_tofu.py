@@ -240,7 +240,6 @@ def test_files_of_json_lines_that_are_called_json(tmp_path: Path) -> None:
         ({"reference": "none.json"}, r"eval\.tofu\.reference=none\.json: no file of truth ratios"),
         ({"save": "no/where/x.json"}, r"eval\.tofu\.save=no/where/x\.json: its folder does not exist"),
         ({"prompt": "Q"}, r"eval\.tofu\.prompt='Q'"),
-        ({"append_eos": "yes"}, r"eval\.tofu\.append_eos=yes: must be true or false"),
         (
             {"truth_mean": "arithmetical"},
             r"eval\.tofu\.truth_mean=arithmetical: unknown \(did you mean 'ar",

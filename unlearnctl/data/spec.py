@@ -112,8 +112,6 @@ class DataSpec:
             raise UserError(
                 f"data.max_length={cfg['max_length']}: must be a whole number of tokens, 2 or more"
             )
-        if not isinstance(cfg.get("append_eos"), bool | None):
-            raise UserError(f"data.append_eos={cfg['append_eos']}: must be true, false or null")
         common = {"chat_template": cfg.get("chat_template", False)}
         forget = _topics(cfg["forget"], "data.forget", None, common)
         retain = _topics(cfg["retain"], "data.retain", list(forget), common)

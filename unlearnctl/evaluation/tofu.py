@@ -83,8 +83,6 @@ class TofuSuite:
         append_eos: bool = True, truth_mean: str = "arithmetic", key: str = "eval.tofu",
     ) -> None:  # fmt: skip
         check_positive(key, max_length=max_length)
-        if not isinstance(append_eos, bool):
-            raise UserError(f"{key}.append_eos={append_eos}: must be true or false")
         if truth_mean not in MEANS:
             raise unknown(f"{key}.truth_mean", truth_mean, MEANS)
         self.append_eos, self.truth_mean = append_eos, truth_mean
