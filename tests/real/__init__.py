@@ -1,0 +1,1 @@
+"""Tests on data and a model that people use: `make test-real DATA=FOLDER`."""
