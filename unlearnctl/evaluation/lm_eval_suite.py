@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, unknown
 from unlearnctl.evaluation.answers import Answers
+from unlearnctl.evaluation.lm_eval_scores import Wanted, check_metric, leaves_of, score
 from unlearnctl.evaluation.record import Metric
-from unlearnctl.evaluation.statistics import mean, share
 from unlearnctl.evaluation.tasks import Tasks
 from unlearnctl.evaluation.templates import TooMuch, templates_compiled_once
 
@@ -28,9 +28,13 @@ class LMEvalSuite:
             `lm_eval:NAME` for one of the installed harness. Only that folder is indexed (milliseconds; the whole
             default index is 12 s).
         role: forget or retain, for all tasks.
-        metric: the harness's name of the score, such as acc, acc_norm or exact_match.
+        metric: the harness's name of the score, such as acc, acc_norm or word_perplexity; with its filter where a
+            task has several: `exact_match,strict-match`.
         num_fewshot: examples before each question; None = the task's own.
-        prefix: text before every prompt, examples included (lm-eval's system instruction, no chat template).
+        prefix: text before every prompt, examples included: lm-eval's system instruction, and a space.
+        apply_chat_template: prompts become a conversation, in the model's chat template; lm-eval's own option.
+        fewshot_as_multiturn: each example is a turn of that conversation, instead of all in one; lm-eval's own option.
+        system_instruction: lm-eval's own option: what the conversation opens with, or stands before every prompt.
         limit: first n questions of each task; None = all.
         batch_tokens: read in one pass; halved where a GPU runs out of memory.
         breakdown: also one metric per subject of a group.
@@ -50,6 +54,9 @@ class LMEvalSuite:
         chance: float | None = 0.25,
         metric: str = "acc",
         prefix: str | None = None,
+        apply_chat_template: bool = False,
+        fewshot_as_multiturn: bool = False,
+        system_instruction: str | None = None,
         breakdown: bool = False,
         trust_task_code: bool = False,
         key: str = "eval",
@@ -66,7 +73,15 @@ class LMEvalSuite:
         self.harness = Tasks(list(self.tasks.values()), include, num_fewshot, key, trust_task_code)
         self.limit, self.batch_tokens, self.chance, self.key = limit, batch_tokens, chance, key
         self.metric, self.breakdown = metric, breakdown
-        self.prefix = f"{prefix} " if prefix else None  # the harness joins without a space
+        if fewshot_as_multiturn and not apply_chat_template:
+            raise UserError(f"{key}.fewshot_as_multiturn=true: needs {key}.apply_chat_template=true")
+        if prefix and system_instruction:
+            raise UserError(f"{key}.prefix and {key}.system_instruction: give one, they are the same place")
+        self.chat: dict[str, Any] = {
+            "system_instruction": f"{prefix} " if prefix else system_instruction,  # joined without a space
+            "apply_chat_template": apply_chat_template,
+            "fewshot_as_multiturn": fewshot_as_multiturn,
+        }
 
     def validate(self) -> None:
         """The task folder exists and has every task, and every question can be asked.
@@ -76,7 +91,20 @@ class LMEvalSuite:
         """
         self.harness.check_names()
         if not self.include.startswith("tinyworld:"):  # those are our own files
+            for task in self.harness.load()["tasks"].values():
+                check_metric(task, self.metric, self.key)
             self.harness.check_questions(self.limit)
+
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse a tokenizer without the chat template that is asked for.
+
+        Raises:
+            UserError: it has none.
+        """
+        if self.chat["apply_chat_template"] and not getattr(tokenizer, "chat_template", None):
+            raise UserError(
+                f"{self.key}.apply_chat_template=true: this model's tokenizer has no chat template"
+            )
 
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
@@ -86,7 +114,7 @@ class LMEvalSuite:
         found = {name: self._metric(results, task) for name, task in self.tasks.items()}
         if self.breakdown:
             for name, task in self.tasks.items():
-                parts = [leaf for leaf in _leaves(results, task) if leaf != task]
+                parts = [leaf for leaf in leaves_of(results, task) if leaf != task]
                 found |= {
                     f"{name}/{leaf.removeprefix(f'{task}_')}": self._metric(results, leaf) for leaf in parts
                 }
@@ -105,7 +133,7 @@ class LMEvalSuite:
                 results: Any = evaluate(
                     lm=HarnessModel(model, tokenizer, self.batch_tokens, answers, self.key),
                     task_dict=self.harness.load(),
-                    system_instruction=self.prefix,
+                    **self.chat,
                     limit=self.limit,
                     bootstrap_iters=0,
                     log_samples=True,
@@ -117,17 +145,8 @@ class LMEvalSuite:
             tokenizer.padding_side, model.generation_config = side, generation
 
     def _metric(self, results: Mapping[str, Any], task: str) -> Metric:
-        leaves = _leaves(results, task)
-        logged = [sample for leaf in leaves for sample in results["samples"][leaf]]
-        samples = [sample for sample in logged if sample["filter"] == logged[0]["filter"]]
-        if not samples or self.metric not in samples[0]:
-            known = [str(name) for name in (samples[0]["metrics"] if samples else ())]
-            raise unknown(f"{self.key}.metric", self.metric, known)
-        values = [float(sample[self.metric]) for sample in samples]
-        goal = "lower" if self.role == "forget" else "higher"
-        if set(values) <= {0.0, 1.0}:
-            return share(values, self.chance, self.role, goal)
-        return mean(values, self.role, goal, self.chance)
+        wanted = Wanted(self.metric, self.role, self.chance, self.key)
+        return score(results, self.harness.load(), task, wanted)
 
 
 @contextmanager
@@ -143,8 +162,3 @@ def _silent() -> Iterator[None]:
         os.dup2(held, 2)
         os.close(held)
         os.close(null)
-
-
-def _leaves(results: Mapping[str, Any], task: str) -> list[str]:
-    children = results.get("group_subtasks", {}).get(task, [])
-    return [leaf for child in children for leaf in _leaves(results, child)] if children else [task]

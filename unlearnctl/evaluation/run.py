@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,6 +32,18 @@ class Suite(Protocol):
         What it asks of the model goes through `answers`, item by item.
         """
         ...
+
+
+def validate(suites: Iterable[Suite], tokenizer: PreTrainedTokenizerBase) -> None:
+    """What each suite can say before weights load; one that asks something of a tokenizer looks at it.
+
+    Raises:
+        UserError: a suite cannot be run.
+    """
+    for suite in suites:
+        suite.validate()
+        if check := getattr(suite, "check_tokenizer", None):
+            check(tokenizer)
 
 
 def evaluate(

@@ -147,8 +147,10 @@ class Tasks:
 
 def _problem(task: Any, doc: Any) -> str | None:
     """What is wrong with a question, if anything."""
+    if task.OUTPUT_TYPE == "loglikelihood_rolling":  # of the target alone
+        return None if str(task.doc_to_target(doc)).strip() else "the text is empty"
     prompt = task.doc_to_text(doc)
-    if isinstance(prompt, str) and not prompt.strip():
+    if isinstance(prompt, str) and not prompt.strip() and task.config.doc_to_text != "":  # meant to be empty
         return "the prompt is empty"
     if task.OUTPUT_TYPE != "multiple_choice":
         return None

@@ -19,7 +19,7 @@ from unlearnctl.errors import UserError
 from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.provenance import now, provenance
 from unlearnctl.evaluation.record import SCHEMA, scores_to_json, write_results
-from unlearnctl.evaluation.run import evaluate
+from unlearnctl.evaluation.run import evaluate, validate
 from unlearnctl.files import write_atomically
 from unlearnctl.models.delta import apply_delta, digest
 from unlearnctl.models.load import identity, load_model
@@ -57,8 +57,7 @@ def attack(cfg: DictConfig) -> Path:
     blocks = skeleton(spec.config, spec.blocks, spec.trust_remote_code)
     changed = update_of(cfg, spec)
     tokenizer = spec.tokenizer()
-    for each in (*suites.values(), *_altered(cfg, attacks)):
-        each.validate()
+    validate([*suites.values(), *_altered(cfg, attacks)], tokenizer)
     for one in attacks.values():
         one.validate(tokenizer, blocks.num_blocks)
     directory = run_directory(cfg, "attack")

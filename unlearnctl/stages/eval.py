@@ -13,7 +13,7 @@ from unlearnctl.evaluation.cache import Scores, kept_answers
 from unlearnctl.evaluation.collapse import flags
 from unlearnctl.evaluation.provenance import now, provenance
 from unlearnctl.evaluation.record import SCHEMA, scores_to_json, write_items, write_results
-from unlearnctl.evaluation.run import evaluate
+from unlearnctl.evaluation.run import evaluate, validate
 from unlearnctl.launch.settings import Launch, read_launch
 from unlearnctl.launch.start import start_workers
 from unlearnctl.launch.world import join
@@ -63,8 +63,7 @@ def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
     check_read(suites, "eval", spec.config)
     tensors, manifest = checkpoint_of(cfg, spec)
     tokenizer = spec.tokenizer()
-    for suite in suites.values():
-        suite.validate()
+    validate(suites.values(), tokenizer)
     directory = given or on_main(lambda: _free_directory(cfg, launch))
     if launch.starts_workers:
         if launch.machine_rank == 0:

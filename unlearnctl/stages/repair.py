@@ -17,7 +17,7 @@ from unlearnctl.evaluation.answers import Answers
 from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.provenance import now, provenance
 from unlearnctl.evaluation.record import SCHEMA, scores_to_json, write_results
-from unlearnctl.evaluation.run import evaluate
+from unlearnctl.evaluation.run import evaluate, validate
 from unlearnctl.models.delta import apply_delta, digest, save_delta
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
@@ -70,8 +70,7 @@ def repair(cfg: DictConfig) -> Path:
     assert changed is not None  # `_check` has seen to that
     tokenizer = spec.tokenizer()
     data = load_data(plain(cfg.data), tokenizer, cfg.seed)
-    for suite in suites.values():
-        suite.validate()
+    validate(suites.values(), tokenizer)
     directory = run_directory(cfg, "repair")
     check_free(directory, sum(t.nbytes for t in changed.values()) + REPORT_BYTES, again=cfg)
     model = load_model(spec, pick_device(cfg.device))

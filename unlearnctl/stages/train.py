@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from unlearnctl.data.streams import ForgetRetain, check_batch
 from unlearnctl.errors import UserError
+from unlearnctl.evaluation.run import validate
 from unlearnctl.launch.settings import Launch, read_launch
 from unlearnctl.launch.start import start_workers
 from unlearnctl.launch.world import World, join
@@ -131,8 +132,7 @@ def _check_run(cfg: DictConfig, world: World, launch: Launch, directory: Path | 
     check_meta(ready.objective, ready.settings, world.size)
     tokenizer, data = tokenised(cfg, ready)
     matrix = everywhere(check_prefix_cache(ready, data, world.rank, world.size))
-    for suite in ready.suites.values():
-        suite.validate()
+    validate(ready.suites.values(), tokenizer)
     return Checked(ready, plan, data, tokenizer, directory, matrix)
 
 
