@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -82,15 +83,15 @@ def _activations(ready: Prepared, tokens: int, width: int) -> int:
     return len(needs) * (ready.top + 1 - first) * per_block + logits
 
 
-def show_plan(ready: Prepared, plan: Plan) -> None:
-    """Print the plan as a table."""
+def show_plan(ready: Prepared, plan: Plan, data: Sequence[tuple[str, str]] = ()) -> None:
+    """Print the plan as a table, `data` below it."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"Plan: {type(ready.objective).__name__} on {ready.spec.name}", show_header=False)
     table.add_column(style="bold")
     table.add_column()
-    for key, value in plan_rows(ready, plan):
+    for key, value in [*plan_rows(ready, plan), *data]:
         table.add_row(key, value)
     Console().print(table)
 

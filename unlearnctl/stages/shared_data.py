@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 _last: dict[str, ForgetRetain] = {}  # at most one: sweeps over data are rare, and texts may be large
 
 
-def tokenised(cfg: DictConfig, ready: Prepared) -> tuple[PreTrainedTokenizerBase, ForgetRetain]:
-    """The tokenizer and the data of a run.
+def tokenised(
+    cfg: DictConfig, ready: Prepared, quiet: bool = False
+) -> tuple[PreTrainedTokenizerBase, ForgetRetain]:
+    """The tokenizer and the data of a run; what of the data it will not see is said, unless `quiet`.
 
     Raises:
         UserError: see `read_data`, `ModelSpec.tokenizer` and `load_data`.
@@ -36,7 +38,7 @@ def tokenised(cfg: DictConfig, ready: Prepared) -> tuple[PreTrainedTokenizerBase
     corpora = read_data(wanted)
     tokenizer = ready.spec.tokenizer()
     data = load_data(wanted, tokenizer, cfg.seed, corpora, needs)
-    for line in losses({"data": data.record}):
+    for line in losses({"data": data.record}) if not quiet else []:
         print(line)
     _last.clear()
     if key:

@@ -28,6 +28,7 @@ from unlearnctl.stages.failing import told
 from unlearnctl.stages.lock import locked
 from unlearnctl.stages.meta import check_meta
 from unlearnctl.stages.plan import Plan, make_plan, show_plan
+from unlearnctl.stages.plan_data import data_rows
 from unlearnctl.stages.prefix import check_prefix_cache, prefix_base
 from unlearnctl.stages.prepare import Prepared, prepare
 from unlearnctl.stages.run import Run
@@ -90,7 +91,8 @@ def make_run(cfg: DictConfig, directory: Path | None = None) -> Run | None:
         cfg.resume = None  # as it was when the run began
     launch = read_launch(plain(cfg.launch), cfg.trainer.device)
     if launch.dry_run:
-        show_plan(ready := prepare(cfg, offline=True), _plan(cfg, ready, launch.num_processes))
+        ready = prepare(cfg, offline=True)
+        show_plan(ready, _plan(cfg, ready, launch.num_processes), data_rows(cfg, ready))
         return None
     if launch.starts_workers:
         raise UserError(f"launch={launch.name}: runs side by side share one process; use launch=single")
