@@ -104,3 +104,14 @@ def test_packed_zeros_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest
     assert refusal(pack(tmp_path / "b.txt.gz", b"a" * (1 << 21))).startswith(
         "data.forget.path=b.txt.gz: line 1 is longer than "
     )
+
+
+def test_a_tsv_with_quotes_around_cells_is_read_as_a_spreadsheet_wrote_it(tmp_path: Path) -> None:
+    (tmp_path / "q.tsv").write_text('text\tn\n"two\nlines"\t1\n"a ""word"""\t2\nplain\t3\n')
+    assert read_corpus(CorpusSpec(str(tmp_path / "q.tsv")), "k").texts == ["two\nlines", 'a "word"', "plain"]
+
+
+def test_a_ragged_tsv_is_refused_by_its_first_ragged_line_whatever_its_quotes(tmp_path: Path) -> None:
+    (tmp_path / "q.tsv").write_text('text\tn\n"open\t1\ta\nb\t2\n')
+    with pytest.raises(UserError, match=r"line 2 has 3 cells, the header has 2$"):
+        read_corpus(CorpusSpec(str(tmp_path / "q.tsv")), "k")

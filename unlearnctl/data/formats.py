@@ -6,6 +6,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -103,11 +104,8 @@ def _bounded(file: Path, key: str) -> Iterator[str]:
 
 def _table(delimiter: str) -> Callable[[Path, CorpusSpec, str], Rows]:
     def rows(file: Path, spec: CorpusSpec, key: str) -> Rows:
-        texts = (line for _, line in lines(file, key))
-        if delimiter == "\t":  # quotes in TSV are text
-            reader = csv.reader(texts, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-        else:  # strict, else an open quote takes in the rest
-            reader = csv.reader(texts, delimiter=delimiter, strict=True)
+        quoted = delimiter == "," or _quotes_cells(file, key)
+        reader = _reader(file, key, delimiter, quoted)
         header: list[str] = []
         number = 0  # of the last line that was read whole
         try:
@@ -126,6 +124,26 @@ def _table(delimiter: str) -> Callable[[Path, CorpusSpec, str], Rows]:
             raise UserError(f"{key}.path={file}: line {number}: {error}") from None
 
     return rows
+
+
+def _reader(file: Path, key: str, delimiter: str, quoted: bool) -> Any:
+    texts = (line for _, line in lines(file, key))
+    if not quoted:
+        return csv.reader(texts, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    return csv.reader(texts, delimiter=delimiter, strict=True)  # else an open quote takes in the rest
+
+
+def _quotes_cells(file: Path, key: str) -> bool:
+    """Whether quotes in a TSV stand around cells, as a spreadsheet writes them, instead of being text.
+
+    Text, where every row then has as many cells as the header; else around cells, where that gives every row as many.
+    ParaDetox is such a file: a few of its cells hold a line break.
+    """
+    for quoted in (False, True):
+        with suppress(csv.Error):
+            if len({len(cells) for cells in _reader(file, key, "\t", quoted) if cells}) == 1:
+                return quoted
+    return False
 
 
 def _header(cells: list[str], at: str) -> list[str]:
