@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import QUICK, run, succeed
+from unlearnctl.data.tinyworld import model_dir
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,58 @@ def test_no_disk_space_for_the_whole_model(copy: Path, monkeypatch: pytest.Monke
 def test_a_run_of_another_verb_is_no_base_for_eval(copy: Path) -> None:
     measured = succeed("eval", "eval=[smoke]", "device=cpu", "run=e").run_dir
     assert "not a run of `unlearnctl train`" in refused("eval", f"run_dir={measured}", "eval=[smoke]")
+
+
+@pytest.fixture
+def littered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model folder with old weights in many formats and a stale index, and the run `a` that trained it."""
+    monkeypatch.chdir(tmp_path)
+    base = Path(shutil.copytree(model_dir("weights"), "base"))
+    for name in ("model_old.safetensors", "consolidated.safetensors", "a.gguf", "onnx/model.onnx", "x.py"):
+        (base / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(base / "model.safetensors", base / name)
+    (base / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"lm_head.weight": "gone.safetensors"}}'
+    )
+    mine = ("model=local", "model.path=base", "model.dtype=float32", "name=x", "run=a")
+    return Path(succeed("train", *QUICK, *mine).run_dir)
+
+
+def scores(folder: str | Path) -> dict:
+    after = json.loads((Path(folder) / "results.json").read_text())["after"]["smoke"]
+    return {name: metric["value"] for name, metric in after.items()}
+
+
+def test_what_is_published_is_what_was_trained(littered: Path) -> None:
+    out = succeed("export", f"run={littered}", "to=out").out
+    assert out.splitlines()[0] == (
+        "left out, for transformers does not load them: 7 (a.gguf, consolidated.safetensors, metrics.json, "
+        "model.safetensors.index.json, model_old.safetensors, onnx/, x.py)"
+    )
+    assert {p.name for p in Path("out").iterdir()} - {"generation_config.json", "special_tokens_map.json"} == {
+        "README.md", "config.json", "lineage.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    }  # fmt: skip
+    done = succeed("eval", "model=local", "model.path=out", "model.dtype=float32", "eval=[smoke]", "run=e")
+    assert scores(done.run_dir) == scores(littered)
+    assert 'base_model: "local"' not in Path("out/README.md").read_text()
+
+
+def test_a_link_out_of_the_base_is_refused(littered: Path) -> None:
+    Path("secret").write_text("secret")
+    Path("base/notes.json").symlink_to("../secret")
+    assert refused("export", f"run={littered}", "to=out") == (
+        "error: model.path=base: notes.json is a link that leads out of the folder; put the file there, or remove it\n"
+    )
+    assert not Path("out").exists()
+    assert not Path("out.partial").exists()
+
+
+def test_an_export_of_an_export(littered: Path) -> None:
+    succeed("export", f"run={littered}", "to=out")
+    again = succeed(
+        "train", *QUICK, "model=local", "model.path=out", "model.dtype=float32", "name=y", "run=b"
+    )
+    succeed("export", f"run={again.run_dir}", "to=twice")
+    card = Path("twice/README.md").read_text()
+    assert "## Chain\n\n1. a local model whose name on the hub is not known, weights `base@" in card
+    assert card.count("rmu_cosine on `tinyworld_hazard` (checkpoint `") == 2
