@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or os.environ.get("HYDRA_FULL_ERROR") == "1"
     args = [a for a in args if a != "--debug"]
+    os.environ["PYTHONSAFEPATH"] = "1"  # processes that we start import nothing from the working directory
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing; the printing is ours
     try:
         sys.exit(run(args) or 0)

@@ -1,13 +1,18 @@
-"""Files that are there whole or not at all; what the system refuses is said with the file's name."""
+"""The one home of files that we write: whole or not at all, never through a link; refusals name the file."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
@@ -30,20 +35,55 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary path beside the target; on success flushed to disk and renamed over it, else removed.
+    """A temporary file beside the target; on success flushed to disk and renamed over it, else removed.
+
+    Nobody can know its name before it is there. Its mode is what the umask says, whoever writes it. A link in the
+    target's place is replaced, not followed.
 
     Raises:
         OSError: named after the target, which is then as it was.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     with naming(target):
+        handle = os.open(temporary, FRESH, 0o666)
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)
+        os.close(handle)
         try:
             yield temporary
+            if (
+                stat.S_IMODE(temporary.stat().st_mode) != mode
+            ):  # safetensors writes a file of its own, for us alone
+                temporary.chmod(mode)
             flush(temporary)
             temporary.replace(target)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def open_ours(path: Path, mode: str, **how: Any) -> Any:
+    """A file to append to, or a lock: made if it is not there, and nothing but a file with this one name.
+
+    Raises:
+        OSError: it is a link, has another name, is no file, or cannot be opened.
+    """
+    with naming(path):
+        file = open(path, mode, opener=_without_links, **how)  # noqa: SIM115  Path.open takes no opener
+        seen = os.fstat(file.fileno())
+        if stat.S_ISREG(seen.st_mode) and seen.st_nlink < 2:
+            return file
+        file.close()
+        what = "has another name (a hard link)" if stat.S_ISREG(seen.st_mode) else "is no file"
+        raise OSError(errno.EPERM, f"{what}, so nothing is written to it")
+
+
+def _without_links(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a link, and nothing is written through links", path) from error
+        raise
 
 
 def flush(path: Path) -> None:

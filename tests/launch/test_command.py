@@ -60,7 +60,7 @@ def test_several_machines() -> None:
 
 def test_cpu_ranks_share_the_cores_and_see_no_gpu() -> None:
     found = worker_environment(Launch("cpu", 10**6), {"CUDA_VISIBLE_DEVICES": "3", "A": "b"})
-    assert found == {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "A": "b"}
+    assert found == {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", "CUDA_VISIBLE_DEVICES": "", "A": "b"}
     kept = worker_environment(Launch("cpu", 2), {"OMP_NUM_THREADS": "7"})
     assert kept["OMP_NUM_THREADS"] == "7"
     assert "CUDA_VISIBLE_DEVICES" not in worker_environment(Launch("multi_gpu", 2, on_cpu=False), {})

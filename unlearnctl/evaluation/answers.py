@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from unlearnctl.files import open_ours
 from unlearnctl.ops.processes import gathered, on_main, rank_and_size
 from unlearnctl.ops.signs import sign
 from unlearnctl.untrusted import loads
@@ -103,7 +104,7 @@ class Answers:
             return None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            return (self.folder / f"{self.rank}.jsonl").open("a", encoding="utf-8")
+            return open_ours(self.folder / f"{self.rank}.jsonl", "a", encoding="utf-8")
         except OSError as error:
             self._say(error)
             return None

@@ -42,10 +42,13 @@ def launcher_command(launch: Launch, port: int, worker: Sequence[str]) -> list[s
 
 
 def worker_environment(launch: Launch, environ: Mapping[str, str]) -> dict[str, str]:
-    """The parent's, with a fair share of the cores a rank and, for CPU ranks, no GPU in sight."""
+    """The parent's, with a fair share of the cores a rank and, for CPU ranks, no GPU in sight.
+
+    Modules of the working directory are out of sight too, for the launcher and for what it starts.
+    """
     cores = os.cpu_count() or 1
     ours = {"OMP_NUM_THREADS": str(max(1, cores // launch.per_machine))}
-    forced = {"CUDA_VISIBLE_DEVICES": ""} if launch.on_cpu else {}
+    forced = {"PYTHONSAFEPATH": "1", **({"CUDA_VISIBLE_DEVICES": ""} if launch.on_cpu else {})}
     return {**ours, **environ, **forced}
 
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING
 
 from unlearnctl.errors import UserError
+from unlearnctl.files import write_atomically
 from unlearnctl.keys import redact
 from unlearnctl.launch.command import free_port, launcher_command, worker_environment
 from unlearnctl.launch.failures import FOLDER, failed_rank, killed_rank
@@ -102,10 +103,10 @@ def _keep(log: Path, directory: Path, machine: int) -> Path:
     said = redact(log.read_text(errors="replace"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(said, encoding="utf-8")
+        write_atomically(target, said)
     except OSError:  # a full disk may be what it is about
         target = Path(mkdtemp(prefix="unlearnctl-log-")) / log.name
-        target.write_text(said, encoding="utf-8")
+        write_atomically(target, said)
     return target
 
 

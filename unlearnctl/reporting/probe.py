@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unlearnctl.errors import UserError
+from unlearnctl.files import replacing
 from unlearnctl.reporting import numbers, series
 from unlearnctl.reporting.plots import canvas, title
 
@@ -24,7 +25,8 @@ def write_probes(folder: Path, manifest: Mapping[str, Any], rows: Rows) -> Rows:
     """`probes.csv` and `probes.png`; returns the rows with the standard error of each accuracy."""
     n = manifest["held_out"]
     full = [{**row, "stderr": (row["accuracy"] * (1 - row["accuracy"]) / n) ** 0.5, "n": n} for row in rows]
-    with (folder / "probes.csv").open("w", newline="", encoding="utf-8") as file:
+    table = folder / "probes.csv"
+    with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(full[0]))
         writer.writeheader()
         writer.writerows(full)

@@ -20,7 +20,7 @@ from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.provenance import now, provenance
 from unlearnctl.evaluation.record import SCHEMA, scores_to_json, write_results
 from unlearnctl.evaluation.run import evaluate, validate
-from unlearnctl.files import write_atomically
+from unlearnctl.files import open_ours, write_atomically
 from unlearnctl.models.delta import apply_delta, digest
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.skeleton import skeleton
@@ -147,7 +147,7 @@ class Kept:
 
     def add(self, entry: dict[str, Any]) -> None:
         """Keep one more."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with open_ours(self.path, "a", encoding="utf-8") as file:
             file.write(self._line(entry))
 
     def _line(self, entry: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from unlearnctl.errors import UserError
-from unlearnctl.files import naming
+from unlearnctl.files import naming, open_ours
 from unlearnctl.untrusted import loads
 
 NAME = "run.lock"
@@ -53,7 +53,7 @@ def locked(directory: Path, wanted: bool = True) -> Iterator[None]:
 def _open(directory: Path) -> TextIO:
     """The lock's file, locked."""
     while True:
-        file = (directory / NAME).open("a+", encoding="utf-8")
+        file = open_ours(directory / NAME, "a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

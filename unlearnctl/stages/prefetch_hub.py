@@ -11,6 +11,7 @@ from typing import Any
 
 import huggingface_hub
 
+from unlearnctl.files import write_atomically
 from unlearnctl.untrusted import loads
 
 MANIFEST = "unlearnctl-manifest.json"
@@ -102,5 +103,5 @@ def write_manifest(found: Sequence[Fetched], folder: Path) -> Path:
     fresh = [{key: value for key, value in asdict(entry).items() if key != "new"} for entry in found]
     entries = {(e["kind"], e["repo"], e["revision"]): e for e in [*old, *fresh]}
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"repositories": list(entries.values())}, indent=1) + "\n", encoding="utf-8")
+    write_atomically(path, json.dumps({"repositories": list(entries.values())}, indent=1) + "\n")
     return path

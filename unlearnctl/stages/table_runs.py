@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError
+from unlearnctl.files import open_ours
 from unlearnctl.reporting.results_file import ENDED, read_results
 from unlearnctl.reporting.tables.spec import Member
 
@@ -83,7 +84,7 @@ def _run(place: Place, member: Member) -> None:
     log = place.root / "logs" / f"{member.run}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     cut = directory_of(place.root, member)
-    with log.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+    with open_ours(log, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
         if cut is not None and can_resume(cut):
             resume(cut)
         else:

@@ -11,6 +11,7 @@ import torch
 
 from unlearnctl.data.encode import Row, collate
 from unlearnctl.evaluation.auroc import auroc
+from unlearnctl.files import write_atomically
 from unlearnctl.objectives.token_weights import TokenWeights
 from unlearnctl.ops.processes import on_main
 
@@ -44,7 +45,7 @@ def measure_token_weights(run: Run, weights: TokenWeights) -> dict[str, Any]:
             learned.append([g[t] for t in counted])
             probable.append([p[t] for t in counted])
     path = run.directory / "token_weights.json"
-    on_main(lambda: path.write_text(json.dumps({"texts": shown}), encoding="utf-8"))
+    on_main(lambda: write_atomically(path, json.dumps({"texts": shown})))
     found: dict[str, Any] = {
         "mean": _mean(learned) if learned else _mean([text["weights"] for text in shown])
     }

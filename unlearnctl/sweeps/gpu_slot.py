@@ -7,6 +7,7 @@ import os
 import time
 from typing import TextIO
 
+from unlearnctl.files import open_ours
 from unlearnctl.paths import cache_dir
 
 NAME = "UNLEARNCTL_GPUS"
@@ -25,7 +26,7 @@ def take_slot(pause: float = 1.0) -> None:
 
 
 def _take(slot: str) -> bool:
-    file = (cache_dir() / "gpus" / f"{slot}.lock").open("a")
+    file = open_ours(cache_dir() / "gpus" / f"{slot}.lock", "a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

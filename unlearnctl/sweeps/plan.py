@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearnctl.errors import UserError
+from unlearnctl.files import open_ours, write_atomically
 from unlearnctl.sweeps.status import Status, read_status, write_status
 from unlearnctl.trust import without_trust
 from unlearnctl.untrusted import loads
@@ -38,8 +39,9 @@ def claim(folder: Path, run: str, arguments: Sequence[str], resume: bool) -> Non
     body = {"run": run, "arguments": list(arguments)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / FILE).open("w" if resume else "x", encoding="utf-8") as file:
-            file.write(json.dumps(body, indent=1) + "\n")
+        if not resume:
+            open_ours(folder / FILE, "x").close()
+        write_atomically(folder / FILE, json.dumps(body, indent=1) + "\n")
     except FileExistsError as error:
         raise UserError(
             f"run={run}: {folder} exists already; choose another run=NAME, "

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from unlearnctl.errors import UserError
-from unlearnctl.files import why, write_atomically
+from unlearnctl.files import open_ours, why, write_atomically
 from unlearnctl.reporting.numbers import finite
 from unlearnctl.untrusted import loads
 
@@ -78,7 +78,7 @@ def locked(directory: Path, what: str) -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = (directory / LOCK).open("a")
+        file = open_ours(directory / LOCK, "a")
     except OSError as error:
         raise UserError(f"output_dir={directory}: cannot be written: {error.strerror}") from error
     with file:
@@ -166,7 +166,7 @@ def _own_log(directory: Path) -> Iterator[None]:
     if os.environ.get(QUIET) != "1":
         yield
         return
-    with (directory / LOG).open("a", encoding="utf-8", buffering=1) as file, redirect_stdout(file):
+    with open_ours(directory / LOG, "a", encoding="utf-8", buffering=1) as file, redirect_stdout(file):
         yield
 
 

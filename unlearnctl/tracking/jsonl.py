@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from unlearnctl.files import open_ours
+
 
 class JsonlTracker:
     """Appends each row as strict JSON: what is not a finite number is written as null.
@@ -52,7 +54,7 @@ class JsonlTracker:
 
 def _append(path: Path, lines: bytes) -> None:
     """All of the lines or, as far as the disk lets us, none; on lines of their own even after half a line."""
-    with path.open("a+b", buffering=0) as file:
+    with open_ours(path, "a+b", buffering=0) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 1))
         if file.read(1) not in (b"", b"\n"):  # after a kill in the middle of a row

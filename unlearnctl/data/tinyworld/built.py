@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from unlearnctl.files import open_ours
 from unlearnctl.paths import cache_dir
 
 _SOURCES = ("words.py", "world.py", "texts.py", "tokenizer.py", "architectures.py", "build.py")
@@ -29,7 +30,7 @@ def provide(path: Path) -> None:
     if path.is_dir() or arch not in NAMES or path != folder(arch):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("a") as lock:
+    with open_ours(path.with_name(f".{path.name}.lock"), "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be at it
         if path.is_dir():
             return
