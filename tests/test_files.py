@@ -110,7 +110,7 @@ def test_no_name_of_a_temporary_file_comes_again(tmp_path: Path) -> None:
 def test_a_lock_that_is_a_link_is_refused(kind: str, why: str, victim: Path) -> None:
     Path("d").mkdir()
     link(kind, victim, Path("d/run.lock"))
-    with pytest.raises(OSError, match="d/run.lock") as caught, locked(Path("d")):
+    with pytest.raises(OSError, match=r"d/run\.lock") as caught, locked(Path("d")):
         pass
     assert explain(caught.value) == f"d/run.lock: {why}"
 
