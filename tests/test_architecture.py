@@ -85,6 +85,7 @@ def own(folder: str) -> set[str]:
                 "probes",
                 "models.decoder",
                 "models.agreement",
+                "models.skeleton",
                 "data",
                 "evaluation",
                 "errors",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.attacks.conftest import weights
+from tests.attacks.conftest import make_target, weights
 from unlearnctl.attacks.base import Target
 from unlearnctl.attacks.quantize import Quantize, round_trip
 from unlearnctl.errors import UserError
@@ -50,6 +50,38 @@ def test_only_linear_weights_of_blocks_change_and_come_back(target: Target, head
         seen.append(variant.label)
     assert seen == ["8 bits", "4 bits"]
     assert all(torch.equal(p, before[n]) for n, p in target.model.named_parameters())
+
+
+STACKS = ("mlp.experts.gate_up_proj", "mlp.experts.down_proj")
+EXPERTS = {"mixtral": False, "gpt_oss": True, "deepseek_v3": False}  # whether the stacks have inputs first
+
+
+@pytest.mark.parametrize("kind", EXPERTS)
+def test_experts_are_rounded_too(kind: str) -> None:
+    target = make_target(kind)
+    before = weights(target)
+    for variant in Quantize([4]).variants(target):
+        share = variant.settings["rounded"]
+        assert 0.95 < share < 0.9995  # all but the routers
+        assert variant.label == f"4 bits ({share:.1%} of the blocks' matrices)"
+        during = weights(target)
+        for name in STACKS:
+            full = f"{target.blocks}.2.{name}"
+            for was, now in zip(before[full], during[full], strict=True):
+                if EXPERTS[kind]:
+                    was, now = was.T, now.T
+                torch.testing.assert_close(now, round_trip(was, 4))
+                assert not torch.equal(now, was)
+    assert all(torch.equal(p, before[n]) for n, p in target.model.named_parameters())
+
+
+def test_gpt2s_transposed_matrices_are_rounded_by_their_outputs() -> None:
+    target = make_target("gpt2")
+    before = weights(target)
+    for variant in Quantize([4], 16).variants(target):
+        assert variant.label == "4 bits"
+        name = "transformer.h.1.mlp.c_fc.weight"
+        torch.testing.assert_close(weights(target)[name], round_trip(before[name].T, 4, 16).T)
 
 
 def test_mistakes(target: Target) -> None:

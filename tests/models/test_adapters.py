@@ -35,7 +35,7 @@ def tap(architecture: str, objective: Objective) -> tuple[TappedModel, list[str]
     chosen = match(objective.trainable(shape), [n for n in shape.shapes if n not in shape.tied])
     names = adaptable(chosen, shape)
     objective.setup(32, 1, torch.Generator().manual_seed(0))
-    adapters = add_adapters(model, names, LORA)
+    adapters = add_adapters(model, shape.blocks, names, LORA)
     tapped = TappedModel(model, shape.blocks, adapters, lowest_block(names, shape), objective.needs())
     assert sum(p.numel() for p in tapped.trained().values()) == sum(
         LORA.parameters(shape.shapes[n]) for n in names
@@ -77,7 +77,7 @@ def test_five_steps(architecture: str, name: str) -> None:
 def test_adapters_are_float32_on_a_bfloat16_base() -> None:
     model = tiny_model("llama").bfloat16()
     names = ["model.layers.2.mlp.down_proj.weight"]
-    adapters = add_adapters(model, names, LORA)
+    adapters = add_adapters(model, "model.layers", names, LORA)
     parameters = dict(model.named_parameters())
     assert {parameters[n].dtype for n in adapters} == {torch.float32}
     assert merged(model, names)[names[0]].dtype == torch.float32
@@ -110,3 +110,59 @@ def test_wrong_settings_are_named(cfg: object, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         lora_from_config(cfg)
     assert lora_from_config(None) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        ("deepseek_v3", 72),
+        ("qwen3_next", 63),
+        ("qwen2_moe", 48),
+        ("gpt_oss", 24),
+        ("mixtral", 24),
+        ("gpt2", 24),
+    ],
+)
+def test_every_planned_matrix_gets_an_adapter_and_is_merged(kind: str, count: int) -> None:
+    model, shape = tiny_model(kind), skeleton(tiny_config(kind))
+    names = adaptable([n for n in shape.shapes if n not in shape.tied], shape)
+    base = {n: p.detach().clone() for n, p in model.named_parameters()}
+    before = logits(model)
+    adapters = add_adapters(model, shape.blocks, names, LORA)
+    parameters = dict(model.named_parameters())
+    assert len(names) == count
+    assert len(adapters) == 2 * len(names)
+    assert sum(parameters[n].numel() for n in adapters) == sum(
+        LORA.parameters(shape.shapes[n]) for n in names
+    )
+    assert torch.equal(logits(model), before)
+    with torch.no_grad():
+        for name in adapters:
+            parameters[name].normal_(0, 0.02)
+    after, found = logits(model), merged(model, names)
+    assert set(found) == set(names)
+    assert not torch.allclose(after, before)
+    plain = tiny_model(kind)
+    apply_delta(plain, {n: found.get(n, value) for n, value in base.items()})
+    torch.testing.assert_close(logits(plain), after, atol=1e-4, rtol=1e-4)
+
+
+def test_what_mamba_reads_past_an_adapter_is_refused() -> None:
+    shape = skeleton(tiny_config("mamba"))
+    with pytest.raises(UserError) as caught:
+        adaptable(list(shape.shapes), shape)
+    assert str(caught.value) == (
+        "trainer.lora: backbone.layers.0.mixer.x_proj.weight cannot have an adapter, for Mamba's kernels read the "
+        "matrix itself; train others, as in 'trainer.trainable=[in_proj]'"
+    )
+    chosen = [n for n in shape.shapes if "in_proj" in n]
+    assert adaptable(chosen, shape) == chosen
+    assert len(add_adapters(tiny_model("mamba"), shape.blocks, chosen, LORA)) == 12
+
+
+def test_a_matrix_that_got_no_adapter_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peft.inject_adapter_in_model", lambda config, model, adapter_name: model)
+    with pytest.raises(
+        UserError, match=r"peft did not put adapters where they were planned: model\.layers\.2\.mlp"
+    ):
+        add_adapters(tiny_model("llama"), "model.layers", ["model.layers.2.mlp.down_proj.weight"], LORA)

@@ -20,7 +20,12 @@ def entering_block_2(architecture: str) -> tuple:
     with torch.no_grad():
         entering, calls = decoder.record(make_batch())
         hidden, _ = decoder.run(range(2), entering, calls, ())
-    return decoder.blocks[2], hidden, calls[2], shape.mlp_out
+    return (
+        decoder.blocks[2],
+        hidden,
+        calls[2],
+        shape.mlp_outputs(2)[0].removeprefix(f"{shape.blocks}.2.").removesuffix(".weight"),
+    )
 
 
 def test_the_output_is_the_blocks_own_after_the_matrix_has_moved(architecture: str) -> None:

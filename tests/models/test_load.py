@@ -15,7 +15,7 @@ from unlearnctl.models.load import identity, load_model, load_trunk
 from unlearnctl.models.skeleton import skeleton
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.tapped import TappedModel
-from unlearnctl.models.trainable import lowest_block, match
+from unlearnctl.models.trainable import lowest_block
 from unlearnctl.objectives.base import Needs
 
 
@@ -23,7 +23,7 @@ from unlearnctl.objectives.base import Needs
 def test_trunk_equals_whole_model(folder: Path, side: str) -> None:
     spec, batch = ModelSpec(name="tiny", path=str(folder)), make_batch(side=side)
     shape = skeleton(spec.config)
-    names = match([rf"\.[234]\.{shape.mlp_out}"], [n for n in shape.shapes if n not in shape.tied])
+    names = [name for block in (2, 3, 4) for name in shape.mlp_outputs(block)]
     needs = {"forget": Needs(layers=(3, 4), reference=True)}
     views = []
     for model in (load_model(spec), load_trunk(spec, 5)):

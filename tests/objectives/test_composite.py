@@ -54,7 +54,10 @@ def test_needs_and_trainable_are_the_union() -> None:
     }
 
     class Arch:
-        blocks, mlp_out = "model.layers", "mlp.down_proj"
+        blocks = "model.layers"
+
+        def mlp_outputs(self, block: int) -> list[str]:
+            return [f"model.layers.{block}.mlp.down_proj.weight"]
 
     assert composite.trainable(Arch()) == [*RMU(4, 2.0, 3.0).trainable(Arch()), ".*"]
     assert set(Composite({"a": GradAscent()}).needs()) == {"forget"}

@@ -104,3 +104,21 @@ def test_wrong_values_are_refused_by_name(key: str, arguments: dict) -> None:
 def test_terms_are_unweighted() -> None:
     out = loss(ready(RMU(layer=4, steering_coeff=3.0, alpha=100.0)))
     torch.testing.assert_close(out.total, out.terms["forget"] + 100 * out.terms["retain"])
+
+
+def test_a_block_without_an_mlp_is_named() -> None:
+    class Arch:
+        blocks = "model.layers"
+
+        def mlp_outputs(self, block: int) -> list[str]:
+            return [f"model.layers.{block}.mlp.down_proj.weight"] if block != 3 else []
+
+    assert RMU(2, 1.0, 1.0).trainable(Arch()) == [
+        rf"^model\.layers\.{block}\.mlp\.down_proj\.weight$" for block in (0, 1, 2)
+    ]
+    with pytest.raises(UserError) as caught:
+        RMU(4, 1.0, 1.0).trainable(Arch())
+    assert str(caught.value) == (
+        "objective: it trains the MLP output matrices of blocks 2, 3, 4, and of these 3 have none; name what trains, "
+        r"as in 'trainer.trainable=[model\.layers\.3\.]'"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unlearnctl.attacks.base import Target, Variant, kept, require, require_list
 from unlearnctl.errors import UserError
+from unlearnctl.models.skeleton import linear_kinds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,7 +20,10 @@ KEY = "attack.quantize"
 
 
 class Quantize:
-    """Symmetric round to nearest of every linear weight in the blocks, and back; activations stay as they are.
+    """Symmetric round to nearest of every linear weight in the blocks, experts' stacks too, and back.
+
+    Activations stay as they are, and so does what chooses experts. A variant is labelled with its bits, and with the
+    share of the blocks' matrices that is rounded if it is not all.
 
     Args:
         bits: each a variant.
@@ -43,31 +47,39 @@ class Quantize:
     def variants(self, target: Target) -> Iterator[Variant]:
         """One for each width."""
         weights = linear_weights(target.model, target.blocks, self.head)
-        odd = [n for n, w in weights.items() if self.group_size and w.shape[1] % self.group_size]
-        if odd:
-            shape = list(weights[odd[0]].shape)
-            raise UserError(
-                f"{KEY}.group_size={self.group_size}: does not divide the inputs of {odd[0]} {shape}"
-            )
+        for name, (weight, transposed) in weights.items():
+            if self.group_size and weight.shape[-2 if transposed else -1] % self.group_size:
+                raise UserError(
+                    f"{KEY}.group_size={self.group_size}: does not divide the inputs of {name} {list(weight.shape)}"
+                )
+        share = rounded_share(target.model, target.blocks, weights)
+        note = "" if share > 0.9995 else f" ({share:.1%} of the blocks' matrices)"
         for bits in self.bits:
             with kept(target.model, weights):
                 with torch.no_grad():
-                    for weight in weights.values():
-                        weight.copy_(round_trip(weight, bits, self.group_size))
-                yield Variant(f"{bits} bits", {"bits": bits, "group_size": self.group_size})
+                    for weight, transposed in weights.values():
+                        for matrix in weight if weight.ndim == 3 else weight[None]:
+                            rows = matrix.T if transposed else matrix  # outputs first
+                            rows.copy_(round_trip(rows, bits, self.group_size))
+                settings = {"bits": bits, "group_size": self.group_size, "rounded": round(share, 4)}
+                yield Variant(f"{bits} bits{note}", settings)
 
 
-def linear_weights(model: PreTrainedModel, blocks: str, head: bool) -> dict[str, nn.Parameter]:
-    """Weights of the blocks' `nn.Linear` modules by name (stacks of experts are none), and of the head if asked.
+def linear_weights(model: PreTrainedModel, blocks: str, head: bool) -> dict[str, tuple[nn.Parameter, bool]]:
+    """By name: weights of the blocks' linear modules and stacks of experts, of the head if asked; and whether they are
+    transposed, inputs first.
 
     Raises:
         UserError: there are none.
     """
-    found = {
-        f"{blocks}.{name}.weight": module.get_parameter("weight")
-        for name, module in model.get_submodule(blocks).named_modules()
-        if isinstance(module, nn.Linear)
-    }
+    found: dict[str, tuple[nn.Parameter, bool]] = {}
+    hidden = model.config.get_text_config().hidden_size
+    for path, module in model.get_submodule(blocks).named_modules():
+        for leaf, weight in module.named_parameters(recurse=False):
+            if isinstance(module, linear_kinds()) and leaf == "weight":
+                found[f"{blocks}.{path}.{leaf}"] = weight, not isinstance(module, nn.Linear)
+            elif weight.ndim == 3 and not isinstance(module, nn.Conv1d):
+                found[f"{blocks}.{path}.{leaf}"] = weight, _is_transposed(module, leaf, weight, hidden)
     if not found:
         raise UserError(
             f"attack=[quantize]: the blocks of this model ({blocks}) hold no linear module to round"
@@ -75,8 +87,28 @@ def linear_weights(model: PreTrainedModel, blocks: str, head: bool) -> dict[str,
     output = model.get_output_embeddings()
     if head and output is not None:
         names = {id(p): name for name, p in model.named_parameters()}
-        found[names[id(output.weight)]] = output.weight
+        found[names[id(output.weight)]] = output.weight, False
     return found
+
+
+def _is_transposed(module: nn.Module, leaf: str, stack: Tensor, hidden: int) -> bool:
+    """Whether a stack of matrices [E, ., .] has the inputs first: as its module says, or by the stream's width."""
+    said = getattr(module, "is_transposed", None)
+    if said is not None:
+        return bool(said)
+    writes = "down" in leaf or "output" in leaf
+    place = stack.shape[2 if writes else 1]
+    return place == hidden and stack.shape[1] != stack.shape[2]
+
+
+def rounded_share(model: PreTrainedModel, blocks: str, names: Collection[str]) -> float:
+    """How much of the numbers in the blocks' matrices is in those named."""
+    matrices = {
+        f"{blocks}.{name}": p.numel()
+        for name, p in model.get_submodule(blocks).named_parameters()
+        if p.ndim > 1 and not name.endswith("bias")
+    }
+    return sum(count for name, count in matrices.items() if name in names) / sum(matrices.values())
 
 
 def round_trip(

@@ -6,9 +6,11 @@ saved is the merged matrix, so that a checkpoint looks the same however it was t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
 from unlearnctl.errors import UserError, unknown_key
 from unlearnctl.models.decoder import trunk_prefix
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ADAPTER = "default"
+READ_BY_KERNELS = re.compile(r"(?<=\.mixer|\.mamba)\.(?:out_proj|x_proj|dt_proj)\.weight$")
 
 
 @dataclass(frozen=True)
@@ -34,30 +37,48 @@ class Lora:
 
 
 def adaptable(names: Sequence[str], shape: Skeleton) -> list[str]:
-    """Those of the names that are matrices inside blocks.
+    """Those of the names that are weights of linear modules inside blocks.
 
     Raises:
-        UserError: none is.
+        UserError: none is; or one that is cannot have an adapter.
     """
-    chosen = [n for n in names if shape.block_of(n) is not None and len(shape.shapes[n]) == 2]
+    chosen = [name for name in names if shape.block_of(name) is not None and name in shape.linear]
     if not chosen:
         raise UserError(
             f"trainer.lora: {names[0]} is no matrix inside a block, nor is anything else that trains"
         )
+    for name in chosen:
+        read = READ_BY_KERNELS.search(name)
+        if read and f"{name[: read.start()]}.A_log" in shape.shapes:
+            raise UserError(
+                f"trainer.lora: {name} cannot have an adapter, for Mamba's kernels read the matrix itself; "
+                r"train others, as in 'trainer.trainable=[in_proj]'"
+            )
     return chosen
 
 
-def add_adapters(model: PreTrainedModel, names: Sequence[str], lora: Lora) -> list[str]:
+def add_adapters(model: PreTrainedModel, blocks: str, names: Sequence[str], lora: Lora) -> list[str]:
     """Put an adapter on each matrix; returns the names of what trains now, as the whole causal LM has them.
 
     Adapters are float32 whatever the base is. Their start is drawn from torch's global generator.
+
+    Raises:
+        UserError: some matrix got none.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     prefix = trunk_prefix(model)
-    modules = [name.removeprefix(prefix).removesuffix(".weight") for name in names]
+    modules = [name.removeprefix(f"{blocks}.").removesuffix(".weight") for name in names]
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=modules)  # type: ignore[arg-type]
-    inject_adapter_in_model(config, model, adapter_name=ADAPTER)
+    # Given the model, peft would take names of experts' matrices for those of their stacks, and drop the others.
+    block_list = model.get_submodule(blocks.removeprefix(prefix))
+    with catch_warnings():
+        simplefilter("ignore")  # that a Conv1D is one
+        inject_adapter_in_model(config, block_list, adapter_name=ADAPTER)
+    wrapped = {name for name, module in block_list.named_modules() if hasattr(module, "get_delta_weight")}
+    if wrapped != set(modules):
+        lost = sorted(wrapped ^ set(modules))[0]
+        raise UserError(f"trainer.lora: peft did not put adapters where they were planned: {blocks}.{lost}")
     factors = (f".lora_A.{ADAPTER}.", f".lora_B.{ADAPTER}.")
     chosen = [(name, p) for name, p in model.named_parameters() if any(f in name for f in factors)]
     for _, parameter in chosen:

@@ -12,7 +12,10 @@ from unlearnctl.errors import UserError, brief
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-MLP_OUT = ("mlp.down_proj", "mlp.dense_4h_to_h", "mlp.c_proj", "mlp.fc2", "mlp.fc_out", "fc2", "ffn.w2")
+MLP_OUT = re.compile(
+    r"(?:^|\.)(?:down_proj|dense_4h_to_h|c_proj|fc2|fc_out|w2|output_linear|Wo|ffn\.2|feed_forward\.value)(?:\.weight)?$"
+)
+ATTENTION = re.compile(r"attn|attention")
 
 
 @dataclass(frozen=True)
@@ -23,14 +26,26 @@ class Skeleton:
     blocks: str  # path of the block list, e.g. "model.layers"
     num_blocks: int
     hidden_size: int
-    mlp_out: str
     tied: frozenset[str]  # names that share another's storage
+    linear: frozenset[
+        str
+    ]  # weights of linear modules; others may be matrices too (routers), or stacks of them
     has_trunk: bool = True  # whether `AutoModel` is this model without its head
 
     def block_of(self, name: str) -> int | None:
         """Index of the block that a parameter is in; None outside the blocks."""
         match = re.match(re.escape(self.blocks) + r"\.(\d+)\.", name)
         return int(match[1]) if match else None
+
+    def mlp_outputs(self, block: int) -> list[str]:
+        """The matrices by which a block's MLP writes to the stream; of experts, their stack and the shared one's."""
+        start = f"{self.blocks}.{block}."
+        inside = {name: name.removeprefix(start) for name in self.shapes if name.startswith(start)}
+        return [
+            name
+            for name, part in inside.items()
+            if len(self.shapes[name]) > 1 and MLP_OUT.search(part) and not ATTENTION.search(part)
+        ]
 
     def count(self, names: set[str] | None = None) -> int:
         """Number of parameters, tied ones once."""
@@ -70,16 +85,23 @@ def skeleton(
         raise UserError(f"model.blocks={path}: not a block list of {type(model).__name__}") from error
     if not count:
         raise UserError(f"{where}: its config.json has no blocks")
-    names = {name for name, _ in block_list[0].named_modules()}
     return Skeleton(
         shapes={n: tuple(p.shape) for n, p in model.named_parameters(remove_duplicate=False)},
         blocks=path,
         num_blocks=count,
         hidden_size=config.get_text_config().hidden_size,
-        mlp_out=next((name for name in MLP_OUT if name in names), MLP_OUT[0]),
         tied=frozenset(tied_names(model)),
+        linear=frozenset(f"{n}.weight" for n, m in model.named_modules() if isinstance(m, linear_kinds())),
         has_trunk=_has_trunk(model, config),
     )
+
+
+def linear_kinds() -> tuple[type, ...]:
+    """Modules that multiply by one matrix: torch's, and the transposed one of GPT-2."""
+    from torch.nn import Linear
+    from transformers.pytorch_utils import Conv1D
+
+    return Linear, Conv1D
 
 
 def tied_names(model: PreTrainedModel) -> set[str]:

@@ -139,9 +139,8 @@ class Architecture(Protocol):
         """Path of the block list, e.g. "model.layers"."""
         ...
 
-    @property
-    def mlp_out(self) -> str:
-        """The MLP's output matrix inside a block, e.g. "mlp.down_proj"."""
+    def mlp_outputs(self, block: int) -> list[str]:
+        """Names of a block's MLP output matrices, e.g. ["model.layers.7.mlp.down_proj.weight"]."""
         ...
 
 
@@ -213,10 +212,27 @@ class RetainTerm(nn.Module):
 
 
 def mlp_outputs(arch: Architecture, layers: tuple[int, ...]) -> list[str]:
-    """RMU's choice of what to train: the MLP output matrices of blocks l−2, l−1, l of each layer l."""
+    """RMU's choice of what to train: the MLP output matrices of blocks l−2, l−1, l of each layer l.
+
+    Raises:
+        UserError: one of these blocks has none.
+    """
     blocks = sorted({block for layer in layers for block in range(max(0, layer - 2), layer + 1)})
-    choice = "|".join(map(str, blocks))
-    return [rf"^{arch.blocks.replace('.', chr(92) + '.')}\.({choice})\.{arch.mlp_out}\.weight$"]
+    bare = [block for block in blocks if not arch.mlp_outputs(block)]
+    if bare:
+        raise UserError(
+            f"objective: it trains the MLP output matrices of blocks {_listed(blocks)}, and of these {_listed(bare)} "
+            rf"have none; name what trains, as in 'trainer.trainable=[{_escaped(arch.blocks)}\.{bare[-1]}\.]'"
+        )
+    return [f"^{_escaped(name)}$" for block in blocks for name in arch.mlp_outputs(block)]
+
+
+def _listed(blocks: Sequence[int]) -> str:
+    return ", ".join(map(str, blocks))
+
+
+def _escaped(name: str) -> str:
+    return name.replace(".", r"\.")
 
 
 def require(condition: bool, key: str, value: object, allowed: str) -> None:

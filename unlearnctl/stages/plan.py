@@ -73,9 +73,8 @@ def _activations(ready: Prepared, tokens: int, width: int) -> int:
     # 3 of the MLP's; where logits are read, one [tokens, V] in float32 for each side.
     shape = ready.skeleton
     first = max(ready.lowest, 0)
-    mlp = max(
-        (prod(s) // shape.hidden_size for n, s in shape.shapes.items() if shape.mlp_out in n), default=0
-    )
+    outputs = (shape.shapes[n][-2:] for b in range(shape.num_blocks) for n in shape.mlp_outputs(b))
+    mlp = max((prod(s) // shape.hidden_size for s in outputs), default=0)
     per_block = tokens * (16 * shape.hidden_size + 3 * mlp) * width
     needs = ready.objective.needs().values()
     vocabulary = max(s[0] for s in shape.shapes.values())
@@ -101,7 +100,7 @@ def plan_rows(ready: Prepared, plan: Plan) -> list[tuple[str, str]]:
     s = ready.settings
     first, *_, last = [*ready.trainable[:1], *ready.trainable[-1:]]
     names = first if len(ready.trainable) == 1 else f"{first} … {last}"
-    names += f" (LoRA of rank {ready.lora.rank})" if ready.lora else ""
+    names += f" (LoRA of rank {ready.lora.rank}{_left_out(ready)})" if ready.lora else ""
     held = plan.weights + plan.reference + plan.gradients + plan.optimizer
     return [
         ("trained", f"{plan.trained_tensors} tensors, {plan.trained_parameters:,} of "
@@ -121,6 +120,17 @@ def plan_rows(ready: Prepared, plan: Plan) -> list[tuple[str, str]]:
         ("steps", f"{s.steps} × {s.global_batch} sequences on each side"),
         ("suites", ", ".join(ready.suites) or "none"),
     ]  # fmt: skip
+
+
+def _left_out(ready: Prepared) -> str:
+    """What in the blocks has no adapter although it is a matrix, or a stack of them, and so stays as it is."""
+    shape = ready.skeleton
+    stacks = [
+        n
+        for n, s in shape.shapes.items()
+        if len(s) > 2 and ".experts." in n and shape.block_of(n) is not None
+    ]
+    return f"; {len(stacks)} stacks of experts stay as they are" if stacks else ""
 
 
 def size(count: int) -> str:

@@ -163,7 +163,7 @@ class Run:
             enable_checkpointing(model)
         needs, names = ready.objective.needs(), ready.trainable
         if ready.lora:
-            names = add_adapters(model, names, ready.lora)
+            names = add_adapters(model, ready.skeleton.blocks, names, ready.lora)
         tapped = TappedModel(model, ready.skeleton.blocks, names, ready.lowest, needs)
         if ready.settings.compile:
             compile_blocks(tapped)
