@@ -115,8 +115,8 @@ def test_wrong_settings_are_named(cfg: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "count"),
     [
-        ("deepseek_v3", 72),
-        ("qwen3_next", 63),
+        ("deepseek_v3", 48),
+        ("qwen3_next", 43),
         ("qwen2_moe", 48),
         ("gpt_oss", 24),
         ("mixtral", 24),
