@@ -48,7 +48,10 @@ def second_moments(
     count = 0
 
     def note(name: str, x: Tensor) -> None:
-        rows = x[real].double()
+        rows = x.reshape(-1, x.shape[-1])  # mixtures of experts give routers the batch as one list of tokens
+        if len(rows) == real.numel():  # an expert's own linear layer sees some tokens, nobody knows which
+            rows = rows[real.reshape(-1)]
+        rows = rows.double()
         sums[name] = sums.get(name, torch.zeros((), device=rows.device)) + rows.T @ rows
 
     with _hooks(model, names, note):
