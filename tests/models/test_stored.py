@@ -124,6 +124,19 @@ def test_a_tied_tensor_is_written_under_each_of_its_names(name: str, tmp_path: P
     assert torch.equal(written["lm_head.weight"], tensors[name])
 
 
+def test_a_model_of_the_hub_is_stored_as_its_cache_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ModelSpec(name="t", path="org/name", revision="a" * 40, dtype="float32")
+    assert stored_dtypes(spec, ["lm_head.weight"]) == {"lm_head.weight": "float32"}
+    tiny_model("llama").to(torch.bfloat16).save_pretrained(tmp_path / "snapshot")
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache",
+        lambda repo, name, revision: str(tmp_path / "snapshot" / name),
+    )
+    assert stored_dtypes(spec, ["lm_head.weight"]) == {"lm_head.weight": "bfloat16"}
+
+
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
     tiny_model("llama").save_pretrained(tmp_path / "base")
     tiny_model("gpt_neox").save_pretrained(tmp_path / "other")

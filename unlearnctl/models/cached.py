@@ -41,6 +41,12 @@ def missing_file(repo: str, revision: str | None) -> str | None:
     return next((shard for shard in shards if _at(repo, shard, revision) is None), None)
 
 
+def cached_folder(repo: str, revision: str | None) -> Path | None:
+    """Where the hub's cache holds a model, if it does; nothing is asked of the hub."""
+    found = _at(repo, "config.json", revision)
+    return found.parent if found else None
+
+
 def _at(repo: str, name: str, revision: str | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError
+from unlearnctl.models.cached import cached_folder
 from unlearnctl.models.folder import read_header, shards, weight_index
 from unlearnctl.models.load import load_model
 from unlearnctl.models.skeleton import auto_class, skeleton
@@ -111,17 +112,18 @@ def _fits(tensors: Mapping[str, Tensor], header: Mapping[str, Mapping[str, Any]]
 
 
 def stored_dtypes(spec: ModelSpec, names: list[str]) -> dict[str, str]:
-    """The dtype, as torch names it, in which the base folder stores each tensor (`spec.dtype` off-line)."""
-    if not spec.is_local:
+    """The dtype, as torch names it, in which the base stores each tensor (`spec.dtype` where that is not known)."""
+    folder = Path(spec.path) if spec.is_local else cached_folder(spec.path, spec.revision)
+    if folder is None:
         return dict.fromkeys(names, spec.dtype)
-    header = headers(Path(spec.path))
+    header = headers(folder)
     places = {name: name for name in names if name in header}
     renamed = [name for name in names if name not in header]
     if renamed:
         model = outline(spec)
         parameters = dict(model.named_parameters(remove_duplicate=False))
         for name in (name for name in renamed if name in parameters):
-            pieces = as_stored(model, {name: parameters[name].detach()}, Path(spec.path))
+            pieces = as_stored(model, {name: parameters[name].detach()}, folder)
             if pieces:
                 places[name] = next(iter(pieces))
     return {
