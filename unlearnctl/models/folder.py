@@ -25,6 +25,13 @@ def check_folder(path: str, key: str = "model.path") -> None:
     if not folder.exists() and looks_local(path):
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
         raise UserError(f"{key}={path}: no such folder{nearest(folder.name, siblings)}")
+    packed = [folder] if folder.suffix == ".gguf" else sorted(folder.glob("*.gguf"))
+    if packed and packed[0].is_file() and not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{key}={path}: a GGUF file; write it as a folder first, in Python: "
+            f"AutoModelForCausalLM.from_pretrained('{packed[0].parent}', gguf_file='{packed[0].name}')"
+            ".save_pretrained(DIR), and AutoTokenizer likewise"
+        )
     if folder.is_file():
         raise UserError(f"{key}={path}: a file; give the Hugging Face folder that holds it")
     if not folder.is_dir():
