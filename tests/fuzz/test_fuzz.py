@@ -18,6 +18,7 @@ from unlearnctl.errors import UserError
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.bin"))
 SLOW = {
     "overrides": 6,
+    "config-folder": 6,
     "plots": 2,
     "report": 15,
     "data-saved": 20,

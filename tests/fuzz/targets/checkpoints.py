@@ -11,7 +11,8 @@ from typing import Any
 
 from tests.fuzz.target import Target, scratch
 from unlearnctl.errors import UserError
-from unlearnctl.models.delta import _header, read_delta, save_delta
+from unlearnctl.models.delta import read_delta, save_delta
+from unlearnctl.models.folder import read_header
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.probes.fit import Probes, load_probes, save_probes
 from unlearnctl.training.checkpoint import Damaged, _digest, read, write
@@ -88,7 +89,7 @@ def header(data: bytes) -> None:
     """A shard of a base folder, as `export` reads its header."""
     file = scratch("header") / "x.safetensors"
     file.write_bytes(data)
-    found, start = _header(file)
+    found, start = read_header(file)
     assert isinstance(found, dict)
     assert start >= 8
 
