@@ -125,10 +125,16 @@ def test_a_trunk_agrees_and_is_the_model_itself(kind: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_be_taken_apart_is_said(kind: str) -> None:
-    model = tiny_model(kind)
-    with pytest.raises(UserError) as caught:
-        check_blocks(model, skeleton(tiny_config(kind)).blocks)
-    assert str(caught.value) == f"model.path=: {REFUSED[kind]}"
+    for dtype in (torch.float32, torch.bfloat16):
+        model = tiny_model(kind).to(dtype)
+        with pytest.raises(UserError) as caught:
+            check_blocks(model, skeleton(tiny_config(kind)).blocks)
+        assert str(caught.value) == f"model.path=: {REFUSED[kind]}"
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mixtral", "gemma3", "bloom"])
+def test_a_model_in_bfloat16_agrees(kind: str) -> None:
+    check_blocks(tiny_model(kind).bfloat16(), skeleton(tiny_config(kind)).blocks)
 
 
 def test_a_block_that_depends_on_more_than_its_arguments_is_noticed() -> None:
