@@ -54,7 +54,7 @@ def _json_kind(file: Path, key: str, kind: str | None) -> str | None:
         first, second = [*islice(filter(None, texts), 2), "", ""][:2]
     except UserError:  # the reader says so, unless there is none
         return kind
-    if kind in ("json", "jsonl") and first.startswith("["):
+    if kind in ("json", "jsonl") and re.match(r"\[\s*(\{|$)", first):
         return "json"
     if kind == "jsonl" or not first.startswith("{") or (kind == "json" and not second):
         return kind
