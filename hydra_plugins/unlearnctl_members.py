@@ -50,8 +50,10 @@ class Members(BasicSweeper):
             claim(folder, run, arguments, self.resume)
             left = plan(members)
             if len(left) < len(members):
+                elsewhere = sum(m.status.state != "done" for m in by_directory(members)) - len(left)
                 print(
-                    f"members: {len(members) - len(left)} of {len(members)} done already, {len(left)} to run"
+                    f"members: {len(members) - len(left) - elsewhere} of {len(members)} done already, "
+                    f"{f'{elsewhere} at work in another process, ' if elsewhere else ''}{len(left)} to run"
                 )
             try:
                 with Board(by_directory(members)):

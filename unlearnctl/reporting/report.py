@@ -44,17 +44,28 @@ def report(paths: Sequence[Path], console: Console | None = None, to: Path | Non
         _check_target(to)
     elif len(paths) == 1 and (paths[0] / "results.json").is_file():
         return _report_one(paths[0], console)
-    found = list(dict.fromkeys(run for path in paths for run in find_runs(path) or [path]))
+    every = (run for path in paths for run in find_runs(path) or [path])
+    found = list({run.resolve(): run for run in every}.values())  # folders may overlap
     probes = [path for path in found if (path / "probes.csv").is_file()]
     runs = [path for path in found if path not in probes]
     summary = summarise(runs) if runs else Summary([])
     if not summary.members and not probes:
-        raise UserError(f"{', '.join(map(str, paths))}: no finished run (results.json) here or below")
+        raise UserError(
+            f"{', '.join(map(str, paths))}: no finished run (results.json) here or below{_instead(summary)}"
+        )
     if summary.members:
         print_summary(summary, console)
     folder = paths[0] if len(paths) == 1 else Path()
     written = write_summary(summary, folder) if summary.members and to is None else []
     return [*written, write_site(summary, to or folder / "report.html", probes)]
+
+
+def _instead(summary: Summary) -> str:
+    """What there is of runs without results, the first of them named."""
+    if summary.running:
+        return f"; {summary.running[0][1]} is at work in {summary.running[0][0]}, report it when it has ended"
+    first = summary.failed[:1]
+    return "".join(f"; {path}: {why}" for path, why in first if why != "no results.json")
 
 
 def _report_one(path: Path, console: Console | None) -> list[Path]:

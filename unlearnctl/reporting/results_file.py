@@ -13,6 +13,7 @@ from unlearnctl.untrusted import load_record
 ENDED = ("completed", "stopped_early")  # how a run ends that has nothing left to do
 
 SCHEMA = "unlearnctl/results/1"
+LARGEST = 64_000_000  # bytes
 NUMBERS = ("value", "stderr", "n", "chance")
 TEXTS = ("role", "goal")
 SUITES = "{suite: {metric: {value, stderr, n, chance}}}"
@@ -28,6 +29,10 @@ def read_results(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(
             f"{path.parent}: no results.json, so nothing to report. Give the directory of a finished run"
+        )
+    if (size := path.stat().st_size) > LARGEST:
+        raise UserError(
+            f"{path}: {size / 1e6:.0f} MB, more than a run writes (at most {LARGEST / 1e6:.0f} MB)"
         )
     try:
         results = load_record(path)
@@ -73,12 +78,16 @@ def _entry(entry: Mapping[str, Any]) -> Problems:
     for key in NUMBERS:
         if not _is_number(entry.get(key)):
             yield f"{key} is not a number or null"
+    if (numbers.finite(entry.get("stderr")) or 0) < 0:
+        yield "stderr is below 0"
     for key in TEXTS:
         if not isinstance(entry.get(key, ""), str | None):
             yield f"{key} is not a text"
     interval = entry.get("interval") or [None, None]
     if not isinstance(interval, list) or len(interval) != 2 or not all(map(_is_number, interval)):
         yield "interval is not null or two numbers"
+    elif None not in (ends := [numbers.finite(end) for end in interval]) and ends[0] > ends[1]:  # type: ignore[operator]
+        yield "interval has its upper end first"
 
 
 def _attack(key: str, attack: Mapping[str, Any]) -> Problems:

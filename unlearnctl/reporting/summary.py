@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from unlearnctl.errors import UserError
+from unlearnctl.live import at_work
 from unlearnctl.reporting import numbers
+from unlearnctl.reporting.results_file import ENDED
 from unlearnctl.reporting.runs import Row, Run, load_run, main_pair
 from unlearnctl.reporting.terminal import ARROW
 from unlearnctl.reporting.trade import Trade, trade
@@ -28,6 +31,7 @@ class Member:
     run: Run
     config: dict[str, object]
     rows: dict[tuple[str, str], Row]
+    live: bool = False
 
     def row(self, metric: tuple[str, str]) -> Row:
         """The row of a metric, empty when this run has none."""
@@ -35,8 +39,8 @@ class Member:
 
     @property
     def status(self) -> str:
-        """`completed`, `interrupted`, `stopped_early`."""
-        return numbers.plain(self.run.results.get("status") or "unknown")
+        """`completed`, `interrupted`, `stopped_early`; `running` where a process goes on with it."""
+        return "running" if self.live else numbers.plain(self.run.results.get("status") or "unknown")
 
 
 MOST_COLUMNS = 8  # of settings; all that differ are in `keys`
@@ -52,6 +56,7 @@ class Summary:
     columns: list[str] = field(default_factory=list)
     metrics: list[tuple[str, str]] = field(default_factory=list)
     front: set[int] = field(default_factory=set)
+    running: list[tuple[Path, str]] = field(default_factory=list)  # no results yet, and a process at work
 
     def row(self, metric: tuple[str, str]) -> Row:
         """Any member's row of this metric, for its role and goal."""
@@ -86,24 +91,42 @@ class Summary:
 
 def find_runs(root: Path) -> list[Path]:
     """Run directories at or below `root`: with results, or begun (config.yaml) and failed."""
-    marked = {path.parent for name in MARKS for path in root.rglob(name)}
-    inner = {path for path in marked if any(parent in marked for parent in path.parents)}
-    return sorted(marked - inner)
+    found = []
+    for folder, inner, files in os.walk(
+        root
+    ):  # which leaves out links to folders, and folders that cannot be read
+        if not set(MARKS).isdisjoint(files):
+            found.append(Path(folder))
+            inner.clear()
+    return sorted(found)
 
 
 def summarise(run_dirs: Iterable[Path]) -> Summary:
-    """Read the runs, find what differs, sort by it. Runs without readable results are listed as failed."""
-    members, failed = [], []
-    for path in run_dirs:
+    """Read the runs, find what differs, sort by it.
+
+    Runs without readable results are listed as failed, or as running where a process is at work.
+    """
+    members: list[Member] = []
+    failed: list[tuple[Path, str]] = []
+    running: list[tuple[Path, str]] = []
+    for path in map(Path, run_dirs):
+        who = at_work(path)
         try:
-            run = load_run(Path(path), history=False)
-        except UserError as error:
+            _check_name(path)
+            run = load_run(path, history=False)
+        except (UserError, OSError) as error:
             why = str(error).removeprefix(f"{path}: ").partition(", so nothing")[0]
-            failed.append((Path(path), _sweeps_word(Path(path)) or why))
+            place = Path(os.fsencode(path).decode("utf-8", "backslashreplace"))
+            if who:
+                running.append((place, who))
+            else:
+                failed.append((place, _sweeps_word(path) or why))
         else:
             rows = {(row.suite, row.metric): row for row in run.rows}
-            members.append(Member(run, numbers.flatten(run.results.get("config") or {}), rows))
-    if not members and not failed:
+            members.append(
+                Member(run, numbers.flatten(run.results.get("config") or {}), rows, _goes_on(run, who))
+            )
+    if not members and not failed and not running:
         raise UserError(
             "no run directories given. Allowed: directories with a results.json, or one above them"
         )
@@ -111,14 +134,28 @@ def summarise(run_dirs: Iterable[Path]) -> Summary:
     columns = _for_readers([key for key in keys if not _implied(key, keys, members)], members)
     members.sort(key=lambda member: [_order(member.config.get(key)) for key in columns])
     metrics = list(dict.fromkeys(metric for member in members for metric in member.rows))
-    return Summary(members, failed, keys, columns, metrics, _front(members))
+    return Summary(members, failed, keys, columns, metrics, _front(members), running)
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a path that no page and no table could hold."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError("its name is not UTF-8") from None
+
+
+def _goes_on(run: Run, who: str | None) -> bool:
+    """Whether a process goes on with a run that had ended before its time."""
+    return who is not None and run.results.get("status") not in ENDED
 
 
 def _sweeps_word(path: Path) -> str:
     """What a sweep noted of a member that has no results: its error, or its state."""
     try:
         status = loads((path / "status.json").read_text(encoding="utf-8"))
-        return str(status.get("error") or status["state"])
+        state = "cut off" if status["state"] == "running" else status["state"]  # nobody is at work in it
+        return str(status.get("error") or state)
     except (OSError, ValueError, KeyError, AttributeError):
         return ""
 

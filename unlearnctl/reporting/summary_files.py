@@ -43,6 +43,8 @@ def markdown(summary: Summary) -> str:
     failed = [f"- {escape(path)}: {escape(why)}" for path, why in summary.failed]
     parts = ["# Summary", "\n".join(shown), legend(summary), sentence(summary)]
     parts += ["## Failed or missing", "\n".join(failed)] if failed else []
+    running = [f"- {escape(path)}: {escape(who)}" for path, who in summary.running]
+    parts += ["## Running", "\n".join(running)] if running else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -64,8 +66,9 @@ def as_csv(summary: Summary) -> str:
         rows = [member.row(metric) for metric in summary.metrics]
         values = ["" if part is None else repr(part) for row in rows for part in _parts(row).values()]
         writer.writerow([member.run.path, member.status, *settings, *values, *shares])
-    for path, why in summary.failed:
-        writer.writerow([path, f"failed: {why}", *[""] * (len(summary.keys) + len(scores) + len(trade))])
+    left = [(path, f"failed: {why}") for path, why in summary.failed]
+    for path, word in [*left, *((path, "running") for path, _ in summary.running)]:
+        writer.writerow([path, word, *[""] * (len(summary.keys) + len(scores) + len(trade))])
     return out.getvalue()
 
 

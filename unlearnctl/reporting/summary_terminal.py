@@ -11,6 +11,7 @@ from unlearnctl.reporting.summary import FRONT, Member, Summary, cell, legend, m
 from unlearnctl.reporting.terminal import as_text, speaks_utf8
 
 WIDEST = 24  # longer settings fold
+MOST_NAMED = 20  # runs without results
 MOST = 100  # rows; of more, those on the front and then the first ones
 
 
@@ -28,8 +29,23 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
         console.print(
             as_text(f"{note} {hidden} more metrics in summary.csv." if hidden else note, utf8, "dim")
         )
-    for path, why in summary.failed:
-        console.print(as_text(f"failed: {numbers.plain(path)}: {numbers.plain(why)}", utf8, "red"))
+    for word, left, style in (("running", summary.running, "bold"), ("failed", summary.failed, "red")):
+        for path, why in left[:MOST_NAMED]:
+            console.print(as_text(f"{word}: {numbers.plain(path)}: {numbers.plain(why)}", utf8, style))
+        if len(left) > MOST_NAMED:
+            console.print(
+                as_text(f"{word}: {len(left) - MOST_NAMED} more, all of them in summary.md", utf8, style)
+            )
+    if summary.failed or summary.running:
+        console.print(as_text(left_out(summary), utf8, "bold"))
+
+
+def left_out(summary: Summary) -> str:
+    """`3 of 12 runs left out: 2 without readable results, 1 running`."""
+    without, running = len(summary.failed), len(summary.running)
+    counts = [f"{without} without readable results"] * bool(without) + [f"{running} running"] * bool(running)
+    count = without + running
+    return f"{count} of {count + len(summary.members)} runs left out: {', '.join(counts)}"
 
 
 def _header(name: str) -> str:

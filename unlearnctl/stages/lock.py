@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -13,6 +12,7 @@ from typing import TextIO
 
 from unlearnctl.errors import UserError
 from unlearnctl.files import naming, open_ours
+from unlearnctl.live import take
 from unlearnctl.untrusted import loads
 
 NAME = "run.lock"
@@ -55,7 +55,7 @@ def _open(directory: Path) -> TextIO:
     while True:
         file = open_ours(directory / NAME, "a+", encoding="utf-8")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take(file.fileno())
         except BlockingIOError:
             owner = _owner(file)
             file.close()

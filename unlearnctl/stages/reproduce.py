@@ -60,7 +60,7 @@ def reproduce_command(args: list[str]) -> int | None:
         print(path)
     if failed:
         raise UserError(
-            f"{len(failed)} of the table's runs failed: {'; '.join(failed)}; the same command goes on"
+            f"{len(failed)} of the table's runs are not done: {'; '.join(failed)}; the same command goes on"
         )
     return None
 

@@ -15,6 +15,7 @@ from unlearnctl.errors import UserError
 from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.results_file import ENDED
 from unlearnctl.stages.composed import check_keys
+from unlearnctl.stages.lock import locked
 from unlearnctl.stages.run_dir import keep_config, own_config
 from unlearnctl.stages.saver import CHANGEABLE, FOLDER
 from unlearnctl.stages.train import train
@@ -51,7 +52,8 @@ def resume(directory: Path, changes: Mapping[str, Any] | None = None) -> Path | 
         print(f"run: {directory}")
         return directory
     if any(key in CHANGEABLE for key in changes or {}):
-        keep_config(directory, cfg)
+        with locked(directory):  # a run at work keeps its own
+            keep_config(directory, cfg)
     cfg.resume = str(directory)
     return train(cfg, directory)
 
@@ -77,8 +79,9 @@ def ended(directory: Path) -> str | None:
 def _finish_report(directory: Path) -> None:
     """The checkpoints go last: if they are there, the run was killed over its report."""
     if (directory / FOLDER).exists():
-        write_report(directory)
-        shutil.rmtree(directory / FOLDER)
+        with locked(directory):
+            write_report(directory)
+            shutil.rmtree(directory / FOLDER)
 
 
 def _given() -> list[str]:

@@ -106,7 +106,10 @@ class Run:
         self.tapped = self.tapped_model(models.for_training(own, sliced))
         generator = torch.Generator().manual_seed(self.cfg.seed)
         ready.objective.setup(ready.skeleton.hidden_size, len(self.data.topics), generator)
-        self.trackers = make_trackers(plain(self.cfg.tracker), self.directory, plain(self.cfg))
+        if self.resumed and self.accelerator.is_main_process:
+            self.saver.cut_history()
+        settings, after = plain(self.cfg.tracker), self.saver.saved if self.resumed else None
+        self.trackers = make_trackers(settings, self.directory, plain(self.cfg), after)
         self.watcher = self.make_watcher(self.tapped, self.trackers)
         if not self.saver.found:  # else the checkpoint has what these two would find
             self.give_probes()

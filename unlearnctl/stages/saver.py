@@ -17,6 +17,7 @@ from unlearnctl.models.load import identity
 from unlearnctl.ops.processes import anywhere, everywhere
 from unlearnctl.stages.memory import Held
 from unlearnctl.stages.run_dir import config_hash
+from unlearnctl.tracking.jsonl import cut_history
 from unlearnctl.training.checkpoint import Damaged, latest, numbered, read, write
 from unlearnctl.training.state import load_trainer, trainer_state
 
@@ -76,6 +77,20 @@ class Saver:
         self.changes = {key: [was.get(key), is_[key]] for key in CHANGEABLE if was.get(key) != is_[key]}
         for key, (before, after) in self.changes.items():
             self._say(f"resume: {key}={after} from here on, {before} before")
+
+    def cut_history(self) -> None:
+        """Take out of metrics.jsonl what a resumed run will write again.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        state = (self.found or {}).get("meta") or {}
+        settings = self.run.ready.settings.meta
+        told = (
+            len(state["rows"]) if state.get("explored") else 0
+        )  # a search that was cut tells all of it again
+        told += bool(told and settings and settings.mode in ("search", "random"))  # and what it chose
+        cut_history(self.run.directory / "metrics.jsonl", self.saved or 0 if self.found else -1, told)
 
     def restore(self) -> None:
         """Put what was found into a run that has begun."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError
 from unlearnctl.files import open_ours
+from unlearnctl.live import at_work
 from unlearnctl.reporting.results_file import ENDED, read_results
 from unlearnctl.reporting.tables.spec import Member
 
@@ -84,6 +85,8 @@ def _run(place: Place, member: Member) -> None:
     log = place.root / "logs" / f"{member.run}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     cut = directory_of(place.root, member)
+    if cut is not None and (who := at_work(cut)):
+        raise UserError(f"{who} is at work in {cut}; the same command finds it when it has ended")
     with open_ours(log, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
         if cut is not None and can_resume(cut):
             resume(cut)

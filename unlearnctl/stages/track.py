@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from unlearnctl.errors import UserError, brief
+from unlearnctl.live import at_work
 from unlearnctl.reporting.history import read_history
 from unlearnctl.reporting.runs import load_run
 from unlearnctl.stages.build import plain
@@ -42,12 +43,15 @@ def send(folder: Path, cfg: DictConfig, name: str | None) -> int:
     name = name or own
     if name == "none":
         raise UserError(f"track {folder}: its config has tracker=none; name one, e.g. tracker=tensorboard")
+    if who := at_work(folder):
+        raise UserError(f"track {folder}: {who} is at work in it; its metrics can be sent when it has ended")
+    status = str(load_run(folder, history=False).results["status"])
     rows = _rows(folder)
     try:
         (tracker,) = chosen(name, settings if name == own else {}, folder, plain(cfg))
         for row in rows:
             tracker.log(row, row["step"])
-        tracker.finish(str(load_run(folder).results["status"]))
+        tracker.finish(status)
     except UserError:
         raise
     except Exception as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unlearnctl.errors import UserError
 from unlearnctl.files import open_ours, write_atomically
+from unlearnctl.live import at_work
 from unlearnctl.sweeps.status import Status, read_status, write_status
 from unlearnctl.trust import without_trust
 from unlearnctl.untrusted import loads
@@ -52,7 +53,7 @@ def claim(folder: Path, run: str, arguments: Sequence[str], resume: bool) -> Non
 
 
 def plan(members: Sequence[Member]) -> list[int]:
-    """Places of the members that are not done, each config once; they are noted as planned."""
+    """Places of the members that are not done and not at work elsewhere, each config once; noted as planned."""
     seen: set[Path] = set()
     left = []
     for place, member in enumerate(members):
@@ -60,7 +61,7 @@ def plan(members: Sequence[Member]) -> list[int]:
             continue
         seen.add(member.directory)
         status = read_status(member.directory)
-        if status is None or status.state != "done":
+        if (status is None or status.state != "done") and at_work(member.directory) is None:
             tries = status.attempt if status else 0
             write_status(member.directory, Status(overrides=member.overrides, attempt=tries))
             left.append(place)

@@ -5,7 +5,6 @@ States: planned, running, done, failed, interrupted. A member that was killed st
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from unlearnctl.errors import UserError
 from unlearnctl.files import open_ours, why, write_atomically
+from unlearnctl.live import take
 from unlearnctl.reporting.numbers import finite
 from unlearnctl.untrusted import loads
 
@@ -83,7 +83,7 @@ def locked(directory: Path, what: str) -> Iterator[None]:
         raise UserError(f"output_dir={directory}: cannot be written: {error.strerror}") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take(file.fileno())
         except OSError as error:
             raise UserError(f"{what}: another process is at work in {directory}") from error
         yield

@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.files import open_ours
+from unlearnctl.files import open_ours, replacing
+from unlearnctl.untrusted import loads
 
 
 class JsonlTracker:
@@ -50,6 +51,38 @@ class JsonlTracker:
             self._said = True
         else:
             self._waiting.clear()
+
+
+def cut_history(path: Path, last: int, actions: int) -> None:
+    """Keep the rows up to step `last`, and the first `actions` of a learner's; half a row goes too.
+
+    Raises:
+        OSError: it cannot be written; it is then as it was.
+    """
+    if not path.is_file():
+        return
+    with replacing(path) as temporary, path.open("rb") as old, temporary.open("wb") as new:
+        for line in old:
+            row = _row(line)
+            if row is None:
+                continue
+            if row.get("kind") in ("meta", "episode"):
+                actions -= 1
+                keep = actions >= 0
+            else:
+                keep = row["step"] <= last
+            if keep:
+                new.write(line)
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = loads(line.decode())
+    except ValueError:
+        return None
+    return (
+        row if line.endswith(b"\n") and isinstance(row, dict) and isinstance(row.get("step"), int) else None
+    )
 
 
 def _append(path: Path, lines: bytes) -> None:

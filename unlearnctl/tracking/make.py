@@ -15,10 +15,13 @@ from unlearnctl.tracking.system import SystemMeter
 NAMES = ("none", "tensorboard", "trackio", "wandb")
 
 
-def make_trackers(cfg: Mapping[str, Any], run_dir: Path, config: Mapping[str, Any]) -> Trackers:
+def make_trackers(
+    cfg: Mapping[str, Any], run_dir: Path, config: Mapping[str, Any], after: int | None = None
+) -> Trackers:
     """The trackers that `cfg` (the `tracker` node) asks for, writing in `run_dir`.
 
-    `config` is the whole config, for the dashboard. Of several processes only the first one writes.
+    `config` is the whole config, for the dashboard; `after` the step after which a resumed run goes on.
+    Of several processes only the first one writes.
 
     Raises:
         UserError: an unknown tracker or setting, or its package is missing.
@@ -35,7 +38,7 @@ def make_trackers(cfg: Mapping[str, Any], run_dir: Path, config: Mapping[str, An
     meter = SystemMeter(every) if every else None
     own = JsonlTracker(run_dir / "metrics.jsonl")
     try:
-        return Trackers([own, *chosen(str(name), settings, run_dir, config)], meter, run_dir)
+        return Trackers([own, *chosen(str(name), settings, run_dir, config, after)], meter, run_dir)
     except UserError:
         raise
     except Exception as error:  # no server, no disk: the run does without
@@ -43,7 +46,9 @@ def make_trackers(cfg: Mapping[str, Any], run_dir: Path, config: Mapping[str, An
         return Trackers([own], meter, run_dir)
 
 
-def chosen(name: str, settings: dict[str, Any], run_dir: Path, config: Mapping[str, Any]) -> list[Tracker]:
+def chosen(
+    name: str, settings: dict[str, Any], run_dir: Path, config: Mapping[str, Any], after: int | None = None
+) -> list[Tracker]:
     """The tracker of that name, beside metrics.jsonl; none for `none`.
 
     Raises:
@@ -62,7 +67,8 @@ def chosen(name: str, settings: dict[str, Any], run_dir: Path, config: Mapping[s
         if name == "tensorboard":
             from unlearnctl.tracking.tensorboard import TensorboardTracker
 
-            return [TensorboardTracker(run_dir / settings.pop("folder", "tensorboard"), config, **settings)]
+            folder = run_dir / settings.pop("folder", "tensorboard")
+            return [TensorboardTracker(folder, config, after=after, **settings)]
     except TypeError as error:  # a key that the tracker does not take
         raise UserError(f"tracker={name}: {error}") from error
     return []

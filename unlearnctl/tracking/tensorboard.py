@@ -18,12 +18,13 @@ class TensorboardTracker:
         UserError: the tensorboard package is not installed.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], after: int | None = None) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError("tracker=tensorboard: not installed; pip install tensorboard") from error
-        self._writer = SummaryWriter(str(folder))
+        # what an earlier try wrote of later steps is no longer shown
+        self._writer = SummaryWriter(str(folder), purge_step=None if after is None else after + 1)
         text = json.dumps(config, indent=2, default=str)
         self._writer.add_text("config", f"```json\n{text}\n```")
 

@@ -54,6 +54,7 @@ def render(summary: Summary, folder: Path, probes: Sequence[Path] = ()) -> str:
         metrics=[(metric, metric_name(summary, metric, several), summary.row(metric)) for metric in metrics],
         names={key: short(key, summary.columns) for key in summary.columns}, shares=dict(points(summary)),
         members=[(member, place_of(member.run.path, folder), link(member, folder)) for member in summary.members],
+        running=[place_of(path, folder) for path, _ in summary.running],
         failed=[(place_of(path, folder), why) for path, why in summary.failed],
         has=has(data), left_out=data["left_out"], mark=MARK, legend=legend(summary),
         sentence=sentence(summary),
