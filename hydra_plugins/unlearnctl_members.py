@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +41,7 @@ class Members(BasicSweeper):
         """Compose all, which finds a wrong override before anything runs; then launch what is not done."""
         assert self.config is not None
         if self.config.launch.dry_run:
-            return super().sweep(arguments)
+            return self._plan(arguments)
         from unlearnctl.sweeps.board import Board
         from unlearnctl.sweeps.plan import by_directory, claim, plan
         from unlearnctl.sweeps.status import locked
@@ -65,6 +67,25 @@ class Members(BasicSweeper):
         self.task.unfinished = [m for m in by_directory(members) if m.status.state != "done"]  # type: ignore[attr-defined]
         return [returns]
 
+    def _plan(self, arguments: Sequence[str]) -> list[Any]:
+        """Print the first member's plan and what the others differ in; every value is checked in one of them."""
+        from unlearnctl.sweeps.dry import covering, lines
+
+        members = self._overrides(arguments)
+        returns = [self._launch([list(members[0])])]
+        others = covering(members)
+        with redirect_stdout(StringIO()):
+            returns += [self._launch([list(overrides)]) for overrides in others]
+        if len(members) > 1:
+            print("\n".join(lines(members, 1 + len(others))))
+        return returns
+
+    def _overrides(self, arguments: Sequence[str]) -> list[list[str]]:
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        parsed = parser.parse_overrides([*self._parse_config(), *arguments])
+        return [list(overrides) for overrides in self.split_arguments(parsed, None)[0]]
+
     def _members(self, arguments: Sequence[str]) -> list[Member]:
         from unlearnctl.stages.run_dir import config_hash
         from unlearnctl.sweeps.plan import Member
@@ -72,13 +93,10 @@ class Members(BasicSweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         loader = self.hydra_context.config_loader
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides(
-            [*self._parse_config(), *arguments]
-        )
         folder, found = Path(self.config.hydra.sweep.dir), []
-        for overrides in self.split_arguments(parsed, None)[0]:
-            composed = loader.load_sweep_config(self.config, list(overrides))
-            found.append(Member(folder / config_hash(composed), list(overrides)))
+        for overrides in self._overrides(arguments):
+            composed = loader.load_sweep_config(self.config, overrides)
+            found.append(Member(folder / config_hash(composed), overrides))
         return found
 
     def _launch(self, batch: list[list[str]]) -> list[Any]:

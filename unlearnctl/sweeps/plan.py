@@ -73,9 +73,14 @@ def by_directory(members: Sequence[Member]) -> list[Member]:
     return list({member.directory: member for member in members}.values())
 
 
+def common_overrides(members: Sequence[Sequence[str]]) -> set[str]:
+    """The overrides that all members have."""
+    return set.intersection(*map(set, members)) if members else set()
+
+
 def labels(members: Sequence[Member]) -> dict[Path, str]:
     """What tells each member from the others: `layer=3, alpha=1`."""
-    common = set.intersection(*(set(member.overrides) for member in members)) if members else set()
+    common = common_overrides([member.overrides for member in members])
     found = {}
     for member in members:
         pairs = [override.partition("=") for override in member.overrides if override not in common]
