@@ -85,7 +85,7 @@ def test_a_run_that_fails_does_not_stop_the_others() -> None:
     )
     done = run("reproduce", "quick", "seeds=0", "jobs=1", *HERE)
     assert done.code == 2
-    assert "1 of the table's runs failed: tinyworld-rmu-train-seed0-" in done.err
+    assert "1 of the table's runs are not done: tinyworld-rmu-train-seed0-" in done.err
     assert "objective.layer=99" in done.err
     assert "| tinyworld | rmu | – |" in done.out
     assert "| tinyworld | npo † | –" not in done.out
