@@ -17,7 +17,16 @@ from unlearnctl.stages.prefetch import composed
 from unlearnctl.stages.run_dir import config_hash
 
 PACKAGE = Path(__file__).parent.parent / "unlearnctl"
-LEAVES = {"errors", "files", "hub", "keys", "live", "untrusted", "seal"}  # every part may use them
+LEAVES = {
+    "errors",
+    "files",
+    "hub",
+    "keys",
+    "live",
+    "untrusted",
+    "seal",
+    "stopping",
+}  # every part may use them
 SHARED = {"__init__", "base", "retain", "loss_level", "token_weights", "retain_noise"}
 OBJECTIVES = sorted(p.stem for p in (PACKAGE / "objectives").glob("*.py") if p.stem not in SHARED)
 OPTIONS = {

@@ -7,6 +7,8 @@ import gc
 import io
 import os
 import secrets
+import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +17,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 
 from unlearnctl import __version__
+from unlearnctl.cli_arguments import MANY, check_text, prepared
 from unlearnctl.cli_help import HELP, VERB_HELP, VERBS
 from unlearnctl.errors import UserError, unknown
 from unlearnctl.keys import redact
 from unlearnctl.paths import conf_dir
+from unlearnctl.stopping import listening, number_of, told
 from unlearnctl.trust import allow, read_trust, trusted
 
 if TYPE_CHECKING:
@@ -29,7 +33,7 @@ ON_RANKS = ("train", "eval")  # verbs that several processes can share
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point; exits 0, or 2 with one line for a user's mistake, or 130 after Ctrl-C."""
+    """Entry point; exits 0, or 2 with one line for a user's mistake, or 130 after Ctrl-C, 143 after SIGTERM."""
     _look_for_garbage_less_often()
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -37,10 +41,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ["PYTHONSAFEPATH"] = "1"  # processes that we start import nothing from the working directory
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing; the printing is ours
     try:
-        sys.exit(run(args) or 0)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        with listening():
+            sys.exit(run(args) or 0)
+    except KeyboardInterrupt as stopped:
+        number = number_of(stopped)
+        print("interrupted" if number == signal.SIGINT else told(number), file=sys.stderr)
+        sys.exit(128 + number)
     except Exception as error:
         if debug:
             print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
@@ -60,6 +66,7 @@ def _look_for_garbage_less_often() -> None:
 
 def run(args: list[str]) -> int | None:
     """Dispatch one command line; returns its exit code (None is 0)."""
+    check_text(args)
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP.format(verbs="\n".join(f"  {verb:<11} {text}" for verb, text in VERBS.items())), end="")
         return None
@@ -93,7 +100,7 @@ def _hydra(verb: str, rest: list[str]) -> None:
     allow(read_trust(rest))  # as typed, before a sweep's file adds its own
     _check_processes(verb, rest)
     _check_keys(rest)
-    rest = _sweep_arguments(verb, rest)
+    rest = _sweep_arguments(verb, prepared(verb, rest))
     # Hydra's parser wants flags first; people type -m where they think of it
     overrides = [arg for arg in rest if not arg.startswith("-") and ("=" in arg or arg.startswith("~"))]
     rest = [arg for arg in rest if arg not in overrides] + overrides
@@ -107,7 +114,7 @@ def _hydra(verb: str, rest: list[str]) -> None:
         sys.argv = held
         if existing_world(os.environ):
             leave()
-    if "-m" in rest or "--multirun" in rest:
+    if any(flag in rest for flag in MANY):
         stage.check_sweep()
     elif stage.failures:
         raise stage.failures[0]
@@ -137,10 +144,10 @@ def _sweep_arguments(verb: str, rest: list[str]) -> list[str]:
             raise UserError(
                 f"unlearnctl {verb}: --resume goes on with a sweep: unlearnctl train --resume DIR"
             )
-        flags = [arg for arg in others if arg.startswith("-") and arg not in ("-m", "--multirun")]
+        flags = [arg for arg in others if arg.startswith("-") and arg not in MANY]
         return ["-m", *flags, *resumed(folder, [arg for arg in others if not arg.startswith("-")])]
-    sweeps = "-m" in rest or "--multirun" in rest
-    if sweeps and any(arg.startswith("resume=") and arg not in ("resume=", "resume=null") for arg in rest):
+    sweeps = any(flag in rest for flag in MANY)
+    if sweeps and any(arg.startswith("resume=") and arg != "resume=null" for arg in rest):
         raise UserError(
             "resume: goes on with one run, so it does not go with -m; --resume DIR goes on with a sweep"
         )
@@ -218,11 +225,16 @@ class Stage:
             if isinstance(cfg, tuple):  # hydra/launcher=side_by_side: all members at once
                 import_module("unlearnctl.stages.sweep").sweep(self.verb, *cfg, self.failed)
                 return ""
+            if not _in_sweep():
+                _check_no_sweep(self.verb)
             import_module("unlearnctl.stages.composed").check_keys(self.verb, cfg)
             if self.verb == "train" and _in_sweep():
                 return str(import_module("unlearnctl.stages.sweep").member(cfg) or "")
             module = import_module(f"unlearnctl.stages.{self.verb}")
-            return str(getattr(module, self.verb)(cfg) or "")
+            made = getattr(module, self.verb)(cfg)
+            if self.verb == "train" and made:
+                import_module("unlearnctl.stages.result").check_ended(made)
+            return str(made or "")
         except Exception as error:  # Hydra would print its own lines, and leave a sweep without a summary
             self.failed(error)
             return ""
@@ -255,6 +267,18 @@ def _in_sweep() -> bool:
     from hydra.types import RunMode
 
     return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _check_no_sweep(verb: str) -> None:
+    """Refuse a config that is a sweep, where only its first values would be run."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    if hydra.sweeper.get("params"):
+        name = hydra.runtime.choices.get("sweep")
+        said = f"sweep={name}" if name else "hydra.sweeper.params"
+        again = shlex.join(["unlearnctl", verb, "-m", *sys.argv[1:]])
+        raise UserError(f"{said}: a sweep, and without -m one plain run; type {again}")
 
 
 def _plain_verb(verb: str) -> Callable[[list[str]], int | None]:

@@ -30,7 +30,8 @@ examples:
   unlearnctl train -m objective.layer=3,4,5 objective.alpha=1,10
   unlearnctl train launch=multi_gpu launch.num_processes=8
   unlearnctl train model=llama3_8b data=wmdp_bio eval=[wmdp,mmlu] launch.dry_run=true
-  unlearnctl eval model=local model.path=DIR eval=[tinyworld]
+  unlearnctl eval outputs/train/NAME/RUN              measure a run's result
+  unlearnctl eval model=local model.path=DIR eval=[wmdp,mmlu]
   unlearnctl VERB --help
 
   --version  print the version        --debug  full traceback on errors
@@ -66,13 +67,16 @@ examples:
   unlearnctl train --cfg job --resolve                            the config, nothing else
 """,
     "eval": """\
-usage: unlearnctl eval [run_dir=DIR | model=NAME] [eval=[a,b]] [key=value ...]
+usage: unlearnctl eval [RUN | model=NAME] [eval=[a,b]] [key=value ...]
 
 {summary}
 
+Of a run: its model with what it changed, and its suites unless others are named. run= names the new run.
+
 examples:
   unlearnctl eval
-  unlearnctl eval run_dir=outputs/train/NAME/RUN
+  unlearnctl eval outputs/train/NAME/RUN
+  unlearnctl eval outputs/train/NAME/RUN eval=[wmdp,mmlu]
   unlearnctl eval model=local model.path=DIR eval=[wmdp,mmlu]
   unlearnctl eval launch=cpu launch.num_processes=2               the questions shared out
 """,
@@ -91,7 +95,7 @@ examples:
       data.retain.path=paradetox.tsv data.retain.field=neutral1 model=local model.path=DIR
 """,
     "repair": """\
-usage: unlearnctl repair run_dir=DIR [repair=sage|task_arithmetic] [strength=S] [key=value ...]
+usage: unlearnctl repair RUN [repair=sage|task_arithmetic] [strength=S] [key=value ...]
        unlearnctl repair model=local model.path=BASE unlearned=DIR data=... eval=[a,b]
 
 {summary}
@@ -100,34 +104,35 @@ Learns where retained text lives at the input of every changed matrix, shrinks t
 strength by forgetting and retention on the validation items. The result is a checkpoint like any other.
 
 examples:
-  unlearnctl repair run_dir=outputs/train/NAME/RUN
-  unlearnctl repair run_dir=outputs/train/NAME/RUN repair=task_arithmetic
-  unlearnctl repair run_dir=outputs/train/NAME/RUN repair.energy=0.95 strength=30
+  unlearnctl repair outputs/train/NAME/RUN
+  unlearnctl repair outputs/train/NAME/RUN repair=task_arithmetic
+  unlearnctl repair outputs/train/NAME/RUN repair.energy=0.95 strength=30
 """,
     "attack": """\
-usage: unlearnctl attack run_dir=DIR [attack=[a,b]] [eval=[a,b]] [key=value ...]
+usage: unlearnctl attack RUN [attack=[a,b]] [eval=[a,b]] [key=value ...]
        unlearnctl attack model=local model.path=DIR [unlearned=DIR] ...
 
 {summary}
 
 Each attack tries variants; the suites in eval score each of them, on facts that no attack's text states. One table,
-with the share of what was forgotten that came back, and the worst case of each attack.
+with the share of what was forgotten that came back, and the worst case of each attack. On another model than the tiny
+world, suites and the texts to relearn from are the run's own unless others are named.
 
 groups: attack=[relearn,quantize,fewshot,prefix,latent] eval=[a,b] model=
 
 examples:
-  unlearnctl attack run_dir=outputs/train/NAME/RUN
-  unlearnctl attack run_dir=outputs/train/NAME/RUN attack=[relearn] attack.relearn.lrs=[1e-4,1e-3]
+  unlearnctl attack outputs/train/NAME/RUN
+  unlearnctl attack outputs/train/NAME/RUN attack=[relearn] attack.relearn.lrs=[1e-4,1e-3]
   unlearnctl attack model=local model.path=BASE unlearned=DIR attack=[quantize,fewshot] eval=[wmdp]
   unlearnctl attack model=local model.path=DIR attack=[quantize]     any model; without its base, no recovered share
 """,
     "export": """\
-usage: unlearnctl export run=DIR to=DIR
+usage: unlearnctl export RUN to=DIR
 
 {summary}
 
 example:
-  unlearnctl export run=outputs/train/NAME/RUN to=my-model
+  unlearnctl export outputs/train/NAME/RUN to=my-model
 """,
     "prefetch": """\
 usage: unlearnctl prefetch [what train takes] [to=DIR]
@@ -143,7 +148,7 @@ examples:
   HF_HOME=/scratch/hub HF_HUB_OFFLINE=1 unlearnctl train model=zephyr_7b data=wmdp_bio_cyber eval=[wmdp]
 """,
     "report": """\
-usage: unlearnctl report DIR [DIR ...] [to=FILE.html]
+usage: unlearnctl report RUN [RUN ...] [to=FILE.html]
 
 {summary}
 
@@ -159,7 +164,7 @@ examples:
   unlearnctl report outputs/train outputs/probe to=all.html
 """,
     "track": """\
-usage: unlearnctl track DIR [DIR ...] [tracker=NAME]
+usage: unlearnctl track RUN [RUN ...] [tracker=NAME]
 
 {summary}
 

@@ -31,6 +31,8 @@ def _explain(error: BaseException) -> str:
         return f"{shown(Path(mark.name))}:{mark.line + 1}: not YAML ({getattr(error, 'problem', '') or _first(text)})"
     if kind == "MissingConfigException":
         return _missing_option(text)
+    if several := re.match(r"Ambiguous value for argument '(.*)'", text):
+        return _several(several[1])
     if merged := re.match(r"Error merging override (\S+)", text):
         return f"{merged[1]}: a list where a mapping belongs, or the other way round"
     if kind in ("ConfigCompositionException", "ConfigAttributeError", "ConfigKeyError"):
@@ -66,10 +68,18 @@ def _first(text: str) -> str:
     return text.split("\n", maxsplit=1)[0]
 
 
+def _several(override: str) -> str:
+    key, _, value = override.partition("=")
+    listed = f", or as one list: '{key}=[{value}]'" if key in ("eval", "attack", "plugins") else ""
+    return f"{override}: several values; for a run of each add -m{listed}"
+
+
 def _missing_option(text: str) -> str:
     # In 'train': Could not find 'objective/rmu_cosin'\n\nAvailable options in 'objective':\n\tgrad_ascent\n…
     # or, for a list of options: In 'train': Could not load 'eval/tinywrld'.
     named = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text)
+    if empty := re.search(r"Could not (?:find|load) '([^']+)/'", text):
+        return f"{empty[1]}=: empty; it takes the name of an option, see unlearnctl ls {empty[1]}"
     if not named:
         return _first(text)
     group, name = named.groups()

@@ -21,6 +21,7 @@ from unlearnctl.launch import command, worker
 from unlearnctl.launch.settings import Launch
 from unlearnctl.launch.start import start_workers
 from unlearnctl.ops.signs import sign
+from unlearnctl.stopping import number_of
 
 RANKS = 2
 
@@ -61,8 +62,8 @@ if __name__ == "__main__":
     if sys.argv[1] == "command":
         try:
             start(sys.argv[2], Path(sys.argv[3]))
-        except KeyboardInterrupt:
-            sys.exit(130)
+        except KeyboardInterrupt as stopped:
+            sys.exit(128 + number_of(stopped))
     else:
         stage = ModuleType("unlearnctl.stages.light")
         stage.light = light  # type: ignore[attr-defined]

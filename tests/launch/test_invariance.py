@@ -131,7 +131,7 @@ def test_ctrl_c_on_two_processes_saves_and_leaves_none(model: Path, tmp_path: Pa
     assert wait_for(lambda: metrics.is_file() and metrics.read_text().count("\n") >= 3)
     family = psutil.Process(started.pid).children(recursive=True)
     started.send_signal(signal.SIGINT)
-    finish(started)
+    finish(started, 130)
     assert not alive([process.pid for process in family])
     record = json.loads((run / "results.json").read_text())
     assert record["status"] == "interrupted"

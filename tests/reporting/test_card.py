@@ -58,7 +58,7 @@ def test_data_method_and_where_it_came_from(make):
     )
     assert lines_of("Reproduce", card) == [
         "    unlearnctl train objective=rmu_cosine",
-        "    unlearnctl export run=outputs/r to=my-model",
+        "    unlearnctl export outputs/r to=my-model",
         "",
         "unlearnctl commit `3f2c9a1d`; seed 0; 2025-11-21T04:16:57+00:00 to 2025-11-21T04:17:41+00:00.",
         "",
@@ -79,7 +79,7 @@ def test_limits_use_and_licence(make):
     assert lines_of("Limits", card) == [
         "- Measured on `tinyworld` alone. Other questions, languages, formats and longer conversations were not tried.",
         "- No attack on these weights is recorded here. What relearning, quantisation, examples, prefixes and probes "
-        "of the hidden states bring back is not known; `unlearnctl attack run_dir=r` measures it.",
+        "of the hidden states bring back is not known; `unlearnctl attack r` measures it.",
         "- Scores on multiple-choice questions overstate forgetting: a model may fail to pick what it can still say.",
         "- One run with seed 0. Intervals are over items, not over seeds.",
         "- `rmu_cosine` is our reading of a paper of which we know only the abstract (arXiv 2605.26454); no number "

@@ -63,7 +63,7 @@ def test_page_loads_nothing_and_says_so(run_dir):
 def test_page_shows_what_was_measured_and_how(run_dir):
     said = " ".join(page(run_dir)[0].text)
     for expected in ("0.978", "0.267", "−0.711", "0.250", "4\u202f096", "+3.8 %", "3f2c9a1d", "down_proj",
-                     "Loss terms", "export run=", "eval run_dir=", "=rmu_cosine"):  # fmt: skip
+                     "Loss terms", "unlearnctl export ", "unlearnctl eval ", "=rmu_cosine"):  # fmt: skip
         assert expected in said
 
 

@@ -91,7 +91,7 @@ def test_two_folders_give_what_the_run_gives(trained: str) -> None:
     ("args", "message"),
     [
         (("run_dir=nowhere",), "run_dir=nowhere: no run directory there"),
-        (("run_dir={run}", "unlearned={base}"), "run_dir= and unlearned=: give one"),
+        (("run_dir={run}", "unlearned={base}"), "a run and unlearned=: give one"),
         (("model.path={base}", "unlearned={base}"), "unlearned="),
         (("run_dir={run}", "attack=[]"), "attack=[]: nothing to try"),
         (("run_dir={run}", "eval=[]"), "eval=[]: nothing to measure by"),

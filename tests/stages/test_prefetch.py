@@ -154,12 +154,13 @@ def test_wrong_arguments_are_one_line(args: tuple[str, ...], message: str) -> No
 
 
 def test_a_run_without_a_network_names_the_file_and_the_command(hub: Hub) -> None:
-    args = ("model=local", "model.path=org/model", "eval=[smoke]")
+    args = ("model=local", "model.path=org/model", "data=wmdp_bio", "eval=[smoke]")
     done = run("train", *args)
     assert done.code == 2
     assert done.err == (
         "error: model.path=org/model: config.json is not in the hub's cache, and the hub is switched off; "
-        "fetch it where there is a network: unlearnctl prefetch model=local model.path=org/model 'eval=[smoke]'\n"
+        "fetch it where there is a network: unlearnctl prefetch model=local model.path=org/model data=wmdp_bio "
+        "'eval=[smoke]'\n"
     )
 
 

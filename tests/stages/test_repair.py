@@ -78,7 +78,7 @@ def test_two_folders_give_what_the_run_gives(trained: str) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((), "run_dir= or unlearned=: give one"),
+        ((), "a run or unlearned=: give one"),
         (("run_dir=nowhere",), "run_dir=nowhere: no run directory there"),
         (("model.path={base}", "unlearned={base}"), "unlearned="),
         (("model.path={base}", "unlearned=nowhere"), "unlearned=nowhere: no such folder"),

@@ -165,7 +165,7 @@ def test_cut_in_the_report_only_that_is_made(monkeypatch: pytest.MonkeyPatch) ->
     assert not can_resume(directory("cut"))
 
 
-def test_ctrl_c_leaves_what_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigterm_leaves_what_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
     succeed("train", *SHORT, "run=whole")
     step_of = Trainer.step
 
@@ -176,7 +176,10 @@ def test_ctrl_c_leaves_what_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> N
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", interrupting)
-        done = succeed("train", *SHORT, "run=cut", "trainer.checkpoint.every=300")
+        done = run("train", *SHORT, "run=cut", "trainer.checkpoint.every=300")
+    assert (done.code, done.err.splitlines()[-1]) == (143, "terminated (SIGTERM)")
+    reason = json.loads((directory("cut") / "results.json").read_text())["train"]["stop_reason"]
+    assert reason == "terminated (SIGTERM)"
     assert f"resume: unlearnctl train resume={directory('cut')}" in done.out
     assert "goes on after step 3 of" in succeed("train", f"resume={directory('cut')}").out
     assert outcome(directory("cut")) == outcome(directory("whole"))

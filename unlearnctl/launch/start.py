@@ -37,8 +37,7 @@ def start_workers(verb: str, cfg: DictConfig, directory: Path, launch: Launch) -
 
     Raises:
         UserError: a worker failed: the message of the first one that did.
-        KeyboardInterrupt: Ctrl-C, and the workers did not end in good order.
-        SystemExit: the same after SIGTERM.
+        KeyboardInterrupt: Ctrl-C or another signal, and the workers did not end in good order.
     """
     from omegaconf import OmegaConf
 

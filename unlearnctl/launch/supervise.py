@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 
 from unlearnctl.launch.watch import Watch
+from unlearnctl.stopping import SIGNALS, stop
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM)
+FORWARDED = (signal.SIGINT, *SIGNALS)
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,10 @@ class Ended:
         """As one process would end after that signal.
 
         Raises:
-            KeyboardInterrupt: it was SIGINT.
-            SystemExit: it was SIGTERM; code 143.
+            KeyboardInterrupt: there was one.
         """
-        if self.signal == signal.SIGINT:
-            raise KeyboardInterrupt
-        if self.signal == signal.SIGTERM:
-            raise SystemExit(128 + signal.SIGTERM)
+        if self.signal:
+            raise stop(self.signal)
 
 
 def supervise(
@@ -44,8 +42,8 @@ def supervise(
 ) -> Ended:
     """Run a launcher to its end.
 
-    The first SIGINT or SIGTERM goes to the workers, which save and stop as one process would; the launcher itself would
-    give them thirty seconds. The second kills all.
+    The first SIGINT, SIGTERM or SIGHUP goes to the workers, which save and stop as one process would; the launcher
+    itself would give them thirty seconds. The second kills all.
 
     Args:
         command: the launcher's.
@@ -62,7 +60,8 @@ def supervise(
             _pass_on(started[0].pid, number, again=len(seen) > 1)
 
     try:
-        old = {number: signal.signal(number, forward) for number in FORWARDED}
+        heard = [number for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+        old = {number: signal.signal(number, forward) for number in heard}
     except ValueError:  # not in the main thread: signals stay with whoever owns it
         old = {}
     try:

@@ -208,7 +208,7 @@ def _attacks(results: Tree, run: str) -> str:
         return f"Worst cases of the attacks that were run: {cases}."
     return (
         "No attack on these weights is recorded here. What relearning, quantisation, examples, prefixes and probes "
-        f"of the hidden states bring back is not known; {code(f'unlearnctl attack run_dir={run}')} measures it."
+        f"of the hidden states bring back is not known; {code(f'unlearnctl attack {run}')} measures it."
     )
 
 
@@ -231,7 +231,7 @@ def _licence(origin: Tree) -> list[str]:
 
 def _reproduce(results: Tree, run: str, to: str) -> list[str]:
     provenance = _part(results, "provenance")
-    commands = [str(provenance.get("command")), f"unlearnctl export run={run} to={to}"]
+    commands = [str(provenance.get("command")), f"unlearnctl export {run} to={to}"]
     versions = ", ".join(f"{name} {version}" for name, version in (provenance.get("versions") or {}).items())
     hardware = numbers.flatten(provenance.get("hardware") or {})
     machine = ", ".join(f"{key} {numbers.setting(entry)}" for key, entry in hardware.items() if entry)

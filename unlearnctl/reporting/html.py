@@ -106,9 +106,9 @@ def commands(run: Run) -> list[tuple[str, str]]:
     place = _short(run.path)
     said = [("Look again in the terminal", f"unlearnctl report {shlex.quote(place)}")]
     if run.results.get("train"):
-        export = f"unlearnctl export {_override('run', place)} {_override('to', f'{place}-hf')}"
+        export = f"unlearnctl export {shlex.quote(place)} {_override('to', f'{place}-hf')}"
         said.append(("Write a full Hugging Face folder", export))
-        said.append(("Evaluate these weights again", f"unlearnctl eval {_override('run_dir', place)}"))
+        said.append(("Evaluate these weights again", f"unlearnctl eval {shlex.quote(place)}"))
     command = (run.results.get("provenance") or {}).get("command")
     if command:
         words = command if isinstance(command, str) else shlex.join(map(str, command))

@@ -28,8 +28,9 @@ from unlearnctl.reporting.attacks import print_robustness
 from unlearnctl.reporting.report import write_report
 from unlearnctl.stages.after import keeping, report_or_say
 from unlearnctl.stages.build import build, build_suites, plain
-from unlearnctl.stages.checks import check_model, check_read, check_seed, check_writable, model_spec
+from unlearnctl.stages.checks import check_read, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device, with_model_of
+from unlearnctl.stages.from_run import relearn_corpora, suites_of_run
 from unlearnctl.stages.kinds import check_kinds
 from unlearnctl.stages.lock import locked
 from unlearnctl.stages.result import command_line
@@ -37,6 +38,7 @@ from unlearnctl.stages.run import Scores
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.stages.targets import TARGET, find_class
 from unlearnctl.stages.update import update_of
+from unlearnctl.stages.worlds import check_known, is_tinyworld
 from unlearnctl.untrusted import loads
 
 
@@ -50,8 +52,7 @@ def attack(cfg: DictConfig) -> Path:
     _check(cfg)
     attacks, suites = _attacks(cfg), build_suites(cfg.eval)
     spec = model_spec(plain(cfg.model))
-    check_writable(spec)
-    check_model(spec)
+    check_known(cfg, spec, changes=True)
     check_read(suites, "eval", spec.config)
     check_read(attacks, "attack", spec.config)
     blocks = skeleton(spec.config, spec.blocks, spec.trust_remote_code)
@@ -73,7 +74,7 @@ def attack(cfg: DictConfig) -> Path:
         parameters = dict(model.named_parameters(remove_duplicate=False))
         original = {name: parameters[name].detach().clone() for name in changed}
         apply_delta(model, changed)
-    create(directory, cfg)
+    directory = create(directory, cfg)
     again = f"the variants that were measured are kept, so the same command with run={directory.name} goes on"
     with keeping(again, plain(cfg.eval)), locked(directory):
         start = f"{identity(spec)} {digest(changed or {})}"
@@ -176,18 +177,24 @@ def _taken(cfg: DictConfig, settings: Mapping[str, Any]) -> dict[str, dict[str, 
 
 
 def complete(cfg: DictConfig) -> DictConfig:
-    """With the model of the run, if one is given."""
+    """With the model of the run, if one is given; where that is not the tiny world, with its suites and texts too."""
     if cfg.run_dir is None:
         return cfg
-    merged = with_model_of(cfg, Path(str(cfg.run_dir)))
-    merged.objective = own_config(Path(str(cfg.run_dir)), "run_dir", ("objective",)).objective
+    run = Path(str(cfg.run_dir))
+    merged = with_model_of(cfg, run)
+    trained = own_config(run, "run_dir", ("data", "objective"))
+    merged.objective = trained.objective
+    if not is_tinyworld(str(merged.model.path)):
+        merged.eval = suites_of_run(cfg, run)
+        if "relearn" in (cfg.get("attack") or {}):
+            relearn_corpora(trained, merged)
     return merged
 
 
 def _check(cfg: DictConfig) -> None:
     check_seed(cfg.seed)
     if cfg.run_dir is not None and cfg.unlearned is not None:
-        raise UserError("run_dir= and unlearned=: give one, a train run or the unlearned model's folder")
+        raise UserError("a run and unlearned=: give one, a train run or the unlearned model's folder")
     if not cfg.get("eval"):
         raise UserError("eval=[]: nothing to measure by; name a suite, e.g. eval=[tinyworld_held_out]")
     if not cfg.get("attack"):

@@ -26,11 +26,12 @@ from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.stages.after import keeping, report_or_say
 from unlearnctl.stages.build import build_suites, plain, resolved
-from unlearnctl.stages.checks import check_model, check_read, check_seed, model_spec
-from unlearnctl.stages.from_run import model_of_run, typed
+from unlearnctl.stages.checks import check_read, check_seed, model_spec
+from unlearnctl.stages.from_run import model_of_run, suites_of_run, typed
 from unlearnctl.stages.lock import locked
 from unlearnctl.stages.result import command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
+from unlearnctl.stages.worlds import check_known
 
 
 def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
@@ -52,14 +53,14 @@ def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
         cfg, directory = on_main(lambda: (resolved(cfg), directory))
     given = directory
     check_seed(cfg.seed)
+    if given is None:  # else the command that started this worker has done it
+        cfg = complete(cfg)
     if not cfg.get("eval"):
         raise UserError("eval=[]: nothing to measure; name a suite, e.g. eval=[tinyworld]")
     suites = build_suites(cfg.eval)
     device = pick_device(cfg.device)
-    if cfg.run_dir is not None and given is None:  # the command that started this worker has done it
-        cfg = with_model_of(cfg, Path(str(cfg.run_dir)))
     spec = model_spec(plain(cfg.model))
-    check_model(spec)
+    check_known(cfg, spec)
     check_read(suites, "eval", spec.config)
     tensors, manifest = checkpoint_of(cfg, spec)
     tokenizer = spec.tokenizer()
@@ -67,14 +68,15 @@ def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
     directory = given or on_main(lambda: _free_directory(cfg, launch))
     if launch.starts_workers:
         if launch.machine_rank == 0:
-            create(directory, cfg)
+            directory = create(directory, cfg)
         start_workers("eval", cfg, directory, launch)
         return directory
     started = now()
     model = load_model(spec, device)
     apply_delta(model, tensors)
     if given is None:
-        on_main(lambda: create(directory, cfg))
+        free = directory
+        directory = on_main(lambda: create(free, cfg))
     answers = kept_answers(f"{identity(spec)} {manifest.get('sha256')}", plain(cfg.eval))
     again = f"the answers are kept, so the same command with run={directory.name} asks none of them again"
     with keeping(again, plain(cfg.eval)), locked(directory, world is None or world.main):
@@ -112,6 +114,15 @@ def _write(directory: Path, record: dict, after: Scores) -> None:
     write_items(directory, after=after)
     write_results(directory / "results.json", record)
     report_or_say(directory, lambda: write_report(directory))
+
+
+def complete(cfg: DictConfig) -> DictConfig:
+    """With the model and the suites of the run, if one is given."""
+    if cfg.run_dir is None:
+        return cfg
+    merged = with_model_of(cfg, Path(str(cfg.run_dir)))
+    merged.eval = suites_of_run(cfg, Path(str(cfg.run_dir)))
+    return merged
 
 
 def with_model_of(cfg: DictConfig, run: Path) -> DictConfig:

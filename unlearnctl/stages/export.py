@@ -35,7 +35,7 @@ def export(cfg: DictConfig) -> Path:
     """
     for key in ("run", "to"):
         if not cfg[key]:
-            raise UserError(f"{key}={cfg[key]}: required; a folder, as in unlearnctl export run=DIR to=DIR")
+            raise UserError(f"{key}={cfg[key]}: required; a folder, as in unlearnctl export RUN to=DIR")
     run, to = Path(str(cfg.run)), Path(str(cfg.to))
     if to.exists():
         raise UserError(f"to={to}: exists already; choose another folder")

@@ -8,10 +8,12 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from unlearnctl.errors import UserError
+from unlearnctl.errors import UserError, nearest
 from unlearnctl.models.delta import read_manifest
 from unlearnctl.models.folder import looks_local
 from unlearnctl.paths import provide, resolve
+from unlearnctl.stages.run_dir import own_config
+from unlearnctl.stages.worlds import SCHEME
 
 
 def typed(group: str) -> tuple[str | None, list[str]]:
@@ -35,6 +37,45 @@ def laid_over(own: DictConfig, cfg: DictConfig, group: str) -> DictConfig:
     for key in keys:
         OmegaConf.update(merged, key, OmegaConf.select(cfg, key), merge=False)
     return merged[group]
+
+
+def suites_of_run(cfg: DictConfig, run: Path) -> DictConfig:
+    """The run's own suites with what was typed of them; those that were named instead, if any were.
+
+    Raises:
+        UserError: a setting of a suite that the run does not have.
+    """
+    choice, keys = typed("eval")
+    if choice is not None:
+        return cfg.get("eval") or OmegaConf.create({})
+    own = own_config(run, "run_dir", ("model", "objective")).get("eval") or OmegaConf.create({})
+    for key in keys:
+        if (name := key.split(".")[1]) not in own:
+            raise UserError(
+                f"{key}: {run} has no suite {name}{nearest(name, own)}, it has {', '.join(own) or 'none'}; "
+                "name the suites, as in eval=[a,b]"
+            )
+    return laid_over(own, cfg, "eval")
+
+
+def relearn_corpora(trained: DictConfig, cfg: DictConfig) -> None:
+    """Where relearning would read the tiny world's texts, give it the run's: forget texts, and retain texts.
+
+    Changes `cfg.attack`; what was typed of a corpus holds.
+    """
+    corpora = cfg.attack.relearn.corpora
+    for name, side in (("domain", "forget"), ("unrelated", "retain")):
+        given, key = corpora.get(name), f"attack.relearn.corpora.{name}."
+        if given is None or not str(given.get("path")).startswith(SCHEME):
+            continue
+        own = trained.data[side]
+        topics = {name: own} if "path" in own else {f"{name}_{topic}": node for topic, node in own.items()}
+        leaves = [each.removeprefix(key) for each in typed("attack")[1] if each.startswith(key)]
+        del corpora[name]
+        corpora.update(
+            {each: {**node, **{leaf: given[leaf] for leaf in leaves}} for each, node in topics.items()}
+        )
+        print(f"relearn: {name} texts are data.{side} of the run")
 
 
 def model_of_run(own: DictConfig, cfg: DictConfig, run: Path, key: str = "run_dir") -> DictConfig:

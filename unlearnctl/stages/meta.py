@@ -13,6 +13,7 @@ from accelerate.utils import set_seed
 
 from unlearnctl.errors import UserError
 from unlearnctl.objectives.base import Objective
+from unlearnctl.stopping import stop_of
 from unlearnctl.training.meta import (
     MetaSettings,
     Online,
@@ -150,7 +151,7 @@ class Meta:
         short = replace(settings, steps=self.settings.episode_steps, monitor=Monitor())
         fit = run.make_trainer(objective, short).fit()
         if fit.status == "interrupted":
-            raise KeyboardInterrupt
+            raise stop_of(fit.stop_reason)
         now = run.watcher.evaluate()
         with torch.no_grad():
             for name, parameter in run.tapped.trained().items():

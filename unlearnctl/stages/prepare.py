@@ -32,6 +32,7 @@ from unlearnctl.stages.checks import (
     try_optimizer,
 )
 from unlearnctl.stages.kinds import check_kind
+from unlearnctl.stages.worlds import check_world
 from unlearnctl.training.settings import TrainerSettings
 
 if TYPE_CHECKING:
@@ -76,12 +77,15 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     _check_overrides(cfg, settings, suites)
     spec = model_spec(plain(cfg.model))
     _check_loss_scale(settings, spec)
+    if not spec.is_local:  # before the hub is asked
+        check_world(cfg, spec)
     config = spec.planned_config() if offline else spec.config
     if not offline or spec.is_local:
         check_writable(spec)
     shape = skeleton(config, spec.blocks, spec.trust_remote_code)
     if not offline:
         check_model(spec, shape)
+    check_world(cfg, spec)
     check_layers(objective, shape, spec.name)
     _check_probes(objective)
     names = [name for name in shape.shapes if name not in shape.tied]

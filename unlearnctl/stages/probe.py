@@ -19,10 +19,11 @@ from unlearnctl.probes.fitting import fit_on
 from unlearnctl.probes.states import POOLS
 from unlearnctl.reporting.probe import print_probes, write_probes
 from unlearnctl.stages.build import plain
-from unlearnctl.stages.checks import check_data, check_lengths, check_model, check_seed, model_spec
+from unlearnctl.stages.checks import check_data, check_lengths, check_seed, model_spec
 from unlearnctl.stages.eval import pick_device
 from unlearnctl.stages.result import command_line
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, run_directory
+from unlearnctl.stages.worlds import check_known
 
 LEAST = 4  # of each side: some are held out
 
@@ -35,7 +36,7 @@ def probe(cfg: DictConfig) -> Path:
     """
     _check(cfg)
     spec = model_spec(plain(cfg.model))
-    check_model(spec)
+    check_known(cfg, spec)
     check_lengths(DataSpec.from_config(plain(cfg.data)), spec.config)
     blocks = skeleton(spec.config, spec.blocks, spec.trust_remote_code)
     layers = list(range(blocks.num_blocks)) if cfg.layers is None else [int(layer) for layer in cfg.layers]
@@ -56,7 +57,7 @@ def probe(cfg: DictConfig) -> Path:
     check_blocks(model, blocks.blocks)
     decoder = Decoder(model, blocks.blocks)
     probes = fit_on(decoder, data, layers, cfg.seed, cfg.texts, cfg.batch_size, cfg.pool)
-    create(directory, cfg)
+    directory = create(directory, cfg)
     note = {
         "pool": cfg.pool,
         "base": identity(spec),

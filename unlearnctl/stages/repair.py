@@ -31,19 +31,18 @@ from unlearnctl.stages.build import build, build_suites, plain
 from unlearnctl.stages.checks import (
     check_data,
     check_lengths,
-    check_model,
     check_read,
     check_seed,
-    check_writable,
     model_spec,
 )
 from unlearnctl.stages.eval import pick_device, with_model_of
-from unlearnctl.stages.from_run import laid_over, typed
+from unlearnctl.stages.from_run import laid_over, suites_of_run, typed
 from unlearnctl.stages.lock import locked
 from unlearnctl.stages.result import command_line
 from unlearnctl.stages.run import Scores
 from unlearnctl.stages.run_dir import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.stages.update import update_of
+from unlearnctl.stages.worlds import check_known
 from unlearnctl.training.monitor import trade_off
 
 if TYPE_CHECKING:
@@ -62,8 +61,7 @@ def repair(cfg: DictConfig) -> Path:
     method, suites = build("repair", cfg.repair), build_suites(cfg.eval)
     searched = build_suites(cfg.eval, plain(cfg.select) if cfg.select else None)
     spec = model_spec(plain(cfg.model))
-    check_writable(spec)
-    check_model(spec)
+    check_known(cfg, spec, changes=True)
     check_lengths(DataSpec.from_config(plain(cfg.data)), spec.config)
     check_read(suites, "eval", spec.config)
     changed = update_of(cfg, spec)
@@ -80,7 +78,7 @@ def repair(cfg: DictConfig) -> Path:
         base, plain(cfg.eval), lambda kept: evaluate(suites, model, tokenizer, answers=kept)
     )
     work.measure_damage(data)
-    create(directory, cfg)
+    directory = create(directory, cfg)
     again = f"the answers are kept, so the same command with run={directory.name} asks none of them again"
     with keeping(again, plain(cfg.eval)), locked(directory):
         record = _repair(cfg, work, spec, suites, (base, before, data.fingerprint()), directory)
@@ -88,7 +86,7 @@ def repair(cfg: DictConfig) -> Path:
     print_curve(record["repair"])
     print("before: the unlearned model; after: repaired")
     print_comparison({**record, "before": record["unlearned"]})
-    print(f"export: unlearnctl export run={directory} to={directory.name}-model")
+    print(f"export: unlearnctl export {directory} to={directory.name}-model")
     print(f"run: {directory}")
     return directory
 
@@ -247,12 +245,13 @@ class Repairing:
 
 
 def complete(cfg: DictConfig) -> DictConfig:
-    """With the model and the data of the run, if one is given."""
+    """With the model, the data and the suites of the run, if one is given."""
     if cfg.run_dir is None:
         return cfg
     merged = with_model_of(cfg, Path(str(cfg.run_dir)))
     trained = own_config(Path(str(cfg.run_dir)), "run_dir", ("data", "objective", "name"))
     merged.data, merged.objective = laid_over(trained.data, cfg, "data"), trained.objective
+    merged.eval = suites_of_run(cfg, Path(str(cfg.run_dir)))
     if typed("name")[0] is None:
         merged.name = f"{trained.name}-{str(cfg.repair.get('_target_')).split('.')[-2:][0]}"
     return merged
@@ -261,7 +260,9 @@ def complete(cfg: DictConfig) -> DictConfig:
 def _check(cfg: DictConfig) -> None:
     check_seed(cfg.seed)
     if (cfg.run_dir is None) == (cfg.unlearned is None):
-        raise UserError("run_dir= or unlearned=: give one, a train run or the unlearned model's folder")
+        raise UserError(
+            "a run or unlearned=: give one, as in unlearnctl repair RUN, or the unlearned model's folder"
+        )
     if not cfg.get("eval"):
         raise UserError("eval=[]: nothing to choose a strength by; name a suite, e.g. eval=[tinyworld]")
     for key in ("sequences", "batch_size"):

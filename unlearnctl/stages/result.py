@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.evaluation.collapse import flags
@@ -13,6 +14,8 @@ from unlearnctl.reporting.report import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.stages.after import report_or_say
 from unlearnctl.stages.build import plain
+from unlearnctl.stopping import stop_of
+from unlearnctl.untrusted import loads
 
 if TYPE_CHECKING:
     from unlearnctl.stages.run import Run, Scores
@@ -81,8 +84,23 @@ def tell(run: Run, record: dict[str, Any]) -> None:
     if run.fit.status == "interrupted" and run.saver.active:
         print(f"resume: unlearnctl train resume={run.directory}")
     if run.manifest:
-        print(f"export: unlearnctl export run={run.directory} to={run.directory.name}-model")
+        print(f"export: unlearnctl export {shlex.quote(str(run.directory))} to={run.directory.name}-model")
     print(f"run: {run.directory}")
+
+
+def check_ended(directory: Path) -> None:
+    """Raise what stopped a run that saved itself: its command does not end as if it were done.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted.
+    """
+    try:
+        record = loads((directory / "results.json").read_text(encoding="utf-8"))
+        interrupted, reason = record["status"] == "interrupted", record["train"]["stop_reason"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if interrupted:
+        raise stop_of(reason)
 
 
 def command_line() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -20,6 +21,7 @@ from unlearnctl.sweeps.status import KEPT
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+DEFAULT_NAME = re.compile(r"\d{8}-\d{6}")  # ${now:%Y%m%d-%H%M%S}
 REPORT_BYTES = 50_000_000  # plots, HTML, metrics: generous
 TRAINED = ("model", "data", "objective", "trainer")  # groups that every run of `train` has
 BOOKKEEPING = ("run", "output_dir", "name", "launch", "tracker", "resume", "plugins", "hydra")
@@ -37,7 +39,28 @@ def run_directory(cfg: DictConfig, verb: str) -> Path:
     root = Path(cfg.output_dir) / verb
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return root / "sweep" / str(cfg.run) / config_hash(cfg)
-    return root / str(cfg.name) / str(cfg.run)
+    directory = root / str(cfg.name) / str(cfg.run)
+    return next_free(directory) if has_default_name(cfg) else directory
+
+
+def has_default_name(cfg: DictConfig) -> bool:
+    """Whether the run is named by the second in which it was started, and not by its user."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if not HydraConfig.initialized() or HydraConfig.get().mode == RunMode.MULTIRUN:
+        return False
+    typed = any(each.lstrip("+").startswith("run=") for each in HydraConfig.get().overrides.task)
+    return not typed and DEFAULT_NAME.fullmatch(str(cfg.run)) is not None
+
+
+def next_free(directory: Path) -> Path:
+    """The directory, or the first of DIRECTORY-2, DIRECTORY-3, … that is not there: a second holds several runs."""
+    number, found = 1, directory
+    while found.exists():
+        number += 1
+        found = directory.with_name(f"{directory.name}-{number}")
+    return found
 
 
 def check_name(key: str, value: object) -> None:
@@ -129,22 +152,39 @@ def keep_config(directory: Path, cfg: DictConfig) -> None:
     write_atomically(directory / "config.yaml", _resolved(cfg))
 
 
-def create(directory: Path, cfg: DictConfig) -> None:
+def create(directory: Path, cfg: DictConfig) -> Path:
     """Make the directory and keep the resolved config in it; of two commands that want it at once, one gets it.
+
+    The other gets the next name where nobody chose one; returns the directory that was made, whose name `cfg.run` is.
 
     Raises:
         UserError: it cannot be written, or another config is in it by now.
     """
     _check_keys(cfg)
-    config, text = directory / "config.yaml", _resolved(cfg)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        if has_default_name(cfg):
+            directory = _made_alone(directory)
+            cfg.run = directory.name
+        else:
+            directory.mkdir(parents=True, exist_ok=True)
+        config, text = directory / "config.yaml", _resolved(cfg)
         with locked(directory):
             if config.exists() and config.read_text(encoding="utf-8") != text:
                 raise UserError(f"run={directory.name}: {directory} exists already; choose another run=NAME")
             write_atomically(config, text)  # half a YAML file may well be a YAML file
     except OSError as error:
         raise UserError(f"output_dir={directory}: cannot be written: {error.strerror}") from error
+    return directory
+
+
+def _made_alone(directory: Path) -> Path:
+    """The directory, or the next one, made by this process and no other."""
+    while True:
+        try:
+            directory.mkdir(parents=True)
+            return directory
+        except FileExistsError:
+            directory = next_free(directory)
 
 
 def own_config(directory: Path, key: str = "resume", groups: Collection[str] = TRAINED) -> DictConfig:

@@ -109,6 +109,8 @@ def compose_member(place: Place, member: Member) -> DictConfig:
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
 
     from unlearnctl.paths import conf_dir
     from unlearnctl.stages.composed import guarded
@@ -125,4 +127,8 @@ def compose_member(place: Place, member: Member) -> DictConfig:
         overrides.append(f"hydra.searchpath=['file://{place.config_dir}']")
     GlobalHydra.instance().clear()
     with guarded(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose(member.step.verb, overrides=overrides)
+        cfg = compose(member.step.verb, overrides=overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)  # tells what was given beside a run from what is there by default
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +65,7 @@ def train(cfg: DictConfig, directory: Path | None = None) -> Path | None:
         with redirect_stdout(StringIO()):  # rank 0 will say it again
             directory = _check_run(cfg, World(0, launch.num_processes, "us"), launch, made).directory
         if made is None and launch.machine_rank == 0:
-            create(directory, cfg)
+            directory = create(directory, cfg)
         start_workers("train", cfg, directory, launch)
         return directory
     run = make_run(cfg, directory)
@@ -102,7 +102,7 @@ def make_run(cfg: DictConfig, directory: Path | None = None) -> Run | None:
     checked = _check_run(cfg, world or World(0, 1, "us"), launch, directory)
     accelerator = make_accelerator(checked.ready)
     if directory is None:
-        on_main(lambda: create(checked.directory, cfg))
+        checked = replace(checked, directory=on_main(lambda: create(checked.directory, cfg)))
     return Run(cfg, accelerator=accelerator, resumed=resumed, **vars(checked))
 
 

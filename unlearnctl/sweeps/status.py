@@ -19,6 +19,7 @@ from unlearnctl.errors import UserError
 from unlearnctl.files import open_ours, why, write_atomically
 from unlearnctl.live import take
 from unlearnctl.reporting.numbers import finite
+from unlearnctl.stopping import number_of, stop_of, told
 from unlearnctl.untrusted import loads
 
 FILE = "status.json"
@@ -107,8 +108,8 @@ def attempt(directory: Path, goes_on: bool = False) -> Iterator[None]:
         except BaseException as error:
             end(directory, status, error)
             raise
-        if end(directory, status).state == "interrupted":
-            raise KeyboardInterrupt
+        if (ended := end(directory, status)).state == "interrupted":
+            raise stop_of(ended.error)
 
 
 def start(directory: Path, goes_on: bool = False) -> tuple[Status, float]:
@@ -131,6 +132,7 @@ def end(directory: Path, started: tuple[Status, float], error: BaseException | N
     state, line = "done", None
     if isinstance(error, KeyboardInterrupt) or (error is None and _was_interrupted(directory)):
         state = "interrupted"
+        line = _stop_reason(directory) if error is None else told(number_of(error))
     elif error is not None:
         state, line = "failed", explain(error)
     status = replace(
@@ -143,6 +145,13 @@ def end(directory: Path, started: tuple[Status, float], error: BaseException | N
             f"status: not written ({why(written)}); unlearnctl train --resume looks at what the member left"
         )
     return status
+
+
+def _stop_reason(directory: Path) -> str | None:
+    try:
+        return str(loads((directory / "results.json").read_text(encoding="utf-8"))["train"]["stop_reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _was_interrupted(directory: Path) -> bool:

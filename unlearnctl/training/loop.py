@@ -16,8 +16,9 @@ from unlearnctl.data.batch import Batch
 from unlearnctl.models.sharding import whole
 from unlearnctl.models.tapped import TappedModel
 from unlearnctl.objectives.base import Loss, Objective
-from unlearnctl.ops.processes import anywhere, everywhere
+from unlearnctl.ops.processes import anywhere, everywhere, gathered
 from unlearnctl.ops.signs import sign, waiting
+from unlearnctl.stopping import SIGNALS, stop, told
 from unlearnctl.training.memory import fitting
 from unlearnctl.training.settings import TrainerSettings
 from unlearnctl.training.sharpness import ascent, perturbed
@@ -239,31 +240,36 @@ def fit_together(trainers: Sequence[Trainer], after_round: Callable[[], None] = 
         while active:
             active = [trainer for trainer in active if trainer.advance()]
             after_round()
-            if active and anywhere(interrupted()):  # a signal reaches one rank sooner than another
+            if active and anywhere(bool(interrupted())):  # a signal reaches one rank sooner than another
+                reason = told(max(gathered(interrupted())))
                 for trainer in active:
-                    trainer.result.status = "interrupted"
-                    trainer.result.stop_reason = "interrupted by Ctrl-C"
+                    trainer.result.status, trainer.result.stop_reason = "interrupted", reason
                 break
     return [trainer.result for trainer in trainers]
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C (or SIGTERM) asks the loop to stop after the step, so that it can save; the second kills."""
+def interruptible() -> Iterator[Callable[[], int]]:
+    """The first Ctrl-C, SIGTERM or SIGHUP asks the loop to stop after the step, so that it can save; the second kills.
+
+    Yields what returns the signal's number, 0 if there was none.
+    """
     seen: list[int] = []
 
     def note(number: int, frame: object) -> None:
         if seen:
-            raise KeyboardInterrupt
+            raise stop(number)
         seen.append(number)
 
     try:
-        old = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # by nohup
+        heard = (signal.SIGINT, *(s for s in SIGNALS if s != signal.SIGHUP or not ignored))
+        old = {s: signal.signal(s, note) for s in heard}
     except ValueError:  # not in the main thread: signals stay with whoever owns it
-        yield lambda: False
+        yield lambda: 0
         return
     try:
-        yield lambda: bool(seen)
+        yield lambda: seen[0] if seen else 0
     finally:
         for s, handler in old.items():
             signal.signal(s, handler)
