@@ -26,7 +26,7 @@ from unlearnctl.reporting.results_file import read_results
 from unlearnctl.reporting.runs import compare
 from unlearnctl.reporting.trade import Trade, trade
 from unlearnctl.sweeps.plan import Member, labels
-from unlearnctl.sweeps.status import QUIET, Status
+from unlearnctl.sweeps.status import FILE, QUIET, Status
 from unlearnctl.untrusted import loads
 
 OVER = ("done", "failed", "interrupted")
@@ -47,6 +47,7 @@ class Board:
         self.members, self.names, self.every = list(members), labels(members), every
         self.console = console or Console(file=sys.stdout)
         self.trades: dict[Path, Trade | None] = {}
+        self.read: dict[Path, tuple[tuple[int, int], Status]] = {}
         self.seen = {m.directory for m in self.members if m.status.state == "done"}
         self.tries = {
             m.directory: m.status.attempt for m in self.members
@@ -82,7 +83,7 @@ class Board:
 
     def look(self) -> None:
         """Read all status files once and show what changed."""
-        found = [(member, member.status) for member in self.members]
+        found = [(member, self._status(member)) for member in self.members]
         fresh = [
             m.directory for m, s in found
             if s.state in OVER and s.attempt > self.tries[m.directory] and m.directory not in self.seen
@@ -92,6 +93,17 @@ class Board:
             self.live.update(self.table(found), refresh=True)
         elif fresh:
             print(self.line([status for _, status in found]), flush=True)
+
+    def _status(self, member: Member) -> Status:
+        """Read anew where its file was replaced: of thousands of members few change between two looks."""
+        try:
+            seen = (member.directory / FILE).stat()
+        except OSError:
+            return member.status
+        sign = (seen.st_mtime_ns, seen.st_ino)
+        if self.read.get(member.directory, (None,))[0] != sign:
+            self.read[member.directory] = (sign, member.status)
+        return self.read[member.directory][1]
 
     def line(self, states: Sequence[Status]) -> str:
         """`members: 3 of 24 done, 1 failed; best hypervolume 0.81 (alpha=10); about 2 min left`."""
