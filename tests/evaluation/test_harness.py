@@ -92,7 +92,7 @@ def test_parity_with_the_harness(folder: Path, task: str, shots: int, architectu
         assert [s["acc"] for s in samples] == [s["acc"] for s in expected["samples"][task]]
         ours = [x[0] for s in samples for x in s["filtered_resps"]]
         assert ours == pytest.approx(likelihoods, abs=1e-4)
-        metric = suite._metric(results, task)
+        metric = suite._metric(results, task, "acc,none")
         assert metric.value == pytest.approx(expected["results"][task]["acc,none"], abs=1e-12)
         assert metric.items == tuple(s["acc"] for s in expected["samples"][task])
 

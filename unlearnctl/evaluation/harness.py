@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import math
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -96,6 +97,13 @@ class HarnessModel(HFLM):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
+        for _, context, continuation in requests:
+            if not 0 < len(continuation) <= self.max_length:
+                before = self.tokenizer.decode(context)[-60:]
+                raise UserError(
+                    f"{self.key}: what follows {before!r} has {len(continuation)} tokens of its own: "
+                    f"must be 1 to {self.max_length}"
+                )
         questions, where = _questions(requests, self.max_length)
         order = sorted(
             range(len(questions)), key=lambda i: questions[i].context
@@ -150,7 +158,10 @@ class HarnessModel(HFLM):
                 texts = HFLM.generate_until(self, [requests[i] for i in here], disable_tqdm=True)
                 yield from zip(here, texts, strict=True)
 
-        items = [list(request.args) for request in requests]
+        items, times = [], Counter[str]()
+        for request in requests:
+            items.append([*request.args, times[str(request.args)]])
+            times[str(request.args)] += request.args[1].get("do_sample") is not False  # each is drawn anew
         return self.answers.all("generations", items, work, cost=lambda place: len(items[place][0]))
 
 

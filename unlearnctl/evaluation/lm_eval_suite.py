@@ -1,26 +1,29 @@
-"""Multiple choice through lm-evaluation-harness: its tasks, its prompts, its scoring."""
+"""Tasks of lm-evaluation-harness: its prompts, its scoring, the figures that it reports."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, unknown
 from unlearnctl.evaluation.answers import Answers
-from unlearnctl.evaluation.lm_eval_scores import Wanted, check_metric, leaves_of, score
+from unlearnctl.evaluation.harness_scores import Part, group_weights, guess, metric_of
 from unlearnctl.evaluation.record import Metric
+from unlearnctl.evaluation.rehearsal import aggregation, labels, offered, pick
 from unlearnctl.evaluation.tasks import Tasks
 from unlearnctl.evaluation.templates import TooMuch, templates_compiled_once
+from unlearnctl.evaluation.token_scores import check_chat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class LMEvalSuite:
-    """lm-eval tasks, each of which becomes one metric.
+    """lm-eval tasks, each of which becomes one metric: the figure that lm-eval itself reports.
 
     Args:
         tasks: metric name → lm-eval task or group name.
@@ -28,17 +31,16 @@ class LMEvalSuite:
             `lm_eval:NAME` for one of the installed harness. Only that folder is indexed (milliseconds; the whole
             default index is 12 s).
         role: forget or retain, for all tasks.
-        metric: the harness's name of the score, such as acc, acc_norm or word_perplexity; with its filter where a
-            task has several: `exact_match,strict-match`.
+        metric: the harness's name of the score, such as acc, acc_norm or word_perplexity. Where a task has several
+            filters, each gives a metric of its own (`NAME,FILTER`), and `exact_match,strict-match` takes one.
         num_fewshot: examples before each question; None = the task's own.
-        prefix: text before every prompt, examples included: lm-eval's system instruction, and a space.
-        apply_chat_template: prompts become a conversation, in the model's chat template; lm-eval's own option.
-        fewshot_as_multiturn: each example is a turn of that conversation, instead of all in one; lm-eval's own option.
-        system_instruction: lm-eval's own option: what the conversation opens with, or stands before every prompt.
+        prefix: text before every prompt, examples included (lm-eval's system instruction, and a space).
         limit: first n questions of each task; None = all.
         batch_tokens: read in one pass; halved where a GPU runs out of memory.
         breakdown: also one metric per subject of a group.
-        chance: score of a guess.
+        chance: score of a guess; None = by the number of choices, where a choice is picked.
+        apply_chat_template, fewshot_as_multiturn, system_instruction: lm-eval's options of these names. Examples
+            are turns of their own unless that is false.
         trust_task_code: task files of yours may run Python (`!function`); only from the command line.
         key: config key for messages.
     """
@@ -51,13 +53,13 @@ class LMEvalSuite:
         num_fewshot: int | None = None,
         limit: int | None = None,
         batch_tokens: int = 4096,
-        chance: float | None = 0.25,
+        chance: float | None = None,
         metric: str = "acc",
         prefix: str | None = None,
-        apply_chat_template: bool = False,
-        fewshot_as_multiturn: bool = False,
-        system_instruction: str | None = None,
         breakdown: bool = False,
+        apply_chat_template: bool = False,
+        fewshot_as_multiturn: bool | None = None,
+        system_instruction: str | None = None,
         trust_task_code: bool = False,
         key: str = "eval",
     ) -> None:
@@ -69,55 +71,76 @@ class LMEvalSuite:
             raise UserError(f"{key}.limit={limit}: must be a positive number of questions, or null")
         if num_fewshot is not None and num_fewshot < 0:
             raise UserError(f"{key}.num_fewshot={num_fewshot}: must be 0 or more, or null for the task's own")
-        self.tasks, self.include, self.role = dict(tasks), include, role
-        self.harness = Tasks(list(self.tasks.values()), include, num_fewshot, key, trust_task_code)
-        self.limit, self.batch_tokens, self.chance, self.key = limit, batch_tokens, chance, key
-        self.metric, self.breakdown = metric, breakdown
         if fewshot_as_multiturn and not apply_chat_template:
             raise UserError(f"{key}.fewshot_as_multiturn=true: needs {key}.apply_chat_template=true")
         if prefix and system_instruction:
             raise UserError(f"{key}.prefix and {key}.system_instruction: give one, they are the same place")
-        self.chat: dict[str, Any] = {
-            "system_instruction": f"{prefix} " if prefix else system_instruction,  # joined without a space
-            "apply_chat_template": apply_chat_template,
-            "fewshot_as_multiturn": fewshot_as_multiturn,
-        }
+        self.tasks, self.include, self.role = dict(tasks), include, role
+        self.harness = Tasks(list(self.tasks.values()), include, num_fewshot, key, trust_task_code)
+        self.limit, self.batch_tokens, self.chance, self.key = limit, batch_tokens, chance, key
+        self.metric, self.breakdown, self.chat = metric, breakdown, apply_chat_template
+        self.turns = apply_chat_template and fewshot_as_multiturn is not False
+        # the harness joins without a space
+        self.system = f"{prefix} " if prefix else system_instruction
 
     def validate(self) -> None:
-        """The task folder exists and has every task, and every question can be asked.
+        """The task folder exists and has every task, every question can be asked, and lm-eval reports the metric.
 
         Raises:
             UserError: which is missing, with the nearest name; which question is malformed.
         """
         self.harness.check_names()
-        if not self.include.startswith("tinyworld:"):  # those are our own files
-            for task in self.harness.load()["tasks"].values():
-                check_metric(task, self.metric, self.key)
-            self.harness.check_questions(self.limit)
+        if self.include.startswith("tinyworld:"):  # those are our own files
+            return
+        self.harness.check_questions(self.limit)
+        values = self.harness.rehearsed(self.limit)
+        groups, tasks = self.harness.load()["groups"], self.harness.load()["tasks"]
+        for name in self._reported().values():
+            known = offered(values, groups[name]) if name in groups else values[name]
+            if known is not None:
+                for label in pick(self.metric, known, self.key):
+                    self._goal(label, self.harness.leaves(name), tasks)
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Refuse a tokenizer without the chat template that is asked for.
+        """Its chat template can be used, if it is asked for.
 
         Raises:
             UserError: it has none.
         """
-        if self.chat["apply_chat_template"] and not getattr(tokenizer, "chat_template", None):
-            raise UserError(
-                f"{self.key}.apply_chat_template=true: this model's tokenizer has no chat template"
-            )
+        if self.chat:
+            check_chat(tokenizer, f"{self.key}.apply_chat_template")
 
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
     ) -> dict[str, Metric]:
         """Score of each task over its questions; n counts questions."""
-        results = self._evaluate(model, tokenizer, answers)
-        found = {name: self._metric(results, task) for name, task in self.tasks.items()}
-        if self.breakdown:
-            for name, task in self.tasks.items():
-                parts = [leaf for leaf in leaves_of(results, task) if leaf != task]
-                found |= {
-                    f"{name}/{leaf.removeprefix(f'{task}_')}": self._metric(results, leaf) for leaf in parts
-                }
+        results, found = self._evaluate(model, tokenizer, answers), {}
+        for name, task in self._reported().items():
+            picked = pick(self.metric, labels(results["results"][task]), self.key)
+            for label in picked:
+                shown = name if len(picked) == 1 else f"{name},{label.partition(',')[2]}"
+                found[shown] = self._metric(results, task, label)
+        return found
+
+    def _reported(self) -> dict[str, str]:
+        """Metric name → task or group, with the tasks of groups where they are asked for.
+
+        Raises:
+            UserError: a tag, or a group without aggregate_metric_list: lm-eval gives it no score.
+        """
+        groups, found = self.harness.load()["groups"], {}
+        for name, task in self.tasks.items():
+            leaves = self.harness.leaves(task)
+            if leaves == [task] or (task in groups and groups[task].has_aggregation):
+                found[name] = task
+            elif not self.breakdown:
+                kind = "group without aggregate_metric_list" if task in groups else "tag"
+                raise UserError(
+                    f"{self.key}.tasks={task}: lm-eval gives a {kind} no score; name its tasks, or set "
+                    f"{self.key}.breakdown=true"
+                )
+            if self.breakdown:
+                found |= {f"{name}/{leaf.removeprefix(f'{task}_')}": leaf for leaf in leaves if leaf != task}
         return found
 
     def _evaluate(
@@ -133,10 +156,13 @@ class LMEvalSuite:
                 results: Any = evaluate(
                     lm=HarnessModel(model, tokenizer, self.batch_tokens, answers, self.key),
                     task_dict=self.harness.load(),
-                    **self.chat,
+                    system_instruction=self.system,
+                    apply_chat_template=self.chat,
+                    fewshot_as_multiturn=self.turns,
                     limit=self.limit,
                     bootstrap_iters=0,
                     log_samples=True,
+                    confirm_run_unsafe_code=self.harness.trust_code,
                 )
                 return results
         except TooMuch as error:  # in an example; questions have been tried before
@@ -144,9 +170,34 @@ class LMEvalSuite:
         finally:
             tokenizer.padding_side, model.generation_config = side, generation
 
-    def _metric(self, results: Mapping[str, Any], task: str) -> Metric:
-        wanted = Wanted(self.metric, self.role, self.chance, self.key)
-        return score(results, self.harness.load(), task, wanted)
+    def _metric(self, results: Mapping[str, Any], name: str, label: str) -> Metric:
+        loaded, (metric, _, way) = self.harness.load(), label.partition(",")
+        leaves = [leaf for leaf in self.harness.leaves(name) if label in results["results"][leaf]]
+        logged = [
+            [s for s in results["samples"][leaf] if s["filter"] == way and metric in s] for leaf in leaves
+        ]
+        sizes = [results["results"][leaf]["sample_len"] for leaf in leaves]
+        shares = group_weights(loaded["groups"].get(name), metric, way, sizes)
+        tasks = [loaded["tasks"][leaf] for leaf in leaves]
+        parts = [
+            Part([sample[metric] for sample in samples], aggregation(task, metric), weight)
+            for samples, task, weight in zip(logged, tasks, shares, strict=True)
+        ]
+        guesses = [guess(samples, metric, task) for samples, task in zip(logged, tasks, strict=True)]
+        known = [w * g for w, g in zip(shares, guesses, strict=True) if g is not None]
+        chance = self.chance if self.chance is not None else sum(known) if len(known) == len(shares) else None
+        goal = self._goal(label, leaves, loaded["tasks"])
+        return metric_of(parts, float(results["results"][name][label]), self.role, goal, chance)
+
+    def _goal(self, label: str, leaves: Sequence[str], tasks: Mapping[str, Any]) -> str:
+        """Where the score should go: for what is to be forgotten, to where it is worse."""
+        metric = label.partition(",")[0]
+        ways = {bool(tasks[leaf].higher_is_better().get(metric, True)) for leaf in leaves}
+        if len(ways) > 1:
+            raise UserError(
+                f"{self.key}.metric={metric}: is better higher in some of the group's tasks and lower in others"
+            )
+        return "higher" if ways == {self.role == "retain"} else "lower"
 
 
 @contextmanager
@@ -156,7 +207,8 @@ def _silent() -> Iterator[None]:
     held, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
-        with redirect_stderr(io.StringIO()):
+        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its metrics
             yield
     finally:
         os.dup2(held, 2)

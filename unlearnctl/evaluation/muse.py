@@ -90,11 +90,19 @@ class MuseSuite:
         if self.reference is not None:
             self.reference.validate()
 
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """It has what the prompts need.
+
+        Raises:
+            UserError: what it lacks.
+        """
+        self.prompt.check(self.key, tokenizer)
+
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
     ) -> dict[str, Metric]:
         """All metrics; n counts texts."""
-        self.prompt.check(self.key, tokenizer)
+        self.check_tokenizer(tokenizer)
         found = {"verbatim": self._verbatim(model, tokenizer, answers)}
         for side, goal in (("forget", "lower"), ("retain", "higher")):
             items = self.sets[f"{side}_qa"]

@@ -81,11 +81,19 @@ class RwkuSuite:
         self.prompt.check(self.key)
         assert self.sets
 
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """It has what the prompts need.
+
+        Raises:
+            UserError: what it lacks.
+        """
+        self.prompt.check(self.key, tokenizer)
+
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
     ) -> dict[str, Metric]:
         """All metrics; n counts probes, or texts."""
-        self.prompt.check(self.key, tokenizer)
+        self.check_tokenizer(tokenizer)
         found, forgotten = {}, []
         for name in PROBES:
             items = self.sets[name]

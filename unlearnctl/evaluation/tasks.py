@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.resources import files
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.errors import UserError, brief, prefetch_hint, unknown
+from unlearnctl.evaluation.rehearsal import Values, rehearse
 from unlearnctl.evaluation.task_code import check_task_code
 from unlearnctl.evaluation.task_files import read_tasks
 from unlearnctl.evaluation.templates import TooMuch, templates_compiled_once
@@ -78,6 +80,39 @@ class Tasks:
                         problem = brief(error)
                     if problem:
                         raise UserError(f"{self.key}.tasks={name}: question {place + 1}: {problem}")
+                self._check_examples(name, task)
+
+    def _check_examples(self, name: str, task: Any) -> None:
+        """The prompt of the first question can be made, with its examples."""
+        if getattr(task, "MULTIMODAL", False):
+            raise UserError(f"{self.key}.tasks={name}: asks about images or sound; only texts are supported")
+        shots = task.get_config("num_fewshot")
+        if shots and not hasattr(task, "sampler"):
+            raise UserError(
+                f"{self.key}.num_fewshot={shots}: the task {name} has no examples (fewshot_split); use 0"
+            )
+        try:
+            task.fewshot_context(task.eval_docs[0], shots, gen_prefix=task.doc_to_prefix(task.eval_docs[0]))
+        except Exception as error:  # too few examples, or a template that fails on one
+            raise UserError(f"{self.key}.tasks={name}: num_fewshot={shots}: {brief(error)}") from error
+
+    def rehearsed(self, limit: int | None) -> dict[str, Values | None]:
+        """Of each task, what its scoring makes of made-up answers (`rehearse`)."""
+        with templates_compiled_once():
+            return {
+                name: rehearse(name, task, itertools.islice(task.eval_docs, limit), self.key)
+                for name, task in self.load()["tasks"].items()
+            }
+
+    def leaves(self, name: str) -> list[str]:
+        """The tasks that a group or tag stands for, or the task itself."""
+        loaded = self.load()
+        if name in loaded["groups"]:
+            return [task.task_name for task in loaded["groups"][name].get_all_tasks()]
+        if name in loaded["tasks"]:
+            return [name]
+        assert self._known is not None
+        return sorted(self._known.task_index[name].tags & loaded["tasks"].keys())
 
     def load(self) -> Any:
         """As the harness's `TaskManager.load` gives it, with examples drawn as if for the first time.
@@ -107,11 +142,18 @@ class Tasks:
                 raise UserError(
                     f"{self.key}.tasks={','.join(self.names)}: cannot be loaded ({shown}){hint}"
                 ) from error
-        for task in self._loaded["tasks"].values():
+        for name, task in self._loaded["tasks"].items():
+            self._say_pinned(name, task)
             if self.num_fewshot is not None or task.get_config("num_fewshot") is None:
                 task.set_config(key="num_fewshot", value=self.num_fewshot or 0)
             task.set_fewshot_seed(seed=FEWSHOT_SEED)
         return self._loaded
+
+    def _say_pinned(self, name: str, task: Any) -> None:
+        if self.num_fewshot and task.get_config("num_fewshot") == 0:
+            print(
+                f"{self.key}.num_fewshot={self.num_fewshot}: {name} says 0, where lm-eval's own command keeps 0"
+            )
 
     def _folder(self) -> Path:
         home, _, name = self.include.partition(":")
@@ -147,18 +189,22 @@ class Tasks:
 
 def _problem(task: Any, doc: Any) -> str | None:
     """What is wrong with a question, if anything."""
+    prompt, target = task.doc_to_text(doc), task.doc_to_target(doc)
     if task.OUTPUT_TYPE == "loglikelihood_rolling":  # of the target alone
-        return None if str(task.doc_to_target(doc)).strip() else "the text is empty"
-    prompt = task.doc_to_text(doc)
+        return None if str(target).strip() else "the text is empty"
     if isinstance(prompt, str) and not prompt.strip() and task.config.doc_to_text != "":  # meant to be empty
         return "the prompt is empty"
     if task.OUTPUT_TYPE != "multiple_choice":
         return None
-    choices, target = task.doc_to_choice(doc), task.doc_to_target(doc)
+    choices = task.doc_to_choice(doc)
     if not isinstance(choices, list) or len(choices) < 2:
         return f"choices={choices!r}: must be two or more"
     if not all(isinstance(choice, str) and choice.strip() for choice in choices):
         return f"choices={choices!r}: each must be text, not empty"
-    if isinstance(target, int) and not 0 <= target < len(choices):
-        return f"answer={target}: must be 0 to {len(choices) - 1}"
+    right = prompt if isinstance(prompt, int) else target  # it is the prompts that are chosen from
+    for answer in right if isinstance(right, list) else [right]:
+        if isinstance(answer, int) and not 0 <= answer < len(choices):
+            return f"answer={answer}: must be 0 to {len(choices) - 1}"
+        if isinstance(answer, str) and answer not in choices:
+            return f"answer={answer!r}: must be one of the choices"
     return None

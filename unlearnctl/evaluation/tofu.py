@@ -117,13 +117,21 @@ class TofuSuite:
         if self.save is not None and not Path(self.save).absolute().parent.is_dir():
             raise UserError(f"{self.key}.save={self.save}: its folder does not exist")
 
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """It has what the prompts need.
+
+        Raises:
+            UserError: what it lacks.
+        """
+        self.prompt.check(self.key, tokenizer)
+        if self.append_eos and tokenizer.eos_token_id is None:
+            raise UserError(f"{self.key}.append_eos=true: the tokenizer has no end token; set it to false")
+
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
     ) -> dict[str, Metric]:
         """All metrics; n counts questions."""
-        self.prompt.check(self.key, tokenizer)
-        if self.append_eos and tokenizer.eos_token_id is None:
-            raise UserError(f"{self.key}.append_eos=true: the tokenizer has no end token; set it to false")
+        self.check_tokenizer(tokenizer)
         sets = {name: self._measure(name, model, tokenizer, answers) for name in self.sets}
         forget = sets["forget"]
         found = {

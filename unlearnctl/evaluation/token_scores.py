@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.data.encode import Row, _common, collate, enough, with_end
 from unlearnctl.data.joined import join
-from unlearnctl.errors import UserError
+from unlearnctl.errors import UserError, brief
 from unlearnctl.evaluation.answers import Answers
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Prompt:
         """Refuse a template without {question}, and chat where the tokenizer has no chat template."""
         if "{question}" not in self.template:
             raise UserError(f"{key}.prompt={self.template!r}: must hold {{question}}")
-        if tokenizer is not None and self.chat and not tokenizer.chat_template:
-            raise UserError(f"{key}.chat=true: the tokenizer has no chat template; set {key}.chat=false")
+        if tokenizer is not None and self.chat:
+            check_chat(tokenizer, f"{key}.chat")
 
     def put(self, question: str, tokenizer: PreTrainedTokenizerBase, first: str = "") -> str:
         """The text that the model reads; `first` goes before the template, within the user's turn."""
@@ -60,6 +60,21 @@ class Prompt:
             return text
         turns = [{"role": "user", "content": text}]
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+
+def check_chat(tokenizer: PreTrainedTokenizerBase, key: str) -> None:
+    """The tokenizer has a chat template that takes a user's turn.
+
+    Raises:
+        UserError: otherwise; `key` is the setting that asks for it.
+    """
+    if not tokenizer.chat_template:
+        raise UserError(f"{key}=true: the tokenizer has no chat template; set {key}=false")
+    turns = [{"role": "user", "content": "a question"}]
+    try:
+        tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # of jinja, or several templates of which none is the default
+        raise UserError(f"{key}=true: the tokenizer's chat template fails ({brief(error)})") from error
 
 
 def encode_pairs(
