@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 
 from unlearnctl import __version__
-from unlearnctl.cli_arguments import MANY, check_text, prepared
+from unlearnctl.cli_arguments import MANY, check_named, check_text, prepared
 from unlearnctl.cli_help import HELP, VERB_HELP, VERBS
 from unlearnctl.errors import UserError, unknown
 from unlearnctl.keys import redact
@@ -84,6 +84,8 @@ def run(args: list[str]) -> int | None:
     if "--version" in rest:  # Hydra would print its own
         return run(["--version"])
     if verb not in HYDRA_VERBS:
+        if verb != "tinyworld":  # says it itself
+            check_named(verb, rest)
         return _plain_verb(verb)(rest)
     _hydra(verb, rest)
     return None

@@ -41,6 +41,17 @@ def check_text(args: Sequence[str]) -> None:
             ) from None
 
 
+def check_named(verb: str, args: Sequence[str]) -> None:
+    """Refuse an empty name where a verb without Hydra takes one: of `report ""` it would be the working directory.
+
+    Raises:
+        UserError: one is.
+    """
+    for arg in args:
+        if not arg or arg in ("to=", "output_dir=", "tracker="):
+            raise UserError(f"unlearnctl {verb}: {arg or 'an argument'}: empty; give a name, or leave it out")
+
+
 def prepared(verb: str, args: Sequence[str]) -> list[str]:
     """The arguments with the run as the key that the verb has for it.
 
