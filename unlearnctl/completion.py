@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from unlearnctl.cli_arguments import ABOUT
 from unlearnctl.completion_scripts import SCRIPTS
 from unlearnctl.errors import UserError, unknown
 from unlearnctl.paths import conf_dir
@@ -59,6 +60,8 @@ def complete(
             )
         elif words[0] in hydra_verbs:
             found = _override(words[0], words[1:-1], word)
+            if words[0] in ABOUT and "/" in word and "=" not in word:  # a run
+                found = _folders(word)
         else:
             found = _argument(words[0], words[1:-1], word)
     except (Exception, SystemExit):  # a half-typed line is often wrong; the shell must not be disturbed
