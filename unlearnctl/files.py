@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import secrets
+import shutil
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -109,3 +112,26 @@ def why(error: OSError) -> str:
     """`PATH: No space left on device`."""
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def made_once(folder: Path, make: Callable[[Path], None], message: str) -> None:
+    """A folder of the cache, made by `make` in a draft if it is not there: whole or not at all, by one process.
+
+    Args:
+        folder: where it will be.
+        make: fills the draft that it is given.
+        message: said on standard error before the wait.
+    """
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open_ours(folder.with_name(f".{folder.name}.lock"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be making it
+        if folder.is_dir():
+            return
+        draft = folder.with_name(f".{folder.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+        draft.mkdir()
+        print(message, file=sys.stderr, flush=True)
+        make(draft)
+        draft.rename(folder)

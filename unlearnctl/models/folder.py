@@ -25,13 +25,9 @@ def check_folder(path: str, key: str = "model.path") -> None:
     if not folder.exists() and looks_local(path):
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
         raise UserError(f"{key}={path}: no such folder{nearest(folder.name, siblings)}")
-    packed = [folder] if folder.suffix == ".gguf" else sorted(folder.glob("*.gguf"))
-    if packed and packed[0].is_file() and not any(folder.glob("*.safetensors")):
-        raise UserError(
-            f"{key}={path}: a GGUF file; write it as a folder first, in Python: "
-            f"AutoModelForCausalLM.from_pretrained('{packed[0].parent}', gguf_file='{packed[0].name}')"
-            ".save_pretrained(DIR), and AutoTokenizer likewise"
-        )
+    packed = sorted(folder.glob("*.gguf"))
+    if packed and not any(folder.glob("*.safetensors")):
+        raise UserError(f"{key}={path}: its weights are a GGUF file; name the file, {key}={packed[0]}")
     if folder.is_file():
         raise UserError(f"{key}={path}: a file; give the Hugging Face folder that holds it")
     if not folder.is_dir():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unlearnctl.errors import UserError, brief, unknown, unknown_key
 from unlearnctl.models.cached import check_cached
 from unlearnctl.models.folder import check_folder, explain
+from unlearnctl.models.gguf import dequantised
 from unlearnctl.models.remote_code import code_of
 from unlearnctl.models.text import check_ids
 from unlearnctl.paths import provide, resolve
@@ -28,7 +29,7 @@ class ModelSpec:
     """One entry of `conf/model/`, checked as far as that goes without weights."""
 
     name: str
-    path: str  # hub id or local folder, `tinyworld:` already resolved
+    path: str  # hub id or local folder; `tinyworld:` and GGUF files already resolved
     revision: str | None = None
     dtype: str = "float32"
     attn_implementation: str | None = None  # None: the best that the architecture supports
@@ -52,7 +53,10 @@ class ModelSpec:
             raise UserError("model.path=: required; a Hugging Face folder or hub id")
         if cfg.get("dtype", "float32") not in DTYPES:
             raise unknown("model.dtype", cfg["dtype"], DTYPES)
-        return cls(**{**cfg, "path": resolve(str(cfg["path"]))})
+        path = resolve(str(cfg["path"]))
+        if path.endswith(".gguf") and Path(path).is_file():
+            path = str(dequantised(Path(path)))
+        return cls(**{**cfg, "path": path})
 
     @property
     def is_local(self) -> bool:

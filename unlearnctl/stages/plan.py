@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unlearnctl.models.gguf import source_of
 from unlearnctl.models.tapped import can_remember
 
 if TYPE_CHECKING:
@@ -110,6 +112,7 @@ def plan_rows(ready: Prepared, plan: Plan) -> list[tuple[str, str]]:
                           f"{' (trunk; no LM head)' if ready.trunk else ''}; frozen prefix: "
                           f"{max(ready.lowest, 0)} blocks, run once"),
         ("weights", size(plan.weights) + f" in {ready.spec.dtype}"),
+        *([("", f"dequantised from {packed}")] if (packed := source_of(Path(ready.spec.path))) else []),
         ("reference", size(plan.reference) + (" (the original trainable tensors)" if plan.reference else
                                        " (its outputs are kept instead)")),
         ("gradients", size(plan.gradients)),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import shutil
 import sys
 from pathlib import Path
 
-from unlearnctl.files import open_ours
+from unlearnctl.files import made_once
 from unlearnctl.paths import cache_dir
 
 _SOURCES = ("words.py", "world.py", "texts.py", "tokenizer.py", "architectures.py", "build.py")
@@ -27,21 +25,17 @@ def folder(arch: str) -> Path:
 def provide(path: Path) -> None:
     """Build the model that belongs at `path`, if it is one of ours and not there: whole or not at all, once."""
     arch = path.name.partition("-")[0]
-    if path.is_dir() or arch not in NAMES or path != folder(arch):
+    if arch not in NAMES or path != folder(arch):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open_ours(path.with_name(f".{path.name}.lock"), "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be at it
-        if path.is_dir():
-            return
-        draft = path.with_name(f".{path.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
-        print(
-            f"building the tiny model tinyworld:{arch}, once: three minutes on two quiet cores",
-            file=sys.stderr,
-        )
-        from unlearnctl.data.tinyworld.build import build
+    made_once(
+        path,
+        lambda draft: _build(draft, arch),
+        f"building the tiny model tinyworld:{arch}, once: three minutes on two quiet cores",
+    )
 
-        with contextlib.redirect_stdout(sys.stderr):
-            build(draft, arch=arch)
-        draft.rename(path)
+
+def _build(draft: Path, arch: str) -> None:
+    from unlearnctl.data.tinyworld.build import build
+
+    with contextlib.redirect_stdout(sys.stderr):
+        build(draft, arch=arch)
