@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import yaml
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigSource
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
+from yaml.cyaml import CSafeLoader
 
-from unlearnctl.errors import UserError
+from unlearnctl.errors import UserError, brief
 from unlearnctl.paths import conf_dir, shown
 from unlearnctl.stages.kinds import check_present, check_settings
 from unlearnctl.stages.run_dir import check_name
@@ -140,8 +146,10 @@ def guarded() -> Iterator[None]:
     def checked(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
         try:
             cfg = compose(self, *args, **kwargs)
-        except UnicodeDecodeError as error:
-            raise UserError(_not_utf8(self) or str(error)) from error
+        except (UserError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError):
+            raise  # each has its line
+        except Exception as error:  # of a file that is no config, from anywhere in Hydra
+            raise UserError(_unreadable(self) or f"a config cannot be composed ({brief(error)})") from error
         check_config(cfg, _files(cfg))
         check_characters({key: node for key, node in _plain(cfg).items() if key != "hydra"})
         if "output_dir" in cfg:  # a sweep's folder is made before its members are looked at
@@ -180,14 +188,24 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in found.items()}
 
 
-def _not_utf8(loader: Any) -> str:
-    """Which of the user's files cannot be read; Hydra does not say."""
+def _unreadable(loader: Any) -> str:
+    """Which of the user's files is no config; Hydra does not say."""
     for place in loader.config_search_path.get_path():
+        if place.provider == "main":  # ours
+            continue
         for file in sorted(Path(str(place.path).removeprefix("file://")).rglob("*.yaml")):
             try:
-                file.read_text(encoding="utf-8")
+                text = file.read_text(encoding="utf-8")
+                ConfigSource._get_header_dict(text)
+                cfg = OmegaConf.create(yaml.load(text, CSafeLoader))
             except UnicodeDecodeError as error:
                 return f"{shown(file)}: not UTF-8 (byte {error.start + 1})"
+            except RecursionError:
+                return f"{shown(file)}: nested too deeply"
+            except Exception as error:
+                return f"{shown(file)}: not a config ({brief(error)})"
+            if isinstance(cfg, DictConfig) and "hydra" in cfg and cfg.hydra is None:
+                return f"{shown(file)}: hydra: has no value; leave the line out"
     return ""
 
 
