@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -88,11 +89,16 @@ def refusing(pattern: str, number: int, skip: int = 0, times: int = 1 << 30) -> 
             raise fault.error(path)
         made(path, *args, **kwargs)
 
+    def is_file(mode: int) -> bool:  # /dev/full stands in for one
+        return regular(mode) or stat.S_ISCHR(mode)
+
+    regular = stat.S_ISREG
     with (
         mock.patch.object(io, "open", open_), mock.patch.object(builtins, "open", open_),
         mock.patch.object(safetensors.torch, "save_file", save_file),
         mock.patch.object(shutil, "copyfile", copyfile), mock.patch.object(os, "mkdir", mkdir),
         mock.patch.object(os, "replace", onto(replaced)), mock.patch.object(os, "rename", onto(renamed)),
+        mock.patch.object(stat, "S_ISREG", is_file),
     ):  # fmt: skip
         yield fault
     assert fault.refused, f"nothing like {pattern} was written"
