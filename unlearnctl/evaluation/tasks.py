@@ -53,7 +53,7 @@ class Tasks:
             manager, broken = self._manager()
             for name in self.names:
                 if name not in manager.task_index:
-                    raise self._not_there(name, list(manager.task_index), broken)
+                    raise self._not_there(name, [str(known) for known in manager.task_index], broken)
             self._known = manager
 
     def _not_there(self, name: str, known: list[str], broken: list[str]) -> UserError:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -53,7 +55,11 @@ def check_config(cfg: DictConfig, files: Sequence[Path] = ()) -> None:
     """
     guard_environment()
     check_folders(cfg, files)
-    for key, value in _leaves(cfg, ""):
+    with mock.patch.object(
+        HydraConfig.instance(), "cfg", None
+    ):  # else ${hydra:…} is the outer config's value
+        leaves = list(_leaves(cfg, ""))
+    for key, value in leaves:
         leaf = key.rpartition(".")[2]
         if isinstance(value, _Unresolved):
             _check_unresolved(key, leaf, value, files)
@@ -79,7 +85,7 @@ def _check_unresolved(key: str, leaf: str, value: _Unresolved, files: Sequence[P
     """Refuse variables of the environment, and what Hydra could resolve later, when it makes loggers and plugins."""
     if told := refusal(value.error):
         raise UserError(f"{told}{line_of(files, leaf, value.raw)}")
-    if leaf == TARGET or f"{key}.".startswith(MADE):
+    if leaf == TARGET or is_flag(key) or f"{key}.".startswith(MADE):
         raise UserError(f"{key}={value.raw}: must be written out{line_of(files, leaf, value.raw)}")
 
 
