@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from tests.reporting.conftest import results, write_run
+from unlearnctl.cli import Stage
 from unlearnctl.errors import UserError
 from unlearnctl.live import SILENT, at_work, take
 from unlearnctl.reporting.report import report
@@ -113,3 +114,19 @@ def test_a_live_run_is_not_tracked_and_a_live_member_is_not_planned_anew(tmp_pat
         assert plan(members) == [1]
         assert read_status(members[0].directory) == Status("running", attempt=1)
     assert plan(members) == [0, 1]
+
+
+def test_a_sweep_tells_members_that_failed_from_those_at_work(tmp_path: Path) -> None:
+    stage = Stage("train")
+    stage.unfinished = [Member(tmp_path / name, []) for name in ("a", "b", "c")]
+    for member in stage.unfinished:
+        member.directory.mkdir()
+    again = f"try them again: unlearnctl train --resume {tmp_path}"
+    with pytest.raises(UserError) as all_failed:
+        stage.check_sweep()
+    assert str(all_failed.value) == f"3 of the sweep's members failed, as said above; {again}"
+    with status.locked(tmp_path / "b", "member b"), pytest.raises(UserError) as one_at_work:
+        stage.check_sweep()
+    assert str(one_at_work.value) == (
+        f"2 of the sweep's members failed, as said above; 1 of its members is at work in another process; {again}"
+    )

@@ -255,13 +255,22 @@ class Stage:
         Raises:
             UserError: there are some.
         """
-        count = len(self.failures if self.unfinished is None else self.unfinished)
-        if not count:
+        from unlearnctl.live import at_work
+
+        left = self.unfinished
+        if not (self.failures if left is None else left):
             return
-        again = ""
-        if self.unfinished:
-            again = f"; try them again: unlearnctl train --resume {self.unfinished[0].directory.parent}"
-        raise UserError(f"{count} of the sweep's members failed, as said above{again}")
+        busy = sum(at_work(member.directory) is not None for member in left or ())
+        failed = len(self.failures if left is None else left) - busy
+        said = [f"{failed} of the sweep's members failed, as said above"] if failed else []
+        said += (
+            [f"{busy} of its members {'is' if busy == 1 else 'are'} at work in another process"]
+            if busy
+            else []
+        )
+        if failed and left:
+            said.append(f"try them again: unlearnctl train --resume {left[0].directory.parent}")
+        raise UserError("; ".join(said))
 
 
 def _in_sweep() -> bool:
