@@ -112,7 +112,7 @@ class Texts:
         """
         if not isinstance(cfg, Mapping):
             raise UserError(f"{key}={cfg}: must be a corpus: a mapping with a path, as in conf/data/")
-        spec = CorpusSpec.from_config(cfg, key)
+        spec = CorpusSpec.from_config(cfg, key, splits=False)
         corpus = read_corpus(spec, key)
         return cls(corpus, encode(corpus, tokenizer, spec.max_length or max_length, key), key)
 

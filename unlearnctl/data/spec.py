@@ -40,8 +40,8 @@ class CorpusSpec:
     )
 
     @classmethod
-    def from_config(cls, cfg: Mapping[str, Any], key: str) -> CorpusSpec:
-        """Take one corpus mapping.
+    def from_config(cls, cfg: Mapping[str, Any], key: str, splits: bool = True) -> CorpusSpec:
+        """Take one corpus mapping; `splits` is False for who reads each text as one.
 
         Raises:
             UserError: an unknown key, a path that is missing.
@@ -53,6 +53,10 @@ class CorpusSpec:
         path = _path(cfg.get("path"), key)
         if cfg.get("long", "cut") not in LONG:
             raise unknown(f"{key}.long", cfg["long"], LONG)
+        if cfg.get("long") == "split" and not splits:
+            raise UserError(
+                f"{key}.long=split: only data.forget and data.retain are split; here texts are cut"
+            )
         return cls(**{**cfg, "path": path, "where": _where(cfg.get("where"), f"{key}.where")})
 
     @property

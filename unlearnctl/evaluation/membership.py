@@ -117,7 +117,7 @@ class MembershipSuite:
 def _spec(cfg: object, key: str, limit: int | None) -> CorpusSpec:
     if not isinstance(cfg, Mapping):
         raise UserError(f"{key}={cfg}: must be a mapping with a path, as in conf/data/")
-    return CorpusSpec.from_config({**cfg, **({} if limit is None else {"limit": limit})}, key)
+    return CorpusSpec.from_config({**cfg, **({} if limit is None else {"limit": limit})}, key, splits=False)
 
 
 def check_share(value: float, key: str) -> None:

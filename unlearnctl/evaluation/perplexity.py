@@ -42,7 +42,7 @@ class PerplexitySuite:
         self, path: str, max_length: int = 512, batch_size: int = 16, prefix: str = "", words: bool = True,
         key: str = "eval.perplexity", **corpus: object,
     ) -> None:  # fmt: skip
-        self.spec = CorpusSpec.from_config({"path": path, **corpus}, key)
+        self.spec = CorpusSpec.from_config({"path": path, **corpus}, key, splits=False)
         self.max_length, self.batch_size, self.words, self.key = max_length, batch_size, words, key
         self.prefix = f"{prefix}_" if prefix else ""
         self._corpus: Corpus | None = None
