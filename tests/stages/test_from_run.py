@@ -6,11 +6,14 @@ import json
 import os
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from omegaconf import OmegaConf
 
 from tests.command import QUICK, run, succeed
 from unlearnctl.data.tinyworld import model_dir
+from unlearnctl.stages.from_run import relearn_corpora
 
 SMOKE = ("eval=[smoke]", "device=cpu")
 CHEAP = ("attack=[quantize]", "attack.quantize.bits=[8]", *SMOKE)
@@ -134,3 +137,24 @@ def test_a_record_lets_no_code_run(moved: Path) -> None:
     assert refused("export", f"run={moved}", "to=out", "model.path=m2").startswith(
         "model.trust_remote_code=true: counts on the command line alone"
     )
+
+
+def test_relearning_reads_conversations_as_the_run_did() -> None:
+    cfg = OmegaConf.create(
+        {
+            "attack": {
+                "relearn": {"corpora": {"domain": {"path": "tinyworld:x"}, "own": {"path": "mine.jsonl"}}}
+            }
+        }
+    )
+    data = {
+        "chat_template": True,
+        "retain": {},
+        "forget": {"path": "f.jsonl", "field": "messages", "long": "split"},
+    }
+    with mock.patch("unlearnctl.stages.from_run.typed", return_value=(None, [])):
+        relearn_corpora(OmegaConf.create({"data": data}), cfg)
+    assert cfg.attack.relearn.corpora == {
+        "domain": {"chat_template": True, "path": "f.jsonl", "field": "messages", "long": "cut"},
+        "own": {"path": "mine.jsonl"},
+    }

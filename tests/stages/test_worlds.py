@@ -109,8 +109,10 @@ def test_attack_takes_suites_and_texts_of_the_run() -> None:
     done = succeed("attack", f"run_dir={RUN}", "attack=[relearn]", *quick)
     attacked, trained = config(done.run_dir), config(RUN)
     assert attacked["eval"] == trained["eval"]
+    whole = {"chat_template": False, "long": "cut"}
     assert attacked["attack"]["relearn"]["corpora"] == {
-        "domain": {**trained["data"]["forget"], "limit": 4}, "unrelated": trained["data"]["retain"]
+        "domain": {**trained["data"]["forget"], **whole, "limit": 4},
+        "unrelated": {**trained["data"]["retain"], **whole},
     }  # fmt: skip
     assert "relearn: domain texts are data.forget of the run\n" in done.out
 

@@ -69,11 +69,16 @@ def relearn_corpora(trained: DictConfig, cfg: DictConfig) -> None:
         if given is None or not str(given.get("path")).startswith(SCHEME):
             continue
         own = trained.data[side]
+        read = {"chat_template": trained.data.get("chat_template", False)}
         topics = {name: own} if "path" in own else {f"{name}_{topic}": node for topic, node in own.items()}
         leaves = [each.removeprefix(key) for each in typed("attack")[1] if each.startswith(key)]
         del corpora[name]
         corpora.update(
-            {each: {**node, **{leaf: given[leaf] for leaf in leaves}} for each, node in topics.items()}
+            # whole texts, cut where they are too long: relearning takes each as one
+            {
+                each: {**read, **node, "long": "cut", **{leaf: given[leaf] for leaf in leaves}}
+                for each, node in topics.items()
+            }
         )
         print(f"relearn: {name} texts are data.{side} of the run")
 
