@@ -149,9 +149,9 @@ def guarded() -> Iterator[None]:
         except (UserError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError):
             raise  # each has its line
         except Exception as error:  # of a file that is no config, from anywhere in Hydra
-            if broken := _unreadable(self):
-                raise UserError(broken) from error
-            raise
+            if str(error).startswith("Config group override must be"):
+                raise  # so has this one
+            raise UserError(_unreadable(self) or f"a config cannot be composed ({brief(error)})") from error
         check_config(cfg, _files(cfg))
         check_characters({key: node for key, node in _plain(cfg).items() if key != "hydra"})
         if "output_dir" in cfg:  # a sweep's folder is made before its members are looked at

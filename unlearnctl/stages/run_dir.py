@@ -180,11 +180,12 @@ def create(directory: Path, cfg: DictConfig) -> Path:
 def _made_alone(directory: Path) -> Path:
     """The directory, or the next one, made by this process and no other."""
     while True:
+        free = next_free(directory)
         try:
-            directory.mkdir(parents=True)
-            return directory
-        except FileExistsError:
-            directory = next_free(directory)
+            free.mkdir(parents=True)
+            return free
+        except FileExistsError:  # made since
+            continue
 
 
 def own_config(directory: Path, key: str = "resume", groups: Collection[str] = TRAINED) -> DictConfig:
