@@ -43,7 +43,9 @@ def laid_out(name: str, data: bytes) -> Path:
     parts = MARK.split(data[1:])[1:]
     for file, target, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         place = folder / file.decode()
-        if not Path(os.path.normpath(place)).is_relative_to(root):
+        if (
+            not Path(os.path.normpath(place)).is_relative_to(root) or b"PWNED" in file
+        ):  # the mark is not an input
             continue
         try:
             if target:
