@@ -1,4 +1,4 @@
-"""Whether somebody is at work in a run: told from locks, without taking them; a live run is not called failed."""
+"""Locks show whether a process is at work in a run; reading takes none, and a live run is not called failed."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def dequantised(file: Path) -> Path:
     made_once(
         folder,
         lambda draft: _write(file, draft),
-        f"dequantising {file} into {folder}, once ({file.stat().st_size / 1e6:.0f} MB, about four to eight times that)",
+        f"dequantising {file} into {folder}, once (4 bytes a parameter)",
     )
     return folder
 
