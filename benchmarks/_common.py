@@ -16,9 +16,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from unlearnctl.data.batch import Batch
-from unlearnctl.evaluation.provenance import hardware, provenance
 from unlearnctl.models.skeleton import Skeleton, skeleton
-from unlearnctl.quiet import quiet_libraries
+from unlearnctl.results.provenance import hardware, provenance
+from unlearnctl.utils.quiet import quiet_libraries
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

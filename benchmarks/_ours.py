@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from benchmarks._common import Preset
 from unlearnctl.data.batch import Batch
 from unlearnctl.models.adapters import Lora, adaptable, add_adapters
-from unlearnctl.models.tapped import TappedModel
+from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective
 from unlearnctl.training.fill import fill_caches

@@ -25,7 +25,7 @@ from unlearnctl.models.folder import weight_index
 from unlearnctl.models.load import load_model
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.trainable import match
-from unlearnctl.quiet import quiet_libraries
+from unlearnctl.utils.quiet import quiet_libraries
 
 SHARD = 4 << 30
 NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}

@@ -4,7 +4,7 @@
     python benchmarks/effects.py outputs/effects --against rmu --metric hazard_acc
 
 Rows are objectives (with what was changed around them), columns metrics. Hypervolume is forgotten share × retained
-share (`unlearnctl.training.monitor.trade_off`) over the metrics of --hypervolume, on the reported items.
+share (`unlearnctl.training.evaluator.trade_off`) over the metrics of --hypervolume, on the reported items.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.evaluation.record import Metric
-from unlearnctl.training.monitor import trade_off
+from unlearnctl.results.metric import Metric
+from unlearnctl.training.evaluator import trade_off
 
 Table = dict[str, dict[int, dict[str, float]]]  # row → seed → metric → value
 

@@ -25,8 +25,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from benchmarks._common import PRESETS, Preset, alternate, apart, needs_gpu, preset, report
-from unlearnctl.evaluation.harness import HarnessModel
-from unlearnctl.quiet import quiet_libraries
+from unlearnctl.evaluation.scoring.harness import HarnessModel
+from unlearnctl.utils.quiet import quiet_libraries
 
 SIZES = (1, 2, 4, 8, 16)
 QUESTIONS = {"tiny": 24, "cpu": 32, "8b": 512}

@@ -18,8 +18,8 @@ from benchmarks._plain import PlainRMU
 from benchmarks.step import ALPHA, COEFFICIENT, LR, objective
 from unlearnctl.models.load import load_model, load_trunk
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.quiet import quiet_libraries
-from unlearnctl.stages.memory import Held
+from unlearnctl.unlearning.memory_usage import Held
+from unlearnctl.utils.quiet import quiet_libraries
 
 STEPS = 3
 

@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.evaluation.provenance import hardware, provenance
-from unlearnctl.seal import sealed
+from unlearnctl.results.checksum import sealed
+from unlearnctl.results.provenance import hardware, provenance
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 COUNTS = {"tiny": 20, "cpu": 1000, "8b": 1000}  # as `make bench` chooses
@@ -30,7 +30,7 @@ FIXED = ("step", "n", "chance", "stderr", "interval")
 END = """
 import sys
 from omegaconf import OmegaConf
-from unlearnctl.sweeps.collect import SweepSummary
+from hydra_plugins.unlearnctl_summary import SweepSummary
 SweepSummary().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": sys.argv[1]}}}))
 """
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
 
-    from unlearnctl.sweeps.plan import Member
+    from unlearnctl.sweeps.members import Member
 
 
 class Members(BasicSweeper):
@@ -43,7 +43,7 @@ class Members(BasicSweeper):
         if self.config.launch.dry_run:
             return self._plan(arguments)
         from unlearnctl.sweeps.board import Board
-        from unlearnctl.sweeps.plan import by_directory, claim, plan
+        from unlearnctl.sweeps.members import by_directory, claim, plan
         from unlearnctl.sweeps.status import locked
 
         members = self._members(arguments)
@@ -87,8 +87,8 @@ class Members(BasicSweeper):
         return [list(overrides) for overrides in self.split_arguments(parsed, None)[0]]
 
     def _members(self, arguments: Sequence[str]) -> list[Member]:
-        from unlearnctl.stages.run_dir import config_hash
-        from unlearnctl.sweeps.plan import Member
+        from unlearnctl.runs.directory import config_hash
+        from unlearnctl.sweeps.members import Member
 
         assert self.hydra_context is not None
         assert self.config is not None

@@ -1,4 +1,4 @@
-"""Where Hydra looks for plugins: `hydra/launcher=side_by_side`. The work is in unlearnctl/stages/sweep.py."""
+"""Where Hydra looks for plugins: `hydra/launcher=side_by_side`. The work is in unlearnctl/sweeps/side_by_side.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn, run_job
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict
 
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from unlearnctl.commands.prefetch import composed
+from unlearnctl.config.instantiate import build_objective, build_suites, plain
 from unlearnctl.objectives.base import Objective
-from unlearnctl.paths import conf_dir
-from unlearnctl.stages.build import build_objective, build_suites, plain
-from unlearnctl.stages.prefetch import composed
-from unlearnctl.stages.run_dir import config_hash
+from unlearnctl.runs.directory import config_hash
+from unlearnctl.utils.paths import conf_dir
 
 PACKAGE = Path(__file__).parent.parent / "unlearnctl"
 LEAVES = {

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.command import QUICK, Done, run
-from unlearnctl.errors import UserError
-from unlearnctl.launch.start import _keep
+from unlearnctl.distributed.start import _keep
+from unlearnctl.utils.errors import UserError
 
 CANARY = "canary9f1d4c0b7a2e"
 KEYS = {

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from unlearnctl.paths import conf_dir
+from unlearnctl.utils.paths import conf_dir
 
 DOCS = Path(__file__).parent.parent / "docs"
 

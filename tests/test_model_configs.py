@@ -12,9 +12,9 @@ import yaml
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.paths import conf_dir
+from unlearnctl.utils.paths import conf_dir
 
-# tinyworld_* are tinyworld in another shape: tests/data/tinyworld/test_built.py
+# tinyworld_* are tinyworld in another shape: tests/tinyworld/test_on_demand.py
 FILES = sorted(p for p in (conf_dir() / "model").glob("*.yaml") if not p.stem.startswith("tinyworld_"))
 KEYS = {
     "name", "path", "revision", "dtype", "attn_implementation",

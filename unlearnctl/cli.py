@@ -17,16 +17,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 
 from unlearnctl import __version__
-from unlearnctl.cli_arguments import MANY, check_named, check_text, prepared
-from unlearnctl.cli_help import HELP, VERB_HELP, VERBS
-from unlearnctl.errors import UserError, unknown
-from unlearnctl.keys import redact
-from unlearnctl.paths import conf_dir
-from unlearnctl.stopping import listening, number_of, told
-from unlearnctl.trust import allow, read_trust, trusted
+from unlearnctl.commands.arguments import MANY, check_named, check_text, prepared
+from unlearnctl.commands.help import HELP, VERB_HELP, VERBS
+from unlearnctl.config.trust import allow, read_trust, trusted
+from unlearnctl.utils.errors import UserError, unknown
+from unlearnctl.utils.paths import conf_dir
+from unlearnctl.utils.redact import redact
+from unlearnctl.utils.stopping import listening, number_of, told
 
 if TYPE_CHECKING:
-    from unlearnctl.sweeps.plan import Member
+    from unlearnctl.sweeps.members import Member
 
 HYDRA_VERBS = ("train", "eval", "probe", "repair", "attack", "export")
 ON_RANKS = ("train", "eval")  # verbs that several processes can share
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if debug:
             print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
             sys.exit(1)
-        from unlearnctl.messages import explain
+        from unlearnctl.utils.explain import explain
 
         rank = os.environ.get("RANK", "0")  # of a torchrun or SLURM world that was joined
         print(f"error: {f'rank {rank}: ' if rank != '0' else ''}{explain(error)}", file=sys.stderr)
@@ -94,9 +94,9 @@ def run(args: list[str]) -> int | None:
 def _hydra(verb: str, rest: list[str]) -> None:
     from hydra import main as hydra_main
 
-    from unlearnctl.launch.world import existing_world, leave
-    from unlearnctl.quiet import quiet_environment
-    from unlearnctl.stages.composed import guarded
+    from unlearnctl.config.composed import guarded
+    from unlearnctl.distributed.world import existing_world, leave
+    from unlearnctl.utils.quiet import quiet_environment
 
     quiet_environment()
     allow(read_trust(rest))  # as typed, before a sweep's file adds its own
@@ -136,7 +136,7 @@ def _sweep_arguments(verb: str, rest: list[str]) -> list[str]:
     """Resolve `--resume DIR`, and give a sweep a name that no other has: two may start in the same second."""
     given = [arg for arg in rest if arg == "--resume" or arg.startswith("--resume=")]
     if given:
-        from unlearnctl.sweeps.plan import resumed
+        from unlearnctl.sweeps.members import resumed
 
         place = rest.index(given[0])
         inside = "=" in given[0]
@@ -160,7 +160,7 @@ def _sweep_arguments(verb: str, rest: list[str]) -> list[str]:
 
 def _check_processes(verb: str, args: list[str]) -> None:
     """Refuse several processes where each would do everything."""
-    from unlearnctl.launch.world import existing_world
+    from unlearnctl.distributed.world import existing_world
 
     if verb in ON_RANKS:
         return
@@ -216,7 +216,7 @@ class Stage:
     def __call__(self, cfg: object) -> str:
         from importlib import import_module
 
-        from unlearnctl.quiet import quiet_environment, quiet_libraries
+        from unlearnctl.utils.quiet import quiet_environment, quiet_libraries
 
         try:
             quiet_environment()
@@ -225,17 +225,17 @@ class Stage:
                 import_module("unlearnctl.sweeps.gpu_slot").take_slot()
             quiet_libraries()
             if isinstance(cfg, tuple):  # hydra/launcher=side_by_side: all members at once
-                import_module("unlearnctl.stages.sweep").sweep(self.verb, *cfg, self.failed)
+                import_module("unlearnctl.sweeps.side_by_side").sweep(self.verb, *cfg, self.failed)
                 return ""
             if not _in_sweep():
                 _check_no_sweep(self.verb)
-            import_module("unlearnctl.stages.composed").check_keys(self.verb, cfg)
+            import_module("unlearnctl.config.composed").check_keys(self.verb, cfg)
             if self.verb == "train" and _in_sweep():
-                return str(import_module("unlearnctl.stages.sweep").member(cfg) or "")
-            module = import_module(f"unlearnctl.stages.{self.verb}")
+                return str(import_module("unlearnctl.sweeps.side_by_side").member(cfg) or "")
+            module = import_module(f"unlearnctl.commands.{self.verb}")
             made = getattr(module, self.verb)(cfg)
             if self.verb == "train" and made:
-                import_module("unlearnctl.stages.result").check_ended(made)
+                import_module("unlearnctl.unlearning.outcome").check_ended(made)
             return str(made or "")
         except Exception as error:  # Hydra would print its own lines, and leave a sweep without a summary
             self.failed(error)
@@ -243,7 +243,7 @@ class Stage:
 
     def failed(self, error: Exception) -> None:
         """Keep an error; a sweep goes on after it."""
-        from unlearnctl.messages import explain
+        from unlearnctl.utils.explain import explain
 
         self.failures.append(error)
         if _in_sweep():
@@ -255,7 +255,7 @@ class Stage:
         Raises:
             UserError: there are some.
         """
-        from unlearnctl.live import at_work
+        from unlearnctl.runs.live import at_work
 
         left = self.unfinished
         if not (self.failures if left is None else left):
@@ -295,12 +295,12 @@ def _check_no_sweep(verb: str) -> None:
 def _plain_verb(verb: str) -> Callable[[list[str]], int | None]:
     from importlib import import_module
 
-    module = {"completion": "unlearnctl.completion"}.get(verb, f"unlearnctl.stages.{verb}")
+    module = {"completion": "unlearnctl.commands.completion"}.get(verb, f"unlearnctl.commands.{verb}")
     return getattr(import_module(module), f"{verb}_command")
 
 
 def _complete(words: list[str]) -> int:
-    from unlearnctl.completion import complete
+    from unlearnctl.commands.completion import complete
 
     print("\n".join(complete(words, tuple(VERBS), HYDRA_VERBS)))
     return 0

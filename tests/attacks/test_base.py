@@ -8,7 +8,7 @@ import torch
 from tests.attacks.conftest import weights
 from tests.models.words import word_tokenizer
 from unlearnctl.attacks.base import Target, Texts, kept
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 
 def test_weights_come_back_even_after_an_error(target: Target) -> None:

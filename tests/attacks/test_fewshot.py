@@ -9,10 +9,10 @@ import pytest
 
 from unlearnctl.attacks.base import Target
 from unlearnctl.attacks.fewshot import FewShot
-from unlearnctl.data import tinyworld
-from unlearnctl.data.tinyworld import mcq
-from unlearnctl.data.tinyworld.world import attack_half, facts
-from unlearnctl.errors import UserError
+from unlearnctl.tinyworld import mcq
+from unlearnctl.tinyworld.facts import attack_half, facts
+from unlearnctl.tinyworld.world_files import materialise
+from unlearnctl.utils.errors import UserError
 
 
 def test_variants_change_the_suites_alone(target: Target) -> None:
@@ -28,7 +28,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     from lm_eval.tasks import TaskManager
 
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
-    manager = TaskManager(include_path=str(tinyworld.materialise() / "tasks"), include_defaults=False)
+    manager = TaskManager(include_path=str(materialise() / "tasks"), include_defaults=False)
     names = ["tinyworld_hazard_held_out", *(f"tinyworld_{group}" for group in mcq.GROUPS)]
     return manager.load(names)["tasks"]
 

@@ -11,8 +11,8 @@ import torch
 from tests.attacks.conftest import BLOCKS, weights
 from unlearnctl.attacks.base import Target
 from unlearnctl.attacks.latent import Latent
-from unlearnctl.errors import UserError
-from unlearnctl.probes.answers import Questions, probe_answers
+from unlearnctl.probes.answer_probe import Questions, probe_answers
+from unlearnctl.utils.errors import UserError
 
 
 def planted(n: int, seed: int) -> Questions:

@@ -11,7 +11,7 @@ from tests.attacks.conftest import BLOCKS, make_target, weights
 from unlearnctl.attacks.base import Target, Texts
 from unlearnctl.attacks.prefix import Prefix
 from unlearnctl.attacks.prefix_search import Facts, plain_ids, search, survives
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 
 def read(target: Target, path: str) -> Texts:

@@ -8,7 +8,7 @@ import torch
 from tests.attacks.conftest import make_target, weights
 from unlearnctl.attacks.base import Target
 from unlearnctl.attacks.quantize import Quantize, round_trip
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 
 def test_four_bits_by_hand() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from unlearnctl.attacks.base import Variant
 from unlearnctl.attacks.recovery import above_chance, mark_worst, recovery, row
-from unlearnctl.evaluation.record import Metric
+from unlearnctl.results.metric import Metric
 
 
 def forget(value: float, goal: str = "lower") -> Metric:

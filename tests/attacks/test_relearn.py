@@ -11,9 +11,9 @@ from tests.attacks.conftest import BLOCKS, make_target, weights
 from tests.models.tiny import make_batch
 from unlearnctl.attacks.base import Target
 from unlearnctl.attacks.relearn import Relearn, nll, trained
-from unlearnctl.data.tinyworld import corpora, mcq
-from unlearnctl.data.tinyworld.world import attack_half, facts
-from unlearnctl.errors import UserError
+from unlearnctl.tinyworld import corpora, mcq
+from unlearnctl.tinyworld.facts import attack_half, facts
+from unlearnctl.utils.errors import UserError
 
 
 def make(path: str, **more: Any) -> Relearn:

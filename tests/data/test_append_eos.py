@@ -16,12 +16,12 @@ from tests.models.words import word_tokenizer
 from unlearnctl.data.encode import encode, with_end
 from unlearnctl.data.readers import Corpus
 from unlearnctl.data.streams import load_data
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.base import Outputs, View
 from unlearnctl.objectives.grad_diff import GradDiff
 from unlearnctl.objectives.retain import NLL
 from unlearnctl.ops.logprobs import token_logprobs
-from unlearnctl.paths import conf_dir
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.paths import conf_dir
 
 EOS = 2
 ROWS = [{"q": f"w{i} w{i + 1}", "a": f"w{i + 2} w{i + 3}", "other": f"w{i + 4}"} for i in range(4)]

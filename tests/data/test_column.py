@@ -17,8 +17,8 @@ from unlearnctl.data.late import LateRows
 from unlearnctl.data.readers import Corpus, read_corpus
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.data.streams import ForgetRetain, load_data
-from unlearnctl.errors import UserError
 from unlearnctl.reporting.losses import losses
+from unlearnctl.utils.errors import UserError
 
 ROWS = [
     {"q": f"w{i % 7}", "text": " ".join(f"w{(i + k) % 90}" for k in range(2 + i % 9))} for i in range(300)

@@ -18,8 +18,8 @@ from unlearnctl.data.readers import Corpus, read_corpus
 from unlearnctl.data.sampler import indices
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import ForgetRetain, check_batch, load_data, said_instead
-from unlearnctl.errors import UserError
-from unlearnctl.paths import conf_dir
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.paths import conf_dir
 
 ROWS = [{"text": f"w{i} w{i + 1} w{i + 2}", "who": f"p{i}"} for i in range(6)]
 

@@ -12,8 +12,8 @@ from tests.models.words import word_tokenizer
 from unlearnctl.data.encode import Encoder, enough
 from unlearnctl.data.readers import Corpus
 from unlearnctl.data.streams import load_data
-from unlearnctl.errors import UserError
 from unlearnctl.reporting.losses import losses
+from unlearnctl.utils.errors import UserError
 
 TEN = " ".join(f"w{i}" for i in range(10))
 

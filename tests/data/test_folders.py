@@ -10,7 +10,7 @@ import pytest
 
 from unlearnctl.data.readers import read_corpus
 from unlearnctl.data.spec import CorpusSpec
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 CARD = """---
 configs:

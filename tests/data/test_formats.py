@@ -12,7 +12,7 @@ import pytest
 from unlearnctl.data import opening
 from unlearnctl.data.readers import read_corpus
 from unlearnctl.data.spec import CorpusSpec
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 LINES = b'{"text": "w1"}\n{"text": "w2"}\n'
 

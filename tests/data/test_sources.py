@@ -12,7 +12,7 @@ from tests.models.words import word_tokenizer
 from unlearnctl.data.encode import encode
 from unlearnctl.data.readers import read_corpus
 from unlearnctl.data.spec import CorpusSpec
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} <eos>{% endfor %}"

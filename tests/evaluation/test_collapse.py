@@ -7,9 +7,9 @@ import math
 import pytest
 
 from tests.models.words import word_tokenizer
-from unlearnctl.data import tinyworld
+from unlearnctl import tinyworld
 from unlearnctl.evaluation.collapse import BOUNDS, flags, is_gibberish, repetition, reply_metrics, vocabulary
-from unlearnctl.evaluation.record import Metric
+from unlearnctl.results.metric import Metric
 
 KNOWN = frozenset("the cat sat on mat in".split())
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from unlearnctl.errors import UserError
-from unlearnctl.evaluation.lm_eval_suite import LMEvalSuite
+from unlearnctl.evaluation.suites.lm_eval import LMEvalSuite
+from unlearnctl.utils.errors import UserError
 
 TASK = """task: mine
 dataset_path: json

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.command import succeed
-from tests.stages.outcome import outcome
+from tests.unlearning.same_outcome import outcome
 
 SHORT = (
     "trainer.device=cpu", "trainer.steps=4", "trainer.global_batch=4", "eval=[smoke]", "eval.smoke.limit=2",

@@ -14,9 +14,9 @@ import pytest
 from tests.command import run, succeed
 from tests.faults.conftest import SHORT
 from tests.faults.inject import at_step
-from tests.stages.outcome import outcome
-from unlearnctl.launch.failures import FOLDER, failed_rank, note_failure
-from unlearnctl.launch.watch import Watch
+from tests.unlearning.same_outcome import outcome
+from unlearnctl.distributed.failures import FOLDER, failed_rank, note_failure
+from unlearnctl.distributed.watchdog import Watch
 
 RUN = Path("outputs/train/n/r")
 

@@ -14,12 +14,12 @@ import torch
 from tests.command import run, succeed
 from tests.faults.conftest import MEASURE, SHORT
 from tests.faults.inject import at_step, bad_term, complete, memory_for, too_little
-from tests.stages.outcome import outcome
+from tests.unlearning.same_outcome import outcome
 from unlearnctl.models.delta import read_delta
-from unlearnctl.reporting.runs import load_run
-from unlearnctl.stages import run as stage_run
+from unlearnctl.results.run import load_run
 from unlearnctl.training import checkpoint
 from unlearnctl.training.loop import Trainer
+from unlearnctl.unlearning import session as stage_run
 
 RUN = Path("outputs/train/n/r")
 RATE = "trainer.optimizer.lr"
@@ -194,7 +194,7 @@ def test_too_little_memory_in_the_final_evaluation(undisturbed: dict[str, Any]) 
 
 
 def test_too_little_memory_in_eval(whole: Path) -> None:
-    with mock.patch("unlearnctl.stages.eval.evaluate", side_effect=too_little("gpu")):
+    with mock.patch("unlearnctl.commands.eval.evaluate", side_effect=too_little("gpu")):
         done = run("eval", *MEASURE, f"run_dir={whole}", "run=e")
     assert done.code == 2
     assert done.err == (

@@ -12,7 +12,7 @@ import pytest
 from tests.command import Done, run, succeed
 from tests.faults.conftest import SHORT
 from tests.faults.inject import refusing
-from tests.stages.outcome import outcome
+from tests.unlearning.same_outcome import outcome
 from unlearnctl.tracking import make
 
 RUN = Path("outputs/train/n/r")

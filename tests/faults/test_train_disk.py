@@ -16,11 +16,11 @@ import pytest
 from tests.command import Done, run, succeed
 from tests.faults.conftest import SHORT
 from tests.faults.inject import at_step, complete, refusing
-from tests.stages.outcome import outcome
+from tests.unlearning.same_outcome import outcome
 from unlearnctl.models.delta import read_delta
-from unlearnctl.paths import cache_dir
-from unlearnctl.reporting.runs import load_run
+from unlearnctl.results.run import load_run
 from unlearnctl.training import fill
+from unlearnctl.utils.paths import cache_dir
 
 RUN = Path("outputs/train/n/r")
 FULL, READ_ONLY, DENIED, STALE, GONE = errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ESTALE, errno.ENOENT

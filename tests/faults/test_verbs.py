@@ -13,11 +13,11 @@ import pytest
 from tests.command import run, succeed
 from tests.faults.conftest import MEASURE, SHORT
 from tests.faults.inject import complete, refusing
-from tests.stages.outcome import outcome
-from unlearnctl.models.files import sha256
-from unlearnctl.reporting.runs import load_run
-from unlearnctl.stages import attack
-from unlearnctl.stages.lock import locked
+from tests.unlearning.same_outcome import outcome
+from unlearnctl.commands import attack
+from unlearnctl.models.digest import sha256
+from unlearnctl.results.run import load_run
+from unlearnctl.runs.lock import locked
 from unlearnctl.sweeps.status import read_status
 
 FULL, READ_ONLY, DENIED, STALE = errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ESTALE

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from unlearnctl.errors import UserError, one_line
+from unlearnctl.utils.errors import UserError, one_line
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.fuzz.mutate import LARGEST, mutated
 from tests.fuzz.run import GROWTH, apart, main, peak_memory, time_limit
 from tests.fuzz.targets import TARGETS
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.bin"))
 SLOW = {

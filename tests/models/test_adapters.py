@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from tests.models.tiny import make_batch, tiny_config, tiny_model
-from unlearnctl.errors import UserError
 from unlearnctl.models.adapters import Lora, adaptable, add_adapters, lora_from_config, merged
 from unlearnctl.models.delta import apply_delta
+from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.skeleton import skeleton
-from unlearnctl.models.tapped import TappedModel
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import KL
 from unlearnctl.objectives.rmu import RMU
+from unlearnctl.utils.errors import UserError
 
 LORA = Lora(rank=3, alpha=6.0)
 OBJECTIVES = {"rmu": lambda: RMU(4, 3.0, 10.0), "npo_kl": lambda: NPO(0.1, 1.0, 1.0, KL())}

@@ -10,17 +10,17 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from tests.models.test_tapped import plain_rmu_step
+from tests.models.partial.test_tapped import plain_rmu_step
 from tests.models.tiny import SIBLINGS, make_batch, tiny_config, tiny_model
-from unlearnctl.errors import UserError
 from unlearnctl.models.agreement import check_blocks
 from unlearnctl.models.load import load_trunk
+from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.skeleton import skeleton
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.tapped import TappedModel
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Needs
 from unlearnctl.objectives.rmu import RMU
+from unlearnctl.utils.errors import UserError
 
 REFUSED = {
     "zaya": "unlearning is not supported for ZayaForCausalLM: block 1 called alone does not give what it gives "

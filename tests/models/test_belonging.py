@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from unlearnctl.errors import UserError
 from unlearnctl.models.belonging import files_of
+from unlearnctl.utils.errors import UserError
 
 BELONG = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",

@@ -10,12 +10,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.models.tiny import make_batch
-from unlearnctl.errors import UserError
 from unlearnctl.models.delta import apply_delta, read_delta, save_delta
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.stored import stored_dtypes
 from unlearnctl.models.whole import export
+from unlearnctl.utils.errors import UserError
 
 
 def changed(folder: Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:

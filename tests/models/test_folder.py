@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.models.tiny import tiny_model
-from unlearnctl.errors import UserError
 from unlearnctl.models.spec import ModelSpec
+from unlearnctl.utils.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from unlearnctl.errors import UserError
 from unlearnctl.models.gguf import dequantised, source_of
 from unlearnctl.models.load import load_model
 from unlearnctl.models.spec import ModelSpec
+from unlearnctl.utils.errors import UserError
 
 WIDTH, MIDDLE, HEADS, BLOCKS = 64, 128, 4, 2
 TOKENS = ["<s>", "</s>", *"abcdefgh", "ab", "cd"]

@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.models.tiny import make_batch
-from unlearnctl.errors import UserError
 from unlearnctl.models.load import identity, load_model, load_trunk
+from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.skeleton import skeleton
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.tapped import TappedModel
 from unlearnctl.models.trainable import lowest_block
 from unlearnctl.objectives.base import Needs
+from unlearnctl.utils.errors import UserError
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

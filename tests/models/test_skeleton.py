@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.models.tiny import tiny_config, tiny_model
-from unlearnctl.errors import UserError
 from unlearnctl.models.skeleton import skeleton
+from unlearnctl.utils.errors import UserError
 
 
 def test_skeleton_knows_the_real_parameters(architecture: str) -> None:

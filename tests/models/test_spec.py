@@ -9,8 +9,8 @@ import pytest
 
 from tests.models.tiny import tiny_model
 from tests.models.words import word_tokenizer
-from unlearnctl.errors import UserError
 from unlearnctl.models.spec import ModelSpec
+from unlearnctl.utils.errors import UserError
 
 
 def test_hub_out_of_reach_is_one_line_with_a_remedy() -> None:

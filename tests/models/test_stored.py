@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from tests.models.tiny import make_batch, tiny_model
-from unlearnctl.errors import UserError
 from unlearnctl.models.delta import apply_delta, save_delta
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.stored import changed_tensors, stored_dtypes
 from unlearnctl.models.whole import export
+from unlearnctl.utils.errors import UserError
 
 MOE = {
     "qwen2_moe": {

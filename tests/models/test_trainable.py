@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.models.tiny import tiny_config
-from unlearnctl.errors import UserError
 from unlearnctl.models.skeleton import skeleton
 from unlearnctl.models.trainable import lowest_block, match
+from unlearnctl.utils.errors import UserError
 
 
 def test_lowest_block(architecture: str) -> None:

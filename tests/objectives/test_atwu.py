@@ -14,7 +14,6 @@ from sklearn.metrics import roc_auc_score
 
 from tests.objectives.harness import D, check_invariances, loss, naive_sequence_logprobs, view
 from tests.training.synthetic import make_trainer
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.atwu import ATWU
 from unlearnctl.objectives.base import Objective, Outputs, View
 from unlearnctl.objectives.grad_diff import GradDiff
@@ -23,6 +22,7 @@ from unlearnctl.objectives.retain import NLL
 from unlearnctl.objectives.simnpo import SimNPO
 from unlearnctl.objectives.token_weights import Learned, Probability, TokenWeights
 from unlearnctl.objectives.wga import WGA
+from unlearnctl.utils.errors import UserError
 
 SETTINGS = {
     "every": 1, "lr": 0.05, "momentum": 0.0, "weight_decay": 0.0, "clip": 1e9, "decay_steps": 10**9, "entropy": 0.7,

@@ -7,8 +7,8 @@ import torch
 
 from tests.objectives.harness import check_invariances, loss, tokens, view
 from tests.training.synthetic import make_trainer
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.circuit_breaking import CircuitBreaking
+from unlearnctl.utils.errors import UserError
 
 
 def test_independently() -> None:

@@ -9,7 +9,6 @@ import torch
 
 from tests.objectives.harness import D, view
 from tests.training.synthetic import make_trainer
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.base import Loss, Needs, View
 from unlearnctl.objectives.composite import Composite
 from unlearnctl.objectives.grad_ascent import GradAscent
@@ -17,6 +16,7 @@ from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.pdu import PDU
 from unlearnctl.objectives.retain import KL, NLL
 from unlearnctl.objectives.rmu import RMU
+from unlearnctl.utils.errors import UserError
 
 
 def of_topic(v: View, topic: int) -> View:

@@ -12,13 +12,13 @@ import torch
 
 from tests.models.tiny import make_batch
 from tests.objectives.harness import check_invariances, loss, naive_sequence_logprobs, view
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.altpo import AltPO
 from unlearnctl.objectives.base import Objective, Outputs, View
 from unlearnctl.objectives.dpo import DPO
 from unlearnctl.objectives.idk_dpo import IdkDPO
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import KL, NLL
+from unlearnctl.utils.errors import UserError
 
 
 def uniform(logprob: float, reference: float) -> View:

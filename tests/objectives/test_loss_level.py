@@ -13,13 +13,13 @@ import torch
 
 from tests.models.tiny import make_batch
 from tests.objectives.harness import check_invariances, loss, naive_sequence_logprobs, view
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.base import Objective, Outputs, View
 from unlearnctl.objectives.grad_ascent import GradAscent
 from unlearnctl.objectives.grad_diff import GradDiff
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import KL, NLL
 from unlearnctl.objectives.simnpo import SimNPO
+from unlearnctl.utils.errors import UserError
 
 
 def sigmoid(x: float) -> float:

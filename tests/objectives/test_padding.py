@@ -22,7 +22,6 @@ from tests.objectives.test_probe_directions import make as probes
 from tests.training.synthetic import make_trainer
 from tests.training.test_fill import alone, assert_same, watch
 from tests.training.test_loop import OBJECTIVES
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.base import Objective, Outputs, View
 from unlearnctl.objectives.composite import Composite
 from unlearnctl.objectives.loss_level import LossLevel
@@ -33,6 +32,7 @@ from unlearnctl.objectives.rmu_adaptive import RMUAdaptive
 from unlearnctl.objectives.simnpo import SimNPO
 from unlearnctl.training import fill
 from unlearnctl.training.fill import fill_caches
+from unlearnctl.utils.errors import UserError
 
 READERS: dict[str, Callable[[], Objective]] = {
     "rmu_all": lambda: RMU(4, 4.0, 10.0, "all"),

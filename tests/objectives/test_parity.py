@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.models.tiny import tiny_model
+from unlearnctl.commands.prefetch import composed
 from unlearnctl.data.batch import Batch
 from unlearnctl.data.encode import Row, collate
 from unlearnctl.objectives.base import Outputs, View
@@ -24,7 +25,6 @@ from unlearnctl.objectives.rmu_adaptive import RMUAdaptive
 from unlearnctl.objectives.simnpo import SimNPO
 from unlearnctl.objectives.token_weights import Learned
 from unlearnctl.objectives.undial import UNDIAL
-from unlearnctl.stages.prefetch import composed
 
 V, D, CLOSE = 11, 6, 2e-5
 RAGGED, EVEN = ((7, 3, 5), 9), ((6, 6, 6), 6)  # lengths, and the width that they are padded to

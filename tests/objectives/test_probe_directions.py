@@ -10,9 +10,9 @@ import torch
 
 from tests.models.tiny import make_batch
 from tests.objectives.harness import D, check_invariances, loss, tokens, view
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.base import Outputs, View
 from unlearnctl.objectives.probe_directions import ProbeDirections
+from unlearnctl.utils.errors import UserError
 
 GIVEN = {
     "direction": torch.nn.functional.normalize(

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from tests.objectives.harness import naive_sequence_logprobs, tokens, view
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.base import RetainTerm
 from unlearnctl.objectives.retain import KL, NLL, EmbedDiff
+from unlearnctl.utils.errors import UserError
 
 
 def test_nll() -> None:

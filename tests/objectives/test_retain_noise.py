@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from tests.objectives.harness import D, check_invariances, loss, ready, view
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.base import Objective
 from unlearnctl.objectives.retain_noise import RetainNoise
 from unlearnctl.objectives.rmu import RMU
 from unlearnctl.objectives.rmu_adaptive import RMUAdaptive
 from unlearnctl.objectives.rmu_cosine import RMUCosine
+from unlearnctl.utils.errors import UserError
 
 
 def noise(scale: float, seed: int = 0) -> RetainNoise:

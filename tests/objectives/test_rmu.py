@@ -12,9 +12,9 @@ import torch
 
 from tests.models.tiny import make_batch
 from tests.objectives.harness import check_invariances, loss, ready, tokens, view
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.base import Outputs, View
 from unlearnctl.objectives.rmu import RMU
+from unlearnctl.utils.errors import UserError
 
 
 def one(rows: list[list[float]], reference: list[list[float]] | None = None) -> View:

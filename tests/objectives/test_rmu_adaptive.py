@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.objectives.harness import check_invariances, loss, ready, tokens, view
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.rmu import RMU
 from unlearnctl.objectives.rmu_adaptive import RMUAdaptive
+from unlearnctl.utils.errors import UserError
 
 
 @pytest.mark.parametrize("granularity", ["per_topic", "per_token"])

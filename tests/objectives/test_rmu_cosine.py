@@ -12,9 +12,9 @@ import torch.nn.functional as F
 
 from tests.models.tiny import make_batch
 from tests.objectives.harness import check_invariances, ready, tokens, view
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.base import Outputs, View
 from unlearnctl.objectives.rmu_cosine import TARGETS, RMUCosine
+from unlearnctl.utils.errors import UserError
 
 
 def one(row: list[float], reference: list[float]) -> View:

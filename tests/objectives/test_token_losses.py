@@ -14,7 +14,6 @@ import torch
 from tests.models.tiny import make_batch
 from tests.objectives.harness import check_invariances, loss, naive_sequence_logprobs, view
 from tests.training.synthetic import make_trainer
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.base import Objective, Outputs, View
 from unlearnctl.objectives.ceu import CEU
 from unlearnctl.objectives.grad_diff import GradDiff
@@ -23,6 +22,7 @@ from unlearnctl.objectives.retain import KL, NLL
 from unlearnctl.objectives.satimp import SatImp
 from unlearnctl.objectives.undial import UNDIAL
 from unlearnctl.objectives.wga import WGA
+from unlearnctl.utils.errors import UserError
 
 
 def halves() -> View:

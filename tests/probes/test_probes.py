@@ -12,11 +12,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from tests.models.tiny import make_batch, tiny_config, tiny_model
-from unlearnctl.errors import UserError
-from unlearnctl.models.decoder import Decoder
+from unlearnctl.models.partial.decoder import Decoder
 from unlearnctl.models.skeleton import skeleton
 from unlearnctl.probes.fit import fit_probes, load_probes, save_probes
 from unlearnctl.probes.states import pooled_states
+from unlearnctl.utils.errors import UserError
 
 LAYERS = (1, 4)
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from tests.models.tiny import make_batch, tiny_model
-from unlearnctl.errors import UserError
 from unlearnctl.repair.sage import SAGE
 from unlearnctl.repair.spectrum import Spectrum, linear_updates, second_moments
 from unlearnctl.repair.task_arithmetic import TaskArithmetic
+from unlearnctl.utils.errors import UserError
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 
 from tests.reporting.conftest import results, write_run
-from unlearnctl.errors import UserError
-from unlearnctl.reporting import results_file
-from unlearnctl.reporting.history import LONGEST, read_history
-from unlearnctl.reporting.report import report
+from unlearnctl.reporting.reports import report
 from unlearnctl.reporting.summary_terminal import MOST_NAMED
+from unlearnctl.results import reading as results_file
+from unlearnctl.results.history import LONGEST, read_history
+from unlearnctl.utils.errors import UserError
 
 
 def metric(**changes):

@@ -16,20 +16,20 @@ from rich.console import Console
 
 from tests.fuzz.page import check_page
 from tests.reporting.whole import files, token_weights, whole_history, whole_results, write_files
-from unlearnctl.errors import UserError
 from unlearnctl.reporting import html
-from unlearnctl.reporting.attacks import print_robustness
 from unlearnctl.reporting.card import model_card
-from unlearnctl.reporting.numbers import LARGEST
-from unlearnctl.reporting.report import write_report
-from unlearnctl.reporting.runs import load_run
+from unlearnctl.reporting.recovered import print_robustness
+from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.site.write import render as render_site
 from unlearnctl.reporting.summary import summarise
 from unlearnctl.reporting.summary_files import markdown as summary_markdown
-from unlearnctl.reporting.tables.build import build
-from unlearnctl.reporting.tables.render import as_html, latex, markdown
-from unlearnctl.reporting.tables.spec import Column, Row, Step, TableSpec
 from unlearnctl.reporting.terminal import print_comparison
+from unlearnctl.results.run import load_run
+from unlearnctl.tables.cells import build
+from unlearnctl.tables.render import as_html, latex, markdown
+from unlearnctl.tables.spec import Column, Row, Step, TableSpec
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.numbers import LARGEST
 
 PACKAGE = Path(html.__file__).parents[1]
 Say = Callable[[str], str]
@@ -124,7 +124,7 @@ def table(say: Say) -> Any:
 PRODUCERS: dict[str, tuple[str, int, Callable[[Say, Path], str]]] = {  # source, scripts, what makes it
     "report of a run": ("reporting/templates/report.html.j2", 2, run_report),
     "report of many": ("reporting/templates/site/page.html.j2", 2, report_of_many),
-    "table": ("reporting/tables/render.py", 0, table_page),
+    "table": ("tables/render.py", 0, table_page),
 }
 
 

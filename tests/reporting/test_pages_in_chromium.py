@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.reporting.browser import EXECUTABLE, NAMES, Browser
 from tests.reporting.many import EVIL, write_many
-from unlearnctl.reporting.report import report
+from unlearnctl.reporting.reports import report
 
 pytestmark = pytest.mark.skipif(
     EXECUTABLE is None, reason=f"no browser on PATH (looked for {', '.join(NAMES)})"

@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from tests.reporting.many import EVIL, SUBJECTS, unpack, write_many, write_probe
-from unlearnctl.errors import UserError
+from unlearnctl.commands.report import report_command
 from unlearnctl.reporting.page import content_hash
-from unlearnctl.reporting.report import report
-from unlearnctl.reporting.runs import load_run
-from unlearnctl.reporting.texts import Pair, Reply, samples
-from unlearnctl.stages.report import report_command
+from unlearnctl.reporting.replies import Pair, Reply, samples
+from unlearnctl.reporting.reports import report
+from unlearnctl.results.run import load_run
+from unlearnctl.utils.errors import UserError
 
 
 class Page(HTMLParser):

@@ -11,11 +11,11 @@ from rich.console import Console
 from tests.reporting.many import unpack, write_many
 from tests.reporting.test_site import Page, make_page
 from unlearnctl.reporting.page import TEMPLATES
-from unlearnctl.reporting.report import report
+from unlearnctl.reporting.reports import report
 from unlearnctl.reporting.site.pack import FEWEST, POINTS, Once, curve, points_each, shared
 from unlearnctl.reporting.summary import Summary, find_runs, summarise
 from unlearnctl.reporting.summary_terminal import MOST
-from unlearnctl.reporting.trade import Trade, front
+from unlearnctl.results.trade_off import Trade, front
 
 RUNS = 120
 SCALE = RUNS / 1_000

@@ -7,11 +7,11 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 
-from unlearnctl.errors import UserError
-from unlearnctl.reporting.report import report
+from unlearnctl.reporting.reports import report
 from unlearnctl.reporting.summary import find_runs, summarise
 from unlearnctl.reporting.summary_files import markdown, write_summary
 from unlearnctl.reporting.summary_terminal import print_summary
+from unlearnctl.utils.errors import UserError
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from unlearnctl.reporting.runs import compare
 from unlearnctl.reporting.terminal import print_comparison
+from unlearnctl.results.run import compare
 
 GOLDEN = """\
  metric                       before           after   chance      n     change

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from unlearnctl.errors import UserError
 from unlearnctl.sweeps.board import Board, duration, last_step
-from unlearnctl.sweeps.plan import Member, claim, labels, plan, resumed
+from unlearnctl.sweeps.members import Member, claim, labels, plan, resumed
 from unlearnctl.sweeps.status import Status, attempt, locked, read_status, write_status
+from unlearnctl.utils.errors import UserError
 
 
 def members(folder: Path, count: int = 3) -> list[Member]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.command import QUICK, run, succeed
-from unlearnctl.stages import run as stage_run
-from unlearnctl.stages import shared_data
 from unlearnctl.sweeps.status import Status, read_status, write_status
+from unlearnctl.unlearning import session as stage_run
+from unlearnctl.unlearning import shared_data
 
 SIDE = "hydra/launcher=side_by_side"
 TINY = ("trainer.steps=1", "objective=rmu")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.tracking.test_trackers import TRAIN, read_rows
-from unlearnctl.errors import UserError
 from unlearnctl.tracking import make_trackers
 from unlearnctl.tracking.system import SystemMeter
+from unlearnctl.utils.errors import UserError
 
 
 def test_a_row_only_when_it_is_due() -> None:

@@ -13,9 +13,9 @@ import pytest
 import torch
 import yaml
 
-from unlearnctl.errors import UserError
-from unlearnctl.paths import conf_dir
 from unlearnctl.tracking import Trackers, flatten, make_trackers
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.paths import conf_dir
 
 TRAIN = {
     "kind": "train", "step": 3, "loss": 0.5, "terms": {"forget": 0.2, "retain": 0.3},

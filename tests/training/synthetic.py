@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tests.models.tiny import make_batch, tiny_config, tiny_model
 from unlearnctl.data.batch import Batch
+from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.sharding import shard
 from unlearnctl.models.skeleton import skeleton
-from unlearnctl.models.tapped import TappedModel
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective
 from unlearnctl.training.loop import Trainer

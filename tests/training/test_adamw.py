@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from tests.command import QUICK, succeed
-from unlearnctl.stages.prefetch import composed
-from unlearnctl.stages.targets import find_class
+from unlearnctl.commands.prefetch import composed
+from unlearnctl.config.targets import find_class
 from unlearnctl.training.adamw import EarlyEpsAdamW
 from unlearnctl.training.state import load_optimizer
 

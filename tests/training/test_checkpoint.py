@@ -14,12 +14,12 @@ import torch
 
 from tests.training.synthetic import make_trainer
 from tests.training.test_loop import OBJECTIVES
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.rmu import RMU
 from unlearnctl.training import checkpoint
 from unlearnctl.training.checkpoint import Damaged, latest, numbered, read, write
 from unlearnctl.training.loop import Trainer
 from unlearnctl.training.state import load_random, load_trainer, random_state, trainer_state
+from unlearnctl.utils.errors import UserError
 
 STATE = {
     "bf16": torch.tensor([1.0, 2.5], dtype=torch.bfloat16),

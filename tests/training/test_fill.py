@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.training.synthetic import make_trainer
-from unlearnctl.models.decoder import Decoder
 from unlearnctl.models.load import enable_checkpointing
+from unlearnctl.models.partial.decoder import Decoder
 from unlearnctl.objectives.base import Objective
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import KL, NLL, EmbedDiff

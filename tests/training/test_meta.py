@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.pdu import PDU
 from unlearnctl.objectives.retain import NLL
@@ -30,6 +29,7 @@ from unlearnctl.training.meta import (
     turn,
 )
 from unlearnctl.training.policy import Action, Policy
+from unlearnctl.utils.errors import UserError
 
 
 def policy(choices: int = 0, lr: float = 0.1, entropy: float = 0.0, seed: int = 0) -> Policy:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unlearnctl.errors import UserError
-from unlearnctl.evaluation.record import Metric
-from unlearnctl.training.monitor import Watcher, trade_off
+from unlearnctl.results.metric import Metric
+from unlearnctl.training.evaluator import Watcher, trade_off
 from unlearnctl.training.settings import Monitor, TrainerSettings
+from unlearnctl.utils.errors import UserError
 
 GOOD = {"steps": 3, "global_batch": 4, "optimizer": {"lr": 1e-3}}
 

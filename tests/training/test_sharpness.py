@@ -10,12 +10,12 @@ import torch
 
 from tests.training.synthetic import make_trainer
 from tests.training.two_ranks import scorer
-from unlearnctl.errors import UserError
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import NLL
 from unlearnctl.objectives.token_weights import Learned
 from unlearnctl.training.settings import TrainerSettings
 from unlearnctl.training.sharpness import ascent, perturbed
+from unlearnctl.utils.errors import UserError
 
 
 def test_ascent_by_hand_over_all_parameters_together() -> None:

@@ -14,8 +14,8 @@ from unlearnctl.data.batch import Batch
 from unlearnctl.data.encode import Row, collate, encode
 from unlearnctl.data.readers import Corpus, read_corpus
 from unlearnctl.data.spec import CorpusSpec
-from unlearnctl.errors import UserError
-from unlearnctl.evaluation.record import Metric
+from unlearnctl.results.metric import Metric
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.attacks.base import Scores, Target, Texts, Variant, require
 from unlearnctl.data.batch import Batch
-from unlearnctl.errors import UserError
-from unlearnctl.evaluation.statistics import share
 from unlearnctl.models.agreement import check_blocks
-from unlearnctl.models.decoder import Decoder
-from unlearnctl.probes.answers import Found, Questions, probe_answers
+from unlearnctl.models.partial.decoder import Decoder
+from unlearnctl.probes.answer_probe import Found, Questions, probe_answers
 from unlearnctl.probes.states import pooled_states
+from unlearnctl.results.statistics import share
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.attacks.base import Target, Texts, Variant, require
 from unlearnctl.attacks.prefix_search import search
-from unlearnctl.errors import UserError, unknown_key
+from unlearnctl.utils.errors import UserError, unknown_key
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

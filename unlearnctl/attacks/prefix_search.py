@@ -15,8 +15,8 @@ from torch import Tensor
 
 from unlearnctl.attacks.base import Target, Texts
 from unlearnctl.data.batch import IGNORE, Batch
-from unlearnctl.errors import UserError
 from unlearnctl.ops.precision import full
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unlearnctl.attacks.base import Target, Variant, kept, require, require_list
-from unlearnctl.errors import UserError
 from unlearnctl.models.skeleton import linear_kinds
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from unlearnctl.attacks.base import Scores, Variant
-from unlearnctl.evaluation.record import Metric, scores_to_json
+from unlearnctl.results.metric import Metric
+from unlearnctl.results.schema import scores_to_json
 
 
 def recovery(base: Scores, unlearned: Scores, attacked: Scores) -> float | None:

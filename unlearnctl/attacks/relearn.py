@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from unlearnctl.attacks.base import Target, Texts, Variant, kept, require, require_list
 from unlearnctl.data.batch import IGNORE, Batch
 from unlearnctl.data.sampler import indices
-from unlearnctl.errors import UserError
 from unlearnctl.ops.logprobs import prediction_mask
 from unlearnctl.ops.precision import full
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from tempfile import TemporaryFile
 from typing import IO, Any, overload
 
-from unlearnctl.errors import UserError, brief
-from unlearnctl.paths import cache_dir
+from unlearnctl.utils.errors import UserError, brief
+from unlearnctl.utils.paths import cache_dir
 
 LARGE = 1 << 25  # characters from which on a corpus is held on the disk, and tokenised as its rows are drawn
 EVERY = 5.0  # seconds between two lines that say how far it is

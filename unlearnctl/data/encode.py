@@ -12,7 +12,7 @@ from unlearnctl.data.batch import IGNORE, Batch
 from unlearnctl.data.column import Progress, in_chunks
 from unlearnctl.data.joined import Joined, check_template, joined
 from unlearnctl.data.readers import Corpus
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

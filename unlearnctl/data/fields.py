@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unlearnctl.errors import UserError, nearest
+from unlearnctl.utils.errors import UserError, nearest
 
 Row = Mapping[str, Any]
 Turn = dict[str, str]  # role and content

@@ -12,7 +12,7 @@ import yaml
 from unlearnctl.data.formats import SUFFIXES
 from unlearnctl.data.opening import bare, suffix
 from unlearnctl.data.spec import CorpusSpec
-from unlearnctl.errors import UserError, nearest
+from unlearnctl.utils.errors import UserError, nearest
 
 SPLITS = {
     "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",

@@ -13,8 +13,8 @@ from typing import Any
 
 from unlearnctl.data.opening import PACKED, lines, suffix
 from unlearnctl.data.spec import CorpusSpec
-from unlearnctl.errors import UserError, brief, unknown
-from unlearnctl.untrusted import loads
+from unlearnctl.utils.errors import UserError, brief, unknown
+from unlearnctl.utils.safe_json import loads
 
 SUFFIXES = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".tsv": "tsv", ".csv": "csv",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.data.readers import Corpus
-from unlearnctl.errors import UserError, brief
+from unlearnctl.utils.errors import UserError, brief
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

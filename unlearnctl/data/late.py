@@ -8,7 +8,7 @@ from typing import overload
 
 from unlearnctl.data.encode import Encoder, Row
 from unlearnctl.data.readers import Corpus
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 LOOKED_AT = 256  # texts of a large corpus that are tokenised before training, evenly spread
 KEPT = 4096  # rows of a large corpus that stay tokenised

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from unlearnctl.errors import UserError, brief
+from unlearnctl.utils.errors import UserError, brief
 
 PACKED = (".gz", ".zst")
 LONGEST = 1 << 30  # bytes of one line

@@ -11,7 +11,7 @@ from unlearnctl.data.column import Progress, Texts, in_chunks
 from unlearnctl.data.fields import Row, Turn
 from unlearnctl.data.sources import rows_of
 from unlearnctl.data.spec import CorpusSpec
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from unlearnctl.data.folders import choose, is_data
 from unlearnctl.data.formats import SUFFIXES, Rows, file_rows
 from unlearnctl.data.opening import suffix
 from unlearnctl.data.spec import CorpusSpec
-from unlearnctl.errors import UserError, brief, nearest, prefetch_hint, unknown
-from unlearnctl.hub import ask_once
-from unlearnctl.paths import resolve
+from unlearnctl.tinyworld.resolve import resolve
+from unlearnctl.utils.errors import UserError, brief, nearest, prefetch_hint, unknown
+from unlearnctl.utils.hub import ask_once
 
 
 def rows_of(spec: CorpusSpec, key: str) -> Rows:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from unlearnctl.errors import UserError, unknown, unknown_key
+from unlearnctl.utils.errors import UserError, unknown, unknown_key
 
 LONG = ("cut", "split")
 

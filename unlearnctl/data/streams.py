@@ -15,7 +15,7 @@ from unlearnctl.data.readers import Corpus, read_corpus
 from unlearnctl.data.refusals import REFUSALS
 from unlearnctl.data.sampler import indices
 from unlearnctl.data.spec import CorpusSpec, DataSpec
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

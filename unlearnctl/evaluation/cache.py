@@ -8,19 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.evaluation.answers import Answers
-from unlearnctl.evaluation.provenance import versions
-from unlearnctl.evaluation.record import (
-    Metric,
-    items_to_json,
-    samples_to_json,
-    scores_from_json,
-    scores_to_json,
-)
-from unlearnctl.files import why, write_atomically
-from unlearnctl.ops.processes import on_main
-from unlearnctl.paths import cache_dir
-from unlearnctl.untrusted import loads
+from unlearnctl.distributed.collectives import on_main
+from unlearnctl.evaluation.scoring.answers import Answers
+from unlearnctl.results.metric import Metric
+from unlearnctl.results.provenance import versions
+from unlearnctl.results.schema import items_to_json, samples_to_json, scores_from_json, scores_to_json
+from unlearnctl.utils.atomic import why, write_atomically
+from unlearnctl.utils.paths import cache_dir
+from unlearnctl.utils.safe_json import loads
 
 Scores = dict[str, dict[str, Metric]]
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.evaluation.record import Metric
-from unlearnctl.evaluation.statistics import mean, share
+from unlearnctl.results.metric import Metric
+from unlearnctl.results.statistics import mean, share
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -8,8 +8,8 @@ from typing import Any
 
 from unlearnctl.data.sources import rows_of
 from unlearnctl.data.spec import CorpusSpec
-from unlearnctl.errors import UserError, nearest
-from unlearnctl.paths import resolve
+from unlearnctl.tinyworld.resolve import resolve
+from unlearnctl.utils.errors import UserError, nearest
 
 Item = Mapping[str, Any]
 

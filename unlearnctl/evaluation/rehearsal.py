@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from unlearnctl.errors import UserError, brief, unknown
+from unlearnctl.utils.errors import UserError, brief, unknown
 
 Values = Mapping[str, list[Any]]  # `metric,filter`, as the harness writes it → what it keeps of each question
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from unlearnctl.errors import UserError
+from unlearnctl.utils.errors import UserError
 
 PYTHON = ("!function", "tag:yaml.org,2002:python")  # tags that call or make what they name
 SWITCHES = ("hf_evaluate", "unsafe_code")

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from unlearnctl.evaluation.task_code import named_code
-from unlearnctl.paths import shown
-from unlearnctl.untrusted import read_bytes
+from unlearnctl.utils.paths import shown
+from unlearnctl.utils.safe_json import read_bytes
 
 LARGEST = 1 << 20  # bytes of a task file
 MOST = 100_000  # values of a task file, aliases written out

@@ -9,13 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.errors import UserError, brief, prefetch_hint, unknown
 from unlearnctl.evaluation.rehearsal import Values, rehearse
 from unlearnctl.evaluation.task_code import check_task_code
 from unlearnctl.evaluation.task_files import read_tasks
 from unlearnctl.evaluation.templates import TooMuch, templates_compiled_once
-from unlearnctl.hub import ask_once
-from unlearnctl.paths import resolve
+from unlearnctl.tinyworld.resolve import resolve
+from unlearnctl.utils.errors import UserError, brief, prefetch_hint, unknown
+from unlearnctl.utils.hub import ask_once
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
-from unlearnctl.errors import UserError, unknown_key
-from unlearnctl.models.decoder import trunk_prefix
+from unlearnctl.models.partial.decoder import trunk_prefix
 from unlearnctl.models.skeleton import Skeleton
+from unlearnctl.utils.errors import UserError, unknown_key
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from unlearnctl.data.batch import IGNORE, Batch
-from unlearnctl.errors import UserError, brief
-from unlearnctl.models.cut import stream_of
-from unlearnctl.models.decoder import Decoder
+from unlearnctl.models.partial.decoder import Decoder
+from unlearnctl.models.partial.split_block import stream_of
+from unlearnctl.utils.errors import UserError, brief
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearnctl.errors import UserError
 from unlearnctl.models.folder import entry, shards
 from unlearnctl.models.remote_code import local_code
+from unlearnctl.utils.errors import UserError
 
 NAMES = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|encoder|tekken"

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.errors import UserError
-from unlearnctl.files import replacing
-from unlearnctl.models.files import follow_umask, sha256
+from unlearnctl.models.digest import follow_umask, sha256
 from unlearnctl.models.load import content
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.untrusted import loads
+from unlearnctl.utils.atomic import replacing
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.safe_json import loads
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,8 +8,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.errors import UserError, brief, nearest
-from unlearnctl.untrusted import loads
+from unlearnctl.utils.errors import UserError, brief, nearest
+from unlearnctl.utils.safe_json import loads
 
 DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")  # loaded before all others
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -6,9 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from unlearnctl.errors import UserError, brief
-from unlearnctl.files import made_once
-from unlearnctl.paths import cache_dir
+from unlearnctl.utils.atomic import made_once
+from unlearnctl.utils.errors import UserError, brief
+from unlearnctl.utils.paths import cache_dir
 
 SOURCE = "gguf.json"  # in the folder: where its weights came from
 HEADER = 24  # bytes: magic, version, number of tensors and of settings

@@ -9,15 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.errors import UserError, brief
 from unlearnctl.models.folder import read_header, shards
 from unlearnctl.models.skeleton import auto_class
 from unlearnctl.models.spec import ModelSpec
+from unlearnctl.utils.errors import UserError, brief
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from unlearnctl.models.tapped import TappedModel
+    from unlearnctl.models.partial.tapped import TappedModel
 
 
 def load_model(spec: ModelSpec, device: str = "cpu") -> PreTrainedModel:

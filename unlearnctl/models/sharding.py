@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.distributed as dist
 from torch import Tensor
 
-from unlearnctl.models.tapped import TappedModel
+from unlearnctl.models.partial.tapped import TappedModel
 
 
 def shard(tapped: TappedModel, device: str) -> None:

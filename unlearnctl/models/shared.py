@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unlearnctl.models.agreement import check_blocks
-from unlearnctl.models.decoder import trunk_prefix
 from unlearnctl.models.load import load_model, load_trunk
+from unlearnctl.models.partial.decoder import trunk_prefix
 from unlearnctl.models.spec import ModelSpec
 
 if TYPE_CHECKING:

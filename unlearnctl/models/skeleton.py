@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.errors import UserError, brief
+from unlearnctl.utils.errors import UserError, brief
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.errors import UserError, brief, unknown, unknown_key
-from unlearnctl.models.cached import check_cached
 from unlearnctl.models.folder import check_folder, explain
 from unlearnctl.models.gguf import dequantised
+from unlearnctl.models.hub_cache import check_cached
 from unlearnctl.models.remote_code import code_of
 from unlearnctl.models.text import check_ids
-from unlearnctl.paths import provide, resolve
+from unlearnctl.tinyworld.resolve import provide, resolve
+from unlearnctl.utils.errors import UserError, brief, unknown, unknown_key
 
 if TYPE_CHECKING:
     import torch

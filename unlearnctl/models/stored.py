@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.errors import UserError
-from unlearnctl.models.cached import cached_folder
 from unlearnctl.models.folder import read_header, shards, weight_index
+from unlearnctl.models.hub_cache import cached_folder
 from unlearnctl.models.load import load_model
 from unlearnctl.models.skeleton import auto_class, skeleton
 from unlearnctl.models.spec import ModelSpec
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor

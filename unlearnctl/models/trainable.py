@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from unlearnctl.errors import UserError, nearest
 from unlearnctl.models.skeleton import Skeleton
+from unlearnctl.utils.errors import UserError, nearest
 
 
 def match(patterns: Sequence[str], names: Iterable[str]) -> list[str]:

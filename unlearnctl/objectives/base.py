@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unlearnctl.data.batch import Batch
-from unlearnctl.errors import UserError
 from unlearnctl.ops.logprobs import prediction_mask
 from unlearnctl.ops.masked import masked_mean
+from unlearnctl.utils.errors import UserError
 
 
 @dataclass(frozen=True)

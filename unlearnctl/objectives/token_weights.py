@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unlearnctl.distributed.collectives import sum_over_processes
 from unlearnctl.objectives.base import Needs, View, require
-from unlearnctl.ops.processes import sum_over_processes
 
 
 class TokenWeights(nn.Module):

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unlearnctl.errors import UserError
-from unlearnctl.files import replacing
-from unlearnctl.models.files import follow_umask, sha256
-from unlearnctl.untrusted import loads
+from unlearnctl.models.digest import follow_umask, sha256
+from unlearnctl.utils.atomic import replacing
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.safe_json import loads
 
 FORMAT = "unlearnctl/probes/1"
 SHUFFLES = 5  # of the control

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from unlearnctl.data.batch import Batch
 from unlearnctl.data.streams import SIDES, ForgetRetain
-from unlearnctl.errors import UserError
 from unlearnctl.probes.fit import Probes, fit_probes
 from unlearnctl.probes.states import pooled_states
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from unlearnctl.models.decoder import Decoder
+    from unlearnctl.models.partial.decoder import Decoder
 
 
 def fit_on(

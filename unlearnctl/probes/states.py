@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unlearnctl.data.batch import Batch
-from unlearnctl.errors import unknown
+from unlearnctl.utils.errors import unknown
 
 if TYPE_CHECKING:
-    from unlearnctl.models.decoder import Decoder
+    from unlearnctl.models.partial.decoder import Decoder
 
 POOLS = ("mean", "before")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from unlearnctl.errors import UserError
 from unlearnctl.repair.spectrum import Spectrum
+from unlearnctl.utils.errors import UserError
 
 
 class SAGE:

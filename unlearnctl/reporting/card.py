@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from unlearnctl.reporting import attacks, numbers, terminal
+from unlearnctl.reporting import recovered as attacks
+from unlearnctl.reporting import terminal
 from unlearnctl.reporting.lineage import lineage
 from unlearnctl.reporting.markdown import code, escape, table
-from unlearnctl.reporting.runs import compare
-from unlearnctl.seal import broken
+from unlearnctl.results.checksum import broken
+from unlearnctl.results.run import compare
+from unlearnctl.utils import numbers
 
 # Methods of papers whose abstract alone is known to us; a test compares with the modules' own words.
 READINGS = {

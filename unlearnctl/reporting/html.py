@@ -9,11 +9,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.files import write_atomically
-from unlearnctl.reporting import attacks, numbers, svg, terminal, texts
+from unlearnctl.reporting import recovered as attacks
+from unlearnctl.reporting import replies as texts
+from unlearnctl.reporting import svg, terminal
 from unlearnctl.reporting.losses import losses
 from unlearnctl.reporting.page import content_hash, count, environment, own
-from unlearnctl.reporting.runs import ROLES, Row, Run
+from unlearnctl.results.run import ROLES, Row, Run
+from unlearnctl.utils import numbers
+from unlearnctl.utils.atomic import write_atomically
 
 WORDS = {"good": "better", "bad": "worse", "same": "no clear change", "": ""}
 CARDS_PER_ROLE = 3

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.untrusted import loads
+from unlearnctl.utils.safe_json import loads
 
 NAME = "lineage.json"
 FORMAT = "unlearnctl/lineage/1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unlearnctl.reporting import numbers
+from unlearnctl.utils import numbers
 
 
 def losses(results: Mapping[str, Any]) -> list[str]:

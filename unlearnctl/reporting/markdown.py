@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unlearnctl.reporting import numbers
+from unlearnctl.utils import numbers
 
 
 def escape(text: object) -> str:

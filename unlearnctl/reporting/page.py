@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from unlearnctl.reporting import numbers
+from unlearnctl.utils import numbers
 
 TEMPLATES = Path(__file__).parent / "templates"
 

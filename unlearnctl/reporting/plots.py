@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.files import replacing
-from unlearnctl.reporting import numbers, series
-from unlearnctl.reporting.runs import Row, Run, Score
+from unlearnctl.reporting import series
+from unlearnctl.results.run import Row, Run, Score
+from unlearnctl.utils import numbers
+from unlearnctl.utils.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

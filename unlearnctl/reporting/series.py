@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unlearnctl.reporting import numbers
-from unlearnctl.reporting.runs import Row, Run, main_pair
+from unlearnctl.results.run import Row, Run, main_pair
+from unlearnctl.utils import numbers
 
 Points = list[tuple[float, float]]
 LIMIT = 300  # points per curve: more than a screen can show, few enough for a page that opens at once

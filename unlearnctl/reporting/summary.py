@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from unlearnctl.errors import UserError
-from unlearnctl.live import at_work
-from unlearnctl.reporting import numbers
-from unlearnctl.reporting.results_file import ENDED
-from unlearnctl.reporting.runs import Row, Run, load_run, main_pair
 from unlearnctl.reporting.terminal import ARROW
-from unlearnctl.reporting.trade import Trade, trade
-from unlearnctl.untrusted import loads
+from unlearnctl.results.reading import ENDED
+from unlearnctl.results.run import Row, Run, load_run, main_pair
+from unlearnctl.results.trade_off import Trade, trade
+from unlearnctl.runs.live import at_work
+from unlearnctl.utils import numbers
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.safe_json import loads
 
 BOOKKEEPING = {"run", "output_dir", "run_dir"}  # where results are kept, not what was done
 FRONT = "●"

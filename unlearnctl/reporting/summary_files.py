@@ -6,13 +6,13 @@ import csv
 import io
 from pathlib import Path
 
-from unlearnctl.files import write_atomically
-from unlearnctl.reporting import numbers
 from unlearnctl.reporting.markdown import escape, table
-from unlearnctl.reporting.runs import Row
 from unlearnctl.reporting.summary import FRONT, Member, Summary, cell, legend, metric_name, short
 from unlearnctl.reporting.summary_plot import scatter_png
 from unlearnctl.reporting.summary_trade import cells, parallel_png, pareto_png, sentence
+from unlearnctl.results.run import Row
+from unlearnctl.utils import numbers
+from unlearnctl.utils.atomic import write_atomically
 
 
 def write_summary(summary: Summary, folder: Path) -> list[Path]:

@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.reporting import numbers, plots, series
+from unlearnctl.reporting import plots, series
 from unlearnctl.reporting.summary import Summary
+from unlearnctl.utils import numbers
 
 NAMES_SHOWN = 30
 OFFSETS = ((8, 5), (-9, 5), (8, -13), (-9, -13))  # where a number goes when points lie on top of one another

@@ -6,9 +6,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from unlearnctl.reporting import numbers
 from unlearnctl.reporting.summary import FRONT, Member, Summary, cell, legend, metric_name, short
 from unlearnctl.reporting.terminal import as_text, speaks_utf8
+from unlearnctl.utils import numbers
 
 WIDEST = 24  # longer settings fold
 MOST_NAMED = 20  # runs without results

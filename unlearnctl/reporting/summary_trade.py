@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.reporting import numbers, plots, series
+from unlearnctl.reporting import plots, series
 from unlearnctl.reporting.summary import Summary, short
 from unlearnctl.reporting.summary_plot import numbered
-from unlearnctl.reporting.trade import Trade, front, hypervolume
+from unlearnctl.results.trade_off import Trade, front, hypervolume
+from unlearnctl.utils import numbers
 
 Point = tuple[int, Trade]  # place in the table, from 0
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from unlearnctl.reporting import numbers, series
-from unlearnctl.reporting.runs import Row, Run
+from unlearnctl.reporting import series
 from unlearnctl.reporting.series import Line, Plane
+from unlearnctl.results.run import Row, Run
+from unlearnctl.utils import numbers
 
 WIDTH, HEIGHT = 460, 290  # close to the shown size on a phone and in two columns, so that text stays readable
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 44

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unlearnctl.reporting import numbers
 from unlearnctl.reporting.losses import losses
-from unlearnctl.reporting.runs import Row, compare
-from unlearnctl.seal import broken
+from unlearnctl.results.checksum import broken
+from unlearnctl.results.run import Row, compare
+from unlearnctl.utils import numbers
 
 ARROW = {"lower": "↓", "higher": "↑", "chance": "→"}
 MARK = {"good": "✓", "bad": "✗", "same": "≈"}

@@ -21,13 +21,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from unlearnctl.errors import UserError
-from unlearnctl.reporting.results_file import read_results
-from unlearnctl.reporting.runs import compare
-from unlearnctl.reporting.trade import Trade, trade
-from unlearnctl.sweeps.plan import Member, labels
-from unlearnctl.sweeps.status import FILE, QUIET, Status
-from unlearnctl.untrusted import loads
+from unlearnctl.results.reading import read_results
+from unlearnctl.results.run import compare
+from unlearnctl.results.trade_off import Trade, trade
+from unlearnctl.runs.layout import FILE
+from unlearnctl.sweeps.members import Member, labels
+from unlearnctl.sweeps.status import QUIET, Status
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.safe_json import loads
 
 OVER = ("done", "failed", "interrupted")
 ORDER = {"running": 0, "failed": 1, "interrupted": 1, "done": 2, "planned": 3}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from unlearnctl.reporting.numbers import cut
-from unlearnctl.sweeps.plan import common_overrides
+from unlearnctl.sweeps.members import common_overrides
+from unlearnctl.utils.numbers import cut
 
 SHOWN = 20  # members
 WIDTH = 80

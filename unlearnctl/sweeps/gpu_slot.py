@@ -7,8 +7,8 @@ import os
 import time
 from typing import TextIO
 
-from unlearnctl.files import open_ours
-from unlearnctl.paths import cache_dir
+from unlearnctl.utils.atomic import open_ours
+from unlearnctl.utils.paths import cache_dir
 
 NAME = "UNLEARNCTL_GPUS"
 _held: list[TextIO] = []  # for the life of the process: CUDA does not change its mind either

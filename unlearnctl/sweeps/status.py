@@ -15,18 +15,14 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from unlearnctl.errors import UserError
-from unlearnctl.files import open_ours, why, write_atomically
-from unlearnctl.live import take
-from unlearnctl.reporting.numbers import finite
-from unlearnctl.stopping import number_of, stop_of, told
-from unlearnctl.untrusted import loads
+from unlearnctl.runs.layout import ATTEMPTS, FILE, KEPT, LOCK, LOG
+from unlearnctl.runs.live import take
+from unlearnctl.utils.atomic import open_ours, why, write_atomically
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.numbers import finite
+from unlearnctl.utils.safe_json import loads
+from unlearnctl.utils.stopping import number_of, stop_of, told
 
-FILE = "status.json"
-LOCK = ".lock"
-LOG = "log.txt"
-ATTEMPTS = "attempts"
-KEPT = (FILE, LOCK, LOG, ATTEMPTS)  # what a member's directory may hold before its run begins
 QUIET = "UNLEARNCTL_MEMBER_LOG"  # set where the live table has the terminal: members then write into log.txt
 
 
@@ -126,7 +122,7 @@ def start(directory: Path, goes_on: bool = False) -> tuple[Status, float]:
 
 def end(directory: Path, started: tuple[Status, float], error: BaseException | None = None) -> Status:
     """Note how it ended: by its error, or by what its results.json says."""
-    from unlearnctl.messages import explain
+    from unlearnctl.utils.explain import explain
 
     status, since = started
     state, line = "done", None

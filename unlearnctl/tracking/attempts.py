@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unlearnctl.untrusted import loads
+from unlearnctl.utils.safe_json import loads
 
 
 def sweep_name(run_dir: Path) -> str | None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unlearnctl.errors import brief
+from unlearnctl.utils.errors import brief
 
 if TYPE_CHECKING:
     from unlearnctl.tracking.system import SystemMeter

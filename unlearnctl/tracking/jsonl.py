@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.files import open_ours, replacing
-from unlearnctl.untrusted import loads
+from unlearnctl.utils.atomic import open_ours, replacing
+from unlearnctl.utils.safe_json import loads
 
 
 class JsonlTracker:

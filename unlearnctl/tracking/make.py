@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.errors import UserError, unknown
 from unlearnctl.tracking.base import Tracker, Trackers, down
 from unlearnctl.tracking.jsonl import JsonlTracker
 from unlearnctl.tracking.system import SystemMeter
+from unlearnctl.utils.errors import UserError, unknown
 
 NAMES = ("none", "tensorboard", "trackio", "wandb")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import PurePath
 
-from unlearnctl.errors import UserError, unknown
+from unlearnctl.utils.errors import UserError, unknown
 
 MODES = ("online", "offline", "disabled")
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.errors import UserError
 from unlearnctl.tracking.base import flatten
+from unlearnctl.utils.errors import UserError
 
 
 class TensorboardTracker:

@@ -8,9 +8,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.errors import UserError
 from unlearnctl.tracking.attempts import attempt_name, sweep_name
 from unlearnctl.tracking.base import flatten
+from unlearnctl.utils.errors import UserError
 
 
 class TrackioTracker:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from unlearnctl.errors import UserError, brief, unknown
 from unlearnctl.tracking.attempts import attempt_name, sweep_name
 from unlearnctl.tracking.base import flatten
+from unlearnctl.utils.errors import UserError, brief, unknown
 
 MODES = ("online", "offline", "disabled")
 

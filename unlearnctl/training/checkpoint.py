@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from unlearnctl.files import flush, naming
-from unlearnctl.models.files import follow_umask, sha256
-from unlearnctl.untrusted import loads
+from unlearnctl.models.digest import follow_umask, sha256
+from unlearnctl.utils.atomic import flush, naming
+from unlearnctl.utils.safe_json import loads
 
 FORMAT = "unlearnctl/training/1"
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"

@@ -12,13 +12,13 @@ from typing import Any
 from torch import Tensor
 
 from unlearnctl.data.batch import Batch
-from unlearnctl.errors import UserError
-from unlearnctl.files import why
-from unlearnctl.models.prefix_cache import digest, open_rows, write_rows
-from unlearnctl.models.rows import Rows
-from unlearnctl.models.tapped import can_remember
-from unlearnctl.ops.processes import anywhere, everywhere
+from unlearnctl.distributed.collectives import anywhere, everywhere
+from unlearnctl.models.partial.activation_cache import Rows
+from unlearnctl.models.partial.prefix_cache import digest, open_rows, write_rows
+from unlearnctl.models.partial.tapped import can_remember
 from unlearnctl.training.loop import Trainer
+from unlearnctl.utils.atomic import why
+from unlearnctl.utils.errors import UserError
 
 _kept: dict[str, Rows] = {}  # what this process made last: the next member of a sweep may want the same
 

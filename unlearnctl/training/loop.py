@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from unlearnctl.data.batch import Batch
+from unlearnctl.distributed.collectives import anywhere, everywhere, gathered
+from unlearnctl.distributed.heartbeat import sign, waiting
+from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.sharding import whole
-from unlearnctl.models.tapped import TappedModel
 from unlearnctl.objectives.base import Loss, Objective
-from unlearnctl.ops.processes import anywhere, everywhere, gathered
-from unlearnctl.ops.signs import sign, waiting
-from unlearnctl.stopping import SIGNALS, stop, told
 from unlearnctl.training.memory import fitting
 from unlearnctl.training.settings import TrainerSettings
 from unlearnctl.training.sharpness import ascent, perturbed
+from unlearnctl.utils.stopping import SIGNALS, stop, told
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

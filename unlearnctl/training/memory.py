@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unlearnctl.errors import out_of_memory
 from unlearnctl.training.state import State, load_objective, load_random, objective_state, random_state
+from unlearnctl.utils.errors import out_of_memory
 
 if TYPE_CHECKING:
     from unlearnctl.data.batch import Batch

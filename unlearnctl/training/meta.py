@@ -13,10 +13,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.errors import UserError, unknown, unknown_key
 from unlearnctl.objectives.base import Objective
 from unlearnctl.training.policy import Action, Policy
-from unlearnctl.untrusted import loads
+from unlearnctl.utils.errors import UserError, unknown, unknown_key
+from unlearnctl.utils.safe_json import loads
 
 MODES = ("online", "search", "random", "replay")
 Log = Callable[[dict[str, Any]], None]

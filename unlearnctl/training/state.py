@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from unlearnctl.errors import UserError
 from unlearnctl.models.sharding import for_writing, sliced_like
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from unlearnctl.training.loop import Trainer

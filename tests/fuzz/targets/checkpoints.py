@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.fuzz.target import Target, scratch
-from unlearnctl.errors import UserError
 from unlearnctl.models.delta import read_delta, save_delta
 from unlearnctl.models.folder import read_header
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.probes.fit import Probes, load_probes, save_probes
 from unlearnctl.training.checkpoint import Damaged, _digest, read, write
+from unlearnctl.utils.errors import UserError
 
 
 def _tensors() -> dict[str, Any]:

@@ -12,17 +12,17 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from tests.fuzz.target import Target, scratch
-from unlearnctl.errors import UserError
+from unlearnctl.config.instantiate import plain
 from unlearnctl.evaluation.tasks import Tasks
-from unlearnctl.messages import explain
-from unlearnctl.paths import conf_dir
-from unlearnctl.reporting.numbers import flatten
-from unlearnctl.reporting.tables.build import build
-from unlearnctl.reporting.tables.read import read_table
-from unlearnctl.reporting.tables.render import as_html, markdown
-from unlearnctl.stages.build import plain
-from unlearnctl.stages.prepare import prepare
-from unlearnctl.stages.resume import own_config
+from unlearnctl.tables.cells import build
+from unlearnctl.tables.read import read_table
+from unlearnctl.tables.render import as_html, markdown
+from unlearnctl.unlearning.prepare import prepare
+from unlearnctl.unlearning.resume import own_config
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.explain import explain
+from unlearnctl.utils.numbers import flatten
+from unlearnctl.utils.paths import conf_dir
 
 UNEXPLAINED = "(run again with --debug for the traceback)"
 # A class to be made is the user's own code, and a model's sizes are as large as the user says.

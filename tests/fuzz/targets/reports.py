@@ -13,22 +13,23 @@ from rich.console import Console
 from tests.fuzz.page import check_page
 from tests.fuzz.target import Target, scratch
 from tests.reporting.whole import files, token_weights, whole_history, whole_results, write_files
-from unlearnctl.reporting import attacks, html, plots
-from unlearnctl.reporting.attacks_files import write_robustness
+from unlearnctl.commands.export import read_results
+from unlearnctl.reporting import html, plots
+from unlearnctl.reporting import recovered as attacks
 from unlearnctl.reporting.card import model_card
-from unlearnctl.reporting.runs import load_run, main_pair
+from unlearnctl.reporting.recovered_files import write_robustness
 from unlearnctl.reporting.summary import summarise
 from unlearnctl.reporting.summary_files import as_csv, markdown
 from unlearnctl.reporting.summary_terminal import print_summary
 from unlearnctl.reporting.terminal import print_comparison
-from unlearnctl.reporting.trade import trade
-from unlearnctl.seal import broken, sealed
-from unlearnctl.stages.export import read_results
-from unlearnctl.stages.resume import ended
+from unlearnctl.results.checksum import broken, sealed
+from unlearnctl.results.run import load_run, main_pair
+from unlearnctl.results.trade_off import trade
 from unlearnctl.sweeps.board import Board, last_step, read_trade
-from unlearnctl.sweeps.plan import Member, resumed
+from unlearnctl.sweeps.members import Member, resumed
 from unlearnctl.sweeps.status import _was_interrupted, read_status
 from unlearnctl.tracking.attempts import attempt
+from unlearnctl.unlearning.resume import ended
 
 
 @cache

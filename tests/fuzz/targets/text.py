@@ -6,7 +6,7 @@ import os
 from unittest import mock
 
 from tests.fuzz.target import Target
-from unlearnctl.keys import redact
+from unlearnctl.utils.redact import redact
 
 KEY = "hf_Canary0123456789abcdefghij"
 VALUE = "canary-4f1d9c0b7a"

@@ -20,12 +20,12 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from tests.fuzz.target import Target, scratch
-from unlearnctl.errors import UserError
+from unlearnctl.config.composed import guarded
+from unlearnctl.config.trust import Trust, allow
 from unlearnctl.evaluation.tasks import Tasks
-from unlearnctl.messages import explain
-from unlearnctl.paths import conf_dir
-from unlearnctl.stages.composed import guarded
-from unlearnctl.trust import Trust, allow
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.explain import explain
+from unlearnctl.utils.paths import conf_dir
 
 MARK = re.compile(rb"^%%% ([\w./-]{1,60})(?: -> ([\w./-]{1,60}))?\n", re.MULTILINE)
 ENCODINGS = ("", "", "", "utf-16", "utf-16-le", "utf-32", "utf-8-sig")

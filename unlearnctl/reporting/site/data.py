@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.reporting import numbers
-from unlearnctl.reporting.runs import Row, Score
 from unlearnctl.reporting.site.details import details
 from unlearnctl.reporting.site.pack import coded, room, shared, short
 from unlearnctl.reporting.summary import Summary, cell
 from unlearnctl.reporting.summary import short as short_key
+from unlearnctl.results.run import Row, Score
+from unlearnctl.utils import numbers
 
 SHARES = ("retained share", "forgotten share", "hypervolume")  # of `Trade`: axes that every run has alike
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from unlearnctl.reporting import numbers, series, texts
-from unlearnctl.reporting.runs import Row, Run, with_history
+from unlearnctl.reporting import replies as texts
+from unlearnctl.reporting import series
 from unlearnctl.reporting.site.pack import Once, curve, fitting, points_each, short, size
 from unlearnctl.reporting.summary import Member, Summary
+from unlearnctl.results.run import Row, Run, with_history
+from unlearnctl.utils import numbers
 
 REPLIES = (1_000, 6, 2, 1)  # of a suite, for each run: the most for which there is room
 LOOKED_AT = 20  # runs that tell how many points the curves may have

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from unlearnctl.files import write_atomically
-from unlearnctl.reporting import numbers
 from unlearnctl.reporting.page import content_hash, environment, own
-from unlearnctl.reporting.probe import read_probes
+from unlearnctl.reporting.probe_curve import read_probes
 from unlearnctl.reporting.site.data import page_data, place_of, whole_metrics
 from unlearnctl.reporting.summary import Member, Summary, cell, legend, metric_name, short
 from unlearnctl.reporting.summary_trade import points, sentence
 from unlearnctl.reporting.terminal import MARK
+from unlearnctl.utils import numbers
+from unlearnctl.utils.atomic import write_atomically
 
 SCRIPTS = (
     "unpack.js",

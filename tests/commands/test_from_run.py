@@ -1,0 +1,160 @@
+"""What is typed beside a run, above all where its base is now: honoured or refused, never ignored."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from omegaconf import OmegaConf
+
+from tests.command import QUICK, run, succeed
+from unlearnctl.commands.from_run import relearn_corpora
+from unlearnctl.tinyworld import model_dir
+
+SMOKE = ("eval=[smoke]", "device=cpu")
+CHEAP = ("attack=[quantize]", "attack.quantize.bits=[8]", *SMOKE)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the model m1 and a quick run of it."""
+    folder = tmp_path_factory.mktemp("made")
+    shutil.copytree(model_dir("weights"), folder / "m1")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        succeed("train", *QUICK, "model=local", "model.path=m1", "model.dtype=float32", "name=x", "run=a")
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def moved(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, but that m1 is now m2."""
+    shutil.copytree(made, tmp_path / "w")
+    (tmp_path / "w" / "m1").rename(tmp_path / "w" / "m2")
+    monkeypatch.chdir(tmp_path / "w")
+    return Path("outputs/train/x/a")
+
+
+def refused(*args: str) -> str:
+    done = run(*args)
+    assert done.code == 2, done.out
+    return done.err.removeprefix("error: ").rstrip("\n")
+
+
+def scores(folder: str) -> dict:
+    after = json.loads((Path(folder) / "results.json").read_text())["after"]["smoke"]
+    return {name: metric["value"] for name, metric in after.items()}
+
+
+def test_a_base_that_moved_is_asked_for(moved: Path) -> None:
+    said = "model.path=m1: no such folder; {}=outputs/train/x/a was made from it, so add "
+    said += "model.path=DIR, where it is now"
+    assert refused("export", f"run={moved}", "to=out") == said.format("run")
+    for verb in ("eval", "attack", "repair"):
+        assert refused(verb, f"run_dir={moved}", *SMOKE) == said.format("run_dir")
+
+
+def test_a_base_that_moved_may_be_given_anew(moved: Path) -> None:
+    own = scores(str(moved))
+    for choice in ([], ["model=local"]):
+        done = succeed("eval", f"run_dir={moved}", *choice, "model.path=m2", *SMOKE, f"run=e{len(choice)}")
+        assert scores(done.run_dir) == own
+    assert scores(succeed("attack", f"run_dir={moved}", "model.path=m2", *CHEAP).run_dir) == own
+    succeed("export", f"run={moved}", "to=out", "model.path=m2")
+    done = succeed("eval", "model=local", "model.path=out", "model.dtype=float32", *SMOKE, "run=o")
+    assert scores(done.run_dir) == own
+
+
+def test_a_path_that_could_be_a_hub_id_is_not_looked_for_there(moved: Path) -> None:
+    shutil.copytree("m2", "sub/m3")
+    done = succeed(
+        "train", *QUICK, "model=local", "model.path=sub/m3", "model.dtype=float32", "name=y", "run=a"
+    )
+    shutil.rmtree("sub")
+    assert refused("export", f"run={done.run_dir}", "to=out").startswith(
+        "model.path=sub/m3: no such folder; run="
+    )
+
+
+def test_from_another_working_directory(moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "model.path=m1: no such folder" in refused("export", "run=w/outputs/train/x/a", "to=out")
+    succeed("export", "run=w/outputs/train/x/a", "to=out", "model.path=w/m2")
+
+
+def test_copies_and_what_lies_beside_the_weights_make_no_difference(moved: Path) -> None:
+    shutil.copytree("m2", "m4", copy_function=shutil.copyfile)
+    Path("m4/trainer_state.json").write_text("{}")
+    succeed("export", f"run={moved}", "to=out", "model.path=m4")
+
+
+def test_another_base_is_refused(moved: Path) -> None:
+    shutil.copytree(model_dir("twin"), "other")
+    for args in (["export", f"run={moved}", "to=out"], ["eval", f"run_dir={moved}", *SMOKE]):
+        line = refused(*args, "model.path=other")
+        assert f"={moved}: its checkpoint was made from m1@" in line
+        assert "but model.path has other@" in line
+    assert not Path("out").exists()
+
+
+def test_another_model_or_dtype_is_refused(moved: Path) -> None:
+    assert refused("eval", f"run_dir={moved}", "model=llama3_8b", *SMOKE) == (
+        "model=llama3_8b: run_dir=outputs/train/x/a was made with model=local; leave model out, or give its base as "
+        "model.path=DIR"
+    )
+    assert refused("eval", f"run_dir={moved}", "model.path=m2", "model.dtype=bfloat16", *SMOKE) == (
+        "model.dtype=bfloat16: run_dir=outputs/train/x/a was made in float32; leave model.dtype out"
+    )
+
+
+def test_typed_settings_and_names_hold(moved: Path) -> None:
+    done = succeed(
+        "eval", f"run_dir={moved}", "model.path=m2", "model.attn_implementation=eager", "name=mine", *SMOKE
+    )
+    config = json.loads((Path(done.run_dir) / "results.json").read_text())["config"]
+    assert config["model"]["attn_implementation"] == "eager"
+    assert done.run_dir.startswith("outputs/eval/mine/")
+
+
+def test_workers_get_the_typed_path(moved: Path) -> None:
+    two = ("launch=cpu", "launch.num_processes=2")
+    succeed("eval", f"run_dir={moved}", "model.path=m2", *SMOKE, *two, "run=w")
+    assert scores("outputs/eval/x/w") == scores(str(moved))
+
+
+def test_a_record_lets_no_code_run(moved: Path) -> None:
+    file = moved / "results.json"
+    record = json.loads(file.read_text())
+    record["config"]["model"]["trust_remote_code"] = True
+    file.write_text(json.dumps(record))
+    assert refused("export", f"run={moved}", "to=out", "model.path=m2").startswith(
+        "model.trust_remote_code=true: counts on the command line alone"
+    )
+
+
+def test_relearning_reads_conversations_as_the_run_did() -> None:
+    cfg = OmegaConf.create(
+        {
+            "attack": {
+                "relearn": {"corpora": {"domain": {"path": "tinyworld:x"}, "own": {"path": "mine.jsonl"}}}
+            }
+        }
+    )
+    data = {
+        "chat_template": True,
+        "retain": {},
+        "forget": {"path": "f.jsonl", "field": "messages", "long": "split"},
+    }
+    with mock.patch("unlearnctl.commands.from_run.typed", return_value=(None, [])):
+        relearn_corpora(OmegaConf.create({"data": data}), cfg)
+    assert cfg.attack.relearn.corpora == {
+        "domain": {"chat_template": True, "path": "f.jsonl", "field": "messages", "long": "cut"},
+        "own": {"path": "mine.jsonl"},
+    }

@@ -1,0 +1,285 @@
+"""Cells by hand; the four renderings say the same, are safe, and come out the same again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy.stats import t
+
+from unlearnctl.tables.cells import Table, build
+from unlearnctl.tables.read import read_table
+from unlearnctl.tables.render import as_csv, as_html, latex, markdown, tex, write_table
+from unlearnctl.tables.spec import Member, TableSpec
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.paths import conf_dir
+
+TABLE = """
+title: A & B
+about: 100 % of <it>.
+scales:
+  tiny:
+    models: [m]
+    seeds: [0, 1, 2]
+    common: {train: [data=d]}
+    columns:
+      - {title: hazard, metric: s/hazard, goal: lower}
+      - {title: kept, metric: s/kept, goal: higher, decimals: 1, scale: 100, step: train}
+rows:
+  base:
+  a_b: [objective=a]
+  b: {train: [objective=b], repair: {sage: [repair=sage]}, reading: true}
+published:
+  - {row: a_b, model: m, column: hazard, value: 0.4, source: somebody}
+"""
+HAZARD = {"a_b": [0.2, 0.3, 0.4], "b": [0.5, 0.6, 0.7]}
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> TableSpec:
+    (tmp_path / "x.yaml").write_text(TABLE)
+    return read_table({"x": tmp_path / "x.yaml"}, "x", "tiny")
+
+
+def results(member: Member) -> dict[str, Any] | None:
+    hardware = {"cpu": "c", "cores": 2, "gpus": []}
+
+    def entry(value: float) -> dict[str, Any]:
+        return {"value": value, "interval": [value - 0.1, value + 0.1], "n": 10}
+
+    if member.step.name == "sage" and member.seed == 2:
+        return None
+    return {
+        "before": {"s": {"hazard": entry(1.0), "kept": entry(0.9)}},
+        "after": {"s": {"hazard": entry(HAZARD[member.row][member.seed]), "kept": entry(0.8 - 0.1 * member.seed)}},
+        "provenance": {
+            "commit": "abc", "dirty": False, "versions": {"torch": "2"}, "hardware": hardware,
+        },
+    }  # fmt: skip
+
+
+@pytest.fixture
+def table(spec: TableSpec) -> Table:
+    return build(spec, results)
+
+
+def test_members_are_the_runs_and_what_works_on_them(spec: TableSpec) -> None:
+    members = list(spec.members())
+    assert [m.step.verb for m in members] == ["train", "train", "repair"] * 3
+    assert len({m.run for m in members}) == 9
+    assert members[0].overrides == ("data=d", "objective=a")
+    assert members[2].overrides == ("repair=sage", f"of={members[1].key}")
+    assert members[0].run.startswith("m-a_b-train-seed0-")
+
+
+def test_equal_runs_are_shared_by_rows(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(TABLE.replace("objective=a]", "objective=b]"))
+    spec = read_table({"x": tmp_path / "x.yaml"}, "x", "tiny")
+    assert len(list(spec.members())) == 6
+
+
+def test_settings_in_common_go_by_verb_and_by_step(tmp_path: Path) -> None:
+    common = "{train: [data=d], sage: [repair.rank=2], repair: [seed=1]}"
+    (tmp_path / "x.yaml").write_text(TABLE.replace("{train: [data=d]}", common))
+    members = list(read_table({"x": tmp_path / "x.yaml"}, "x", "tiny").members())
+    assert members[0].overrides == ("data=d", "objective=a")
+    assert members[2].overrides[:3] == ("seed=1", "repair.rank=2", "repair=sage")
+
+
+def test_cells_by_hand(table: Table) -> None:
+    """Over .2 .3 .4: mean .3, sd .1, half-width t(.975, 2) · .1/√3; the repaired row has two of three seeds."""
+    base, a, b = table.lines
+    assert (base.cells[0].value, base.cells[0].half) == (1.0, pytest.approx(0.1))
+    assert a.cells[0].value == pytest.approx(0.3)
+    assert a.cells[0].half == pytest.approx(t.ppf(0.975, 2) * 0.1 / 3**0.5)
+    assert a.cells[1].values == pytest.approx([80, 70, 60])
+    assert b.cells[0].values == [0.5, 0.6]
+    assert table.missing == 1
+    assert a.cells[0].published == "0.4"
+
+
+def test_a_sweep_is_a_row_for_each_value_and_drawn(tmp_path: Path) -> None:
+    text = "x: strength\n" + TABLE.replace(
+        "a_b: [objective=a]", "a: {over: [1, 2.5, 100], train: [objective=a, 'c={x}']}"
+    )
+    (tmp_path / "x.yaml").write_text(text)
+    spec = read_table({"x": tmp_path / "x.yaml"}, "x", "tiny")
+    assert [(row.name, row.series, row.x) for row in spec.rows[1:4]] == [
+        ("a, 1", "a", 1.0), ("a, 2.5", "a", 2.5), ("a, 100", "a", 100.0)
+    ]  # fmt: skip
+    assert [row.steps[0].overrides for row in spec.rows[1:4]] == [
+        ("objective=a", f"c={c}") for c in ("1", "2.5", "100")
+    ]
+
+    def measured(member: Member) -> dict[str, Any] | None:
+        return results(replace(member, row="a_b" if member.row.startswith("a,") else member.row))
+
+    table = build(spec, measured)
+    (png,) = [path for path in write_table(table, tmp_path / "out") if path.suffix == ".png"]
+    assert png.name == "x-tiny-m.png"
+    first = png.read_bytes()
+    assert first.startswith(b"\x89PNG")
+    write_table(table, tmp_path / "out")
+    assert png.read_bytes() == first
+
+
+def test_a_p_value_keeps_its_digits(tmp_path: Path) -> None:
+    text = TABLE.replace("goal: lower}", "goal: lower, decimals: null, scale: 1.0e-20}").replace(
+        "value: 0.4", "value: 1.66e-21"
+    )
+    (tmp_path / "x.yaml").write_text(text)
+    shown = markdown(build(read_table({"x": tmp_path / "x.yaml"}, "x", "tiny"), results))
+    assert "| m | a_b | 3e-21 ± 2.48e-21 [1.66e-21] |" in shown
+
+
+def test_seeds_and_models_of_the_command_line(spec: TableSpec, tmp_path: Path) -> None:
+    asked = read_table({"x": tmp_path / "x.yaml"}, "x", "tiny", (7,), ("n", "o"))
+    assert {(m.model, m.seed) for m in asked.members()} == {("n", 7), ("o", 7)}
+    assert asked.command == "unlearnctl reproduce x scale=tiny models=n,o seeds=7"
+    assert spec.command == "unlearnctl reproduce x scale=tiny"
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "shown"), [(None, "[0.4]"), (0.11, "[0.4 ≈]"), (0.05, "[0.4 ≠]")], ids=str
+)
+def test_the_published_value_is_met_or_missed(tmp_path: Path, tolerance: float | None, shown: str) -> None:
+    given = "value: 0.4" if tolerance is None else f"value: 0.4, tolerance: {tolerance}"
+    (tmp_path / "x.yaml").write_text(TABLE.replace("value: 0.4", given))
+    table = build(read_table({"x": tmp_path / "x.yaml"}, "x", "tiny"), results)
+    assert f"| m | a_b | 0.300 ± 0.248 {shown} |" in markdown(table)  # .1 away
+    assert (f"≈ within {tolerance} of the published value, ≠ not." in markdown(table)) == (
+        tolerance is not None
+    )
+
+
+def test_bold_needs_a_paired_difference_over_seeds(spec: TableSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def both(member: Member) -> dict[str, Any] | None:
+        return results(Member(member.model, member.seed % 2, member.row, member.step, member.overrides))
+
+    assert [line.cells[0].bold for line in build(spec, both).lines] == [
+        False,
+        True,
+        False,
+    ]  # gaps −.3 −.3 −.3
+    monkeypatch.setitem(HAZARD, "b", [0.1, 0.9, 0.7])
+    assert not any(line.cells[0].bold for line in build(spec, both).lines)
+
+
+def test_values_of_different_seeds_are_not_paired(spec: TableSpec) -> None:
+    """One row lacks seed 0 and the other seed 2: .3 and .4 against .5 and .6 are not gaps of a seed."""
+
+    def some(member: Member) -> dict[str, Any] | None:
+        missing = 0 if member.row == "a_b" else 2
+        return None if member.seed == missing else results(member)
+
+    lines = build(spec, some).lines
+    assert [line.cells[0].seeds for line in lines] == [(0,), (1, 2), (0, 1)]
+    assert not any(line.cells[0].bold for line in lines)
+
+
+def test_renderings_say_the_same(table: Table, tmp_path: Path) -> None:
+    text = markdown(table)
+    assert "| m | a_b | 0.300 ± 0.248 [0.4] | 70.0 ± 24.8 |" in text
+    assert "| m | b † | 0.550 ± 0.635 |" in text
+    assert "commit: abc" in text
+    assert "- Items behind each value (n): hazard 10, kept 10." in text
+    assert "1 runs of this table are not there yet" in text
+    rows = list(csv.reader(io.StringIO(as_csv(table))))
+    assert rows[2][:5] == ["m", "a_b", repr(table.lines[1].cells[0].value), rows[2][3], "0.2 0.3 0.4"]
+    assert "0.300 ± 0.248 [0.4]" in as_html(table)
+    assert "<it>" not in as_html(table)
+    paths = write_table(table, tmp_path / "t")
+    assert {p.suffix for p in paths} == {".md", ".tex", ".csv", ".html", ".json"}
+    first = [p.read_bytes() for p in paths]
+    assert [p.read_bytes() for p in write_table(table, tmp_path / "t")] == first
+    assert json.loads((tmp_path / "t/x-tiny.json").read_text())["lines"][1]["cells"]["hazard"]["values"] == [
+        0.2,
+        0.3,
+        0.4,
+    ]
+
+
+def test_a_rule_parts_the_models(spec: TableSpec, tmp_path: Path) -> None:
+    two = build(read_table({"x": tmp_path / "x.yaml"}, "x", "tiny", models=["m", "k"]), results)
+    assert [line.model for line in two.lines] == ["m"] * 3 + ["k"] * 3
+    assert as_html(two).count('<tr class="next"><td>k</td><td>base</td>') == 1
+    assert as_html(two).count('class="next"') == 1
+    assert latex(two).count("\\midrule") == 2  # one below the head
+
+
+def has_tex() -> bool:
+    found = shutil.which("kpsewhich") and subprocess.run(
+        ["kpsewhich", "booktabs.sty"], capture_output=True, check=False
+    )
+    return bool(found and found.returncode == 0 and shutil.which("pdflatex"))
+
+
+@pytest.mark.skipif(not has_tex(), reason="no pdflatex with booktabs here")
+def test_latex_compiles(table: Table, tmp_path: Path) -> None:
+    name = '% & $ # _ { } ~ ^ \\ < > | " ± ↓ ↑ × – − § † ≈ ≠ é 漢'
+    hostile = replace(table.lines[1], row=replace(table.lines[1].row, name=f"{name} \\end{{document}}"))
+    written = {"plain": table, "hostile": replace(table, lines=[table.lines[0], hostile])}
+    for name, content in written.items():
+        (tmp_path / f"{name}.tex").write_text(latex(content))
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", name]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert "Overfull" not in done.stdout, done.stdout
+        assert (tmp_path / f"{name}.pdf").stat().st_size > 1000
+
+
+def test_latex_is_balanced_and_escaped(table: Table) -> None:
+    """Where there is no TeX: braces and environments are counted, nothing that TeX reads as its own is left."""
+    text = latex(table)
+    bare = re.sub(r"\\[{}]", "", text)
+    assert bare.count("{") == bare.count("}")
+    opened: list[str] = []
+    for kind, name in re.findall(r"\\(begin|end){(\w+)}", text):
+        assert kind == "begin" or opened.pop() == name
+        opened += [name] if kind == "begin" else []
+    assert opened == []
+    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
+    assert all(line.count("&") == 3 and line.endswith(r" \\") for line in body.strip().splitlines())
+    assert r"A \& B" in text
+    assert text.isascii()
+    assert tex("50 % of a_b ± {x} ^ ~ \\ $ # &") == (
+        r"50 \% of a\_b $\pm$ \{x\} \textasciicircum{} \textasciitilde{} \textbackslash{} \$ \# \&"
+    )
+
+
+KNOWN = "unknown \\(did you mean '{}'\\?\\)"
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("goal: lower}", "goal: low}"), rf"table\.x\.columns\.goal=low: {KNOWN.format('lower')}"),
+        (("title: hazard,", "titel: h, title: h,"), rf"table\.x\.columns=titel: {KNOWN.format('title')}"),
+        (
+            ("{train: [objective=b], ", "{trian: [o=b], "),
+            rf"table\.x\.rows\.b=trian: {KNOWN.format('train')}",
+        ),
+        (("{train: [objective=b], repair", "{repair"), "the first run must be a train run"),
+        (("common: {train:", "common: {trian:"), rf"table\.x\.common=trian: {KNOWN.format('train')}"),
+        (("common: {train:", "common: {sag:"), rf"table\.x\.common=sag: {KNOWN.format('sage')}"),
+    ],
+)
+def test_a_wrong_table_is_one_line(change: tuple[str, str], line: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(TABLE.replace(*change))
+    with pytest.raises(UserError, match=line):
+        read_table({"x": tmp_path / "x.yaml"}, "x", "tiny")
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (conf_dir() / "table").glob("*.yaml")))
+def test_every_shipped_table_reads(name: str) -> None:
+    spec = read_table({name: conf_dir() / f"table/{name}.yaml"}, name, "tiny")
+    assert list(spec.members())
+    assert markdown(build(spec, lambda member: None)).count("–") >= len(spec.rows)

@@ -1,0 +1,1 @@
+"""One thin file a verb: what `unlearnctl VERB` does, in order."""

@@ -1,0 +1,166 @@
+"""What is typed after a verb, before Hydra reads it: the run that it is about, and what Hydra would misunderstand."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from unlearnctl.utils.errors import UserError
+
+ABOUT = {
+    "eval": "run_dir",
+    "attack": "run_dir",
+    "repair": "run_dir",
+    "export": "run",
+}  # verb -> key of its run
+TAKEN = {"eval": ("model", "eval"), "attack": ("model", "eval"), "repair": ("model", "data", "eval")}
+VALUED = (  # flags that a value follows
+    "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
+    "--info", "-i", "--resume",
+)  # fmt: skip
+MANY = ("-m", "--multirun")
+NEEDED = ("resume", "run_dir", "unlearned")  # keys whose empty value would be taken for none
+
+
+def check_text(args: Sequence[str]) -> None:
+    """Refuse bytes that no results.json could hold.
+
+    Raises:
+        UserError: an argument is not UTF-8.
+    """
+    for arg in args:
+        try:
+            arg.encode()
+        except UnicodeEncodeError as error:
+            key, equals, _ = arg.partition("=")
+            raise UserError(
+                f"{key if equals else 'an argument'}: not UTF-8 (character {error.start + 1} of it); rename the file "
+                "or folder"
+            ) from None
+
+
+def check_named(verb: str, args: Sequence[str]) -> None:
+    """Refuse an empty name where a verb without Hydra takes one: of `report ""` it would be the working directory.
+
+    Raises:
+        UserError: one is.
+    """
+    for arg in args:
+        if not arg or arg in ("to=", "output_dir=", "tracker="):
+            raise UserError(f"unlearnctl {verb}: {arg or 'an argument'}: empty; give a name, or leave it out")
+
+
+def prepared(verb: str, args: Sequence[str]) -> list[str]:
+    """The arguments with the run as the key that the verb has for it.
+
+    Raises:
+        UserError: no run where one is meant, or several, or the name of a new run that is a run already.
+    """
+    words = _words(args)
+    rest = [arg for arg in args if arg not in words]
+    if verb == "export":  # the key that every other verb has
+        rest = [f"run={arg.removeprefix('run_dir=')}" if arg.startswith("run_dir=") else arg for arg in rest]
+    _check_empty(verb, rest, words)
+    key = ABOUT.get(verb)
+    if key is None:
+        _check_no_run(verb, words)
+        rest = [*rest, *words]
+    elif words:
+        rest = [*rest, _run_key(verb, key, rest, words)]
+    if key != "run":
+        _check_new_name(verb, rest)
+    return _forced(verb, rest)
+
+
+def _words(args: Sequence[str]) -> list[str]:
+    """Arguments that are neither flags, nor values of flags, nor key=value."""
+    found, before = [], ""
+    for arg in args:
+        named = "=" in arg or arg.startswith("~")
+        if before not in VALUED and not arg.startswith("-") and (not named or _is_run(arg)):
+            found.append(arg)
+        before = arg
+    return found
+
+
+def _is_run(text: str) -> bool:
+    return (Path(text) / "config.yaml").is_file()
+
+
+def _check_empty(verb: str, rest: Sequence[str], words: Sequence[str]) -> None:
+    if "" in words:
+        raise UserError(f"unlearnctl {verb}: an empty argument{_example(verb)}")
+    for arg in rest:
+        key, equals, value = arg.lstrip("+").partition("=")
+        if equals and key in NEEDED and not value.strip(" '\""):
+            raise UserError(f"{key}=: empty; give a directory, or leave it out")
+
+
+def _example(verb: str) -> str:
+    return f"; give a run, as in unlearnctl {verb} outputs/train/NAME/RUN" if verb in ABOUT else ""
+
+
+def _check_no_run(verb: str, words: Sequence[str]) -> None:
+    """Of a verb that makes runs from configs alone."""
+    folder = next((word for word in words if Path(word).is_dir()), None)
+    if folder is None:
+        return
+    how = f"; go on with a run: unlearnctl train resume={shlex.quote(folder)}" if verb == "train" else ""
+    raise UserError(f"{folder}: unlearnctl {verb} takes key=value, and no folder by itself{how}")
+
+
+def _run_key(verb: str, key: str, rest: Sequence[str], words: Sequence[str]) -> str:
+    """`run_dir=DIR`, quoted for Hydra; several runs become a sweep over them."""
+    given = next((arg for arg in rest if arg.startswith(f"{key}=")), None)
+    if given:
+        raise UserError(f"{given}: the run is given twice, it is {words[0]} too")
+    if len(words) > 1 and not any(flag in rest for flag in MANY):
+        raise UserError(
+            f"unlearnctl {verb}: takes one run, got {len(words)} ({', '.join(words)}); one after the other: add -m"
+        )
+    for word in words:
+        if (Path(word) / "config.json").is_file() and not _is_run(word):
+            instead = f"; type unlearnctl {verb} model=local model.path={shlex.quote(word)}"
+            raise UserError(f"{word}: a model and not a run{instead if verb in TAKEN else ''}")
+    return f"{key}={','.join(map(_quoted, words))}"
+
+
+def _quoted(word: str) -> str:
+    """As Hydra's parser takes it for the very text."""
+    if re.fullmatch(r"[\w./@%:+-]*/[\w./@%:+-]*", word, re.ASCII):
+        return word
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), word)
+    return f"'{escaped}'".replace("${", r"\${")
+
+
+def _check_new_name(verb: str, rest: Sequence[str]) -> None:
+    """`run=` names the run that will be made; who gives a run there means another thing."""
+    place = next((arg.partition("=")[2] for arg in rest if arg.startswith("output_dir=")), "outputs")
+    for arg in rest:
+        key, _, value = arg.partition("=")
+        name = value.strip("'\"")
+        if key != "run" or not name or not (_is_run(name) or name.startswith(f"{place.rstrip('/')}/")):
+            continue
+        typed = f" {'resume=' if verb == 'train' else ''}{shlex.quote(name)}"
+        how = f"; for that run type unlearnctl {verb}{typed}" if verb in ABOUT or verb == "train" else ""
+        raise UserError(
+            f"run={name}: names the new run, in {place}/{verb}/NAME, and not one that exists{how}"
+        )
+
+
+def _forced(verb: str, rest: Sequence[str]) -> list[str]:
+    """What is typed of a run's own model, data and suites: Hydra does not know them, so it has to take any key."""
+    if not any(arg.startswith("run_dir=") for arg in rest):
+        return list(rest)
+    kept = [group for group in TAKEN[verb] if not any(arg.startswith(f"{group}=") for arg in rest)]
+    out = []
+    for arg in rest:
+        group = re.split(r"[.=]", arg.lstrip("+~"))[0]
+        if arg.startswith("~") and group in TAKEN[verb]:
+            raise UserError(
+                f"{arg}: nothing can be taken out of what a run has; name what you want, {group}=..."
+            )
+        out.append(f"++{arg}" if group in kept and arg.startswith(f"{group}.") else arg)
+    return out

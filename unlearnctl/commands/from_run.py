@@ -1,0 +1,120 @@
+"""What a verb takes from the run that it is given, and what was typed beside it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from unlearnctl.config.tiny_world import SCHEME
+from unlearnctl.models.delta import read_manifest
+from unlearnctl.models.folder import looks_local
+from unlearnctl.runs.directory import own_config
+from unlearnctl.tinyworld.resolve import provide, resolve
+from unlearnctl.utils.errors import UserError, nearest
+
+
+def typed(group: str) -> tuple[str | None, list[str]]:
+    """Of the command line: the choice for a config group (`model=local`), and the keys below it (`model.path`)."""
+    choice, keys = None, []
+    for override in HydraConfig.get().overrides.task if HydraConfig.initialized() else ():
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == group:
+            choice = value.strip("'\"")
+        elif key.startswith(f"{group}."):
+            keys.append(key)
+    return choice, keys
+
+
+def laid_over(own: DictConfig, cfg: DictConfig, group: str) -> DictConfig:
+    """The run's own `group` with the keys of it that were typed; the whole of `cfg`'s where another was chosen."""
+    choice, keys = typed(group)
+    if choice is not None and group != "model":
+        return cfg[group]
+    merged = OmegaConf.create({group: OmegaConf.to_container(own, resolve=True)})
+    for key in keys:
+        OmegaConf.update(merged, key, OmegaConf.select(cfg, key), merge=False)
+    return merged[group]
+
+
+def suites_of_run(cfg: DictConfig, run: Path) -> DictConfig:
+    """The run's own suites with what was typed of them; those that were named instead, if any were.
+
+    Raises:
+        UserError: a setting of a suite that the run does not have.
+    """
+    choice, keys = typed("eval")
+    if choice is not None:
+        return cfg.get("eval") or OmegaConf.create({})
+    own = own_config(run, "run_dir", ("model", "objective")).get("eval") or OmegaConf.create({})
+    for key in keys:
+        if (name := key.split(".")[1]) not in own:
+            raise UserError(
+                f"{key}: {run} has no suite {name}{nearest(name, own)}, it has {', '.join(own) or 'none'}; "
+                "name the suites, as in eval=[a,b]"
+            )
+    return laid_over(own, cfg, "eval")
+
+
+def relearn_corpora(trained: DictConfig, cfg: DictConfig) -> None:
+    """Where relearning would read the tiny world's texts, give it the run's: forget texts, and retain texts.
+
+    Changes `cfg.attack`; what was typed of a corpus holds.
+    """
+    corpora = cfg.attack.relearn.corpora
+    for name, side in (("domain", "forget"), ("unrelated", "retain")):
+        given, key = corpora.get(name), f"attack.relearn.corpora.{name}."
+        if given is None or not str(given.get("path")).startswith(SCHEME):
+            continue
+        own = trained.data[side]
+        read = {"chat_template": trained.data.get("chat_template", False)}
+        topics = {name: own} if "path" in own else {f"{name}_{topic}": node for topic, node in own.items()}
+        leaves = [each.removeprefix(key) for each in typed("attack")[1] if each.startswith(key)]
+        del corpora[name]
+        corpora.update(
+            # whole texts, cut where they are too long: relearning takes each as one
+            {
+                each: {**read, **node, "long": "cut", **{leaf: given[leaf] for leaf in leaves}}
+                for each, node in topics.items()
+            }
+        )
+        print(f"relearn: {name} texts are data.{side} of the run")
+
+
+def model_of_run(own: DictConfig, cfg: DictConfig, run: Path, key: str = "run_dir") -> DictConfig:
+    """The run's model, with what was typed of it: above all `model.path`, where its base is now.
+
+    Args:
+        own: `model` of the run.
+        cfg: the verb's config.
+        run: its directory, and
+        key: how it was named, for messages.
+
+    Raises:
+        UserError: another model was chosen, or the base is no longer where it was.
+    """
+    choice, keys = typed("model")
+    if choice not in (None, "local", own.get("name")):
+        raise UserError(
+            f"model={choice}: {key}={run} was made with model={own.get('name')}; leave model out, or give its base "
+            "as model.path=DIR"
+        )
+    model = laid_over(own, cfg, "model")
+    if "model.path" not in keys and _gone(str(model.get("path")), run):
+        raise UserError(
+            f"model.path={model.path}: no such folder; {key}={run} was made from it, so add model.path=DIR, "
+            "where it is now"
+        )
+    return model
+
+
+def _gone(path: str, run: Path) -> bool:
+    """True for a local base that is not there, also where its path could be a hub id."""
+    provide(resolve(path))
+    if Path(resolve(path)).exists():
+        return False
+    if looks_local(path):
+        return True
+    return bool(re.search(r"@[0-9a-f]{16}:\w+$", read_manifest(run / "checkpoint")["identity"]))

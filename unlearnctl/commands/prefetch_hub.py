@@ -1,0 +1,107 @@
+"""The hub's side of `unlearnctl prefetch`: fetch a repository into the cache, list what is there, write it down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+
+from unlearnctl.utils.atomic import write_atomically
+from unlearnctl.utils.safe_json import loads
+
+MANIFEST = "unlearnctl-manifest.json"
+WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+UNWANTED = ["original/*", "onnx/*", "consolidated*"]  # the same weights once more, in forms that are not read
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One repository at one revision, as it lies in the cache."""
+
+    what: str
+    kind: str  # model | dataset
+    repo: str
+    revision: str  # the commit
+    files: list[dict[str, Any]]  # path, bytes, sha256
+    new: int  # of them were not there before
+
+    def line(self) -> str:
+        """`model: org/name@1a2b3c4d: 12 files, 16.1 GB, all there already`."""
+        size = sum(file["bytes"] for file in self.files)
+        there = "all there already" if not self.new else f"{self.new} fetched"
+        return f"{self.what}: {self.repo}@{self.revision[:8]}: {len(self.files)} files, {size / 1e9:.2f} GB, {there}"
+
+
+def hub_home() -> Path:
+    """The folder of the hub's caches, `$HF_HOME`."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HOME)
+
+
+def fetch_model(what: str, repo: str, revision: str | None, code: bool = False) -> Fetched:
+    """Weights (safetensors only), config and tokenizer; with `code` the repository's Python files too."""
+    before = _cached(repo, "model")
+    folder = huggingface_hub.snapshot_download(
+        repo,
+        revision=revision,
+        allow_patterns=[*WANTED, *(["*.py"] if code else [])],
+        ignore_patterns=UNWANTED,
+    )
+    return _listed(what, "model", repo, Path(str(folder)), before)
+
+
+def dataset_files(repo: str) -> set[str]:
+    """What the cache holds of a dataset now."""
+    return _cached(repo, "dataset")
+
+
+def fetch_dataset(what: str, repo: str, revision: str | None, before: Collection[str]) -> Fetched:
+    """What reading the dataset has just put into the cache."""
+    commit = huggingface_hub.HfApi().repo_info(repo, revision=revision, repo_type="dataset").sha
+    folder = huggingface_hub.snapshot_download(
+        repo, repo_type="dataset", revision=commit, local_files_only=True
+    )
+    return _listed(what, "dataset", repo, Path(str(folder)), before)
+
+
+def _listed(what: str, kind: str, repo: str, folder: Path, before: Collection[str]) -> Fetched:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    rows = [
+        {"path": str(p.relative_to(folder)), "bytes": p.stat().st_size, "sha256": checksum(p)} for p in files
+    ]
+    new = sum(f"{folder.name}/{row['path']}" not in before for row in rows)
+    return Fetched(what, kind, repo, folder.name, rows, new)
+
+
+def _cached(repo: str, kind: str) -> set[str]:
+    """`COMMIT/FILE` of everything that the cache holds of a repository."""
+    from huggingface_hub import constants
+
+    snapshots = Path(constants.HF_HUB_CACHE) / f"{kind}s--{repo.replace('/', '--')}" / "snapshots"
+    return {str(path.relative_to(snapshots)) for path in snapshots.rglob("*") if path.is_file()}
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, as the hub gives it for large files."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(found: Sequence[Fetched], folder: Path) -> Path:
+    """Add to the manifest in `folder`; a repository's newest entry for a revision counts."""
+    path = folder / MANIFEST
+    try:
+        old = loads(path.read_text(encoding="utf-8"))["repositories"]
+    except (OSError, ValueError, KeyError):
+        old = []
+    fresh = [{key: value for key, value in asdict(entry).items() if key != "new"} for entry in found]
+    entries = {(e["kind"], e["repo"], e["revision"]): e for e in [*old, *fresh]}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps({"repositories": list(entries.values())}, indent=1) + "\n")
+    return path

@@ -1,0 +1,90 @@
+"""`unlearnctl probe`: states of forget and retain text → one probe a layer → directions, accuracies, a plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from unlearnctl.commands.eval import pick_device
+from unlearnctl.config.checks import check_data, check_lengths, check_seed, model_spec
+from unlearnctl.config.instantiate import plain
+from unlearnctl.config.tiny_world import check_known
+from unlearnctl.data.spec import DataSpec
+from unlearnctl.data.streams import load_data
+from unlearnctl.models.agreement import check_blocks
+from unlearnctl.models.load import identity, load_model, load_trunk
+from unlearnctl.models.partial.decoder import Decoder
+from unlearnctl.models.skeleton import skeleton
+from unlearnctl.probes.fit import Probes, save_probes
+from unlearnctl.probes.fitting import fit_on
+from unlearnctl.probes.states import POOLS
+from unlearnctl.reporting.probe_curve import print_probes, write_probes
+from unlearnctl.results.provenance import now, provenance
+from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, run_directory
+from unlearnctl.unlearning.outcome import command_line
+from unlearnctl.utils.errors import UserError
+
+LEAST = 4  # of each side: some are held out
+
+
+def probe(cfg: DictConfig) -> Path:
+    """Fit and save probes; forget text is the positive class, retain text the negative.
+
+    Raises:
+        UserError: a layer that the model does not have, too few texts, wrong data.
+    """
+    _check(cfg)
+    spec = model_spec(plain(cfg.model))
+    check_known(cfg, spec)
+    check_lengths(DataSpec.from_config(plain(cfg.data)), spec.config)
+    blocks = skeleton(spec.config, spec.blocks, spec.trust_remote_code)
+    layers = list(range(blocks.num_blocks)) if cfg.layers is None else [int(layer) for layer in cfg.layers]
+    wrong = [layer for layer in layers if not 0 <= layer < blocks.num_blocks]
+    if wrong or not layers:
+        raise UserError(
+            f"layers={layers}: {spec.name} has {blocks.num_blocks} blocks, 0 to {blocks.num_blocks - 1}"
+        )
+    data = load_data(plain(cfg.data), spec.tokenizer(), cfg.seed)
+    for side in ("forget", "retain"):
+        if (count := sum(map(len, data.rows[side].values()))) < LEAST:
+            raise UserError(f"data.{side}: {count} texts are too few for a probe; it needs {LEAST}")
+    directory = run_directory(cfg, "probe")
+    check_free(directory, REPORT_BYTES)
+    started = now()
+    device = pick_device(cfg.device)
+    model = load_trunk(spec, max(layers) + 1, device) if blocks.has_trunk else load_model(spec, device)
+    check_blocks(model, blocks.blocks)
+    decoder = Decoder(model, blocks.blocks)
+    probes = fit_on(decoder, data, layers, cfg.seed, cfg.texts, cfg.batch_size, cfg.pool)
+    directory = create(directory, cfg)
+    note = {
+        "pool": cfg.pool,
+        "base": identity(spec),
+        "data": data.fingerprint(),
+        "provenance": {**provenance(command_line(), cfg.seed), "started": started, "finished": now()},
+    }
+    rows = write_probes(directory, save_probes(directory, probes, note), _rows(probes))
+    print_probes(rows, probes.held_out)
+    print(f"use it: unlearnctl train objective=probe_directions objective.probe={directory}")
+    print(f"run: {directory}")
+    return directory
+
+
+def _rows(probes: Probes) -> list[dict[str, float]]:
+    names = ("accuracy", "control", "threshold", "neutral_mean", "neutral_scale")
+    columns = [getattr(probes, name).tolist() for name in names]
+    return [
+        {"layer": layer, **dict(zip(names, values, strict=True))}
+        for layer, *values in zip(probes.layers, *columns, strict=True)
+    ]
+
+
+def _check(cfg: DictConfig) -> None:
+    check_seed(cfg.seed)
+    for key in ("texts", "batch_size"):
+        if not isinstance(cfg[key], int) or cfg[key] < 1:
+            raise UserError(f"{key}={cfg[key]}: must be a whole number, 1 or more")
+    if cfg.pool not in POOLS:
+        raise UserError(f"pool={cfg.pool}: must be {' or '.join(POOLS)}")
+    check_data(plain(cfg.data))

@@ -1,0 +1,128 @@
+"""`unlearnctl reproduce TABLE`: plan → run what is missing → the table, in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unlearnctl.tables.cells import build
+from unlearnctl.tables.jobs import run_missing
+from unlearnctl.tables.missing import Place, results_of
+from unlearnctl.tables.preview import show_plan
+from unlearnctl.tables.read import read_table
+from unlearnctl.tables.render import markdown, write_table
+from unlearnctl.utils.errors import UserError, unknown, unknown_key
+from unlearnctl.utils.paths import conf_dir
+
+KEYS = ("scale", "seeds", "models", "jobs", "output_dir", "to", "from")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The command line, understood."""
+
+    table: str
+    scale: str = "tiny"
+    seeds: tuple[int, ...] | None = None
+    models: tuple[str, ...] | None = None
+    root: Path = Path("outputs/reproduce")
+    to: Path | None = None
+    config_dir: Path | None = None
+    jobs: int | None = None
+    plan: bool = False
+    only_build: bool = False
+
+
+def reproduce_command(args: list[str]) -> int | None:
+    """`unlearnctl reproduce TABLE [key=value ...] [--plan] [--from DIR]`, with keys of `KEYS`.
+
+    Raises:
+        UserError: no such table, scale or key; some of its runs failed (after all others have been made).
+    """
+    asked = parse(args)
+    spec = read_table(options("table", asked.config_dir), asked.table, asked.scale, asked.seeds, asked.models)
+    for model in spec.models:
+        if model not in options("model", asked.config_dir):
+            raise unknown("models", model, options("model", asked.config_dir))
+    place, members = Place(asked.root / spec.scale, asked.config_dir), list(spec.members())
+    if asked.plan:
+        show_plan(spec, place)
+        return None
+    failed = [] if asked.only_build else run_missing(place, members, spec.name, asked.jobs)
+    table = build(spec, lambda member: results_of(place.root, member))
+    if table.missing == len(members):
+        raise UserError(f"reproduce {spec.name}: none of its runs is in {place.root}")
+    paths = write_table(table, asked.to or place.root / "tables")
+    print(markdown(table))
+    for path in paths:
+        print(path)
+    if failed:
+        raise UserError(
+            f"{len(failed)} of the table's runs are not done: {'; '.join(failed)}; the same command goes on"
+        )
+    return None
+
+
+def parse(args: Sequence[str]) -> Asked:
+    """Understand the command line.
+
+    Raises:
+        UserError: no table, a key or value that is not known.
+    """
+    words = [a for a in args if a != "--plan"]
+    given: dict[str, Any] = {}
+    if source := _flag(words, "--from", "the folder of the runs, as output_dir= was"):
+        given |= {"root": Path(source), "only_build": True}
+    if folder := _flag(words, "--config-dir", "a folder with table/NAME.yaml in it"):
+        given["config_dir"] = Path(folder).resolve()
+    names = [word for word in words if "=" not in word]
+    if len(names) != 1:
+        raise UserError(
+            f"reproduce: name one table of {', '.join(sorted(options('table', given.get('config_dir'))))}"
+        )
+    for key, value in (word.split("=", 1) for word in words if "=" in word):
+        given |= _setting(key, value)
+    return Asked(names[0], plan="--plan" in args, **given)
+
+
+def _flag(words: list[str], flag: str, what: str) -> str | None:
+    """Take a flag and its value out of `words`."""
+    if flag not in words:
+        return None
+    at = words.index(flag)
+    if at + 1 == len(words):
+        raise UserError(f"{flag}: name {what}")
+    value = words[at + 1]
+    del words[at : at + 2]
+    return value
+
+
+def options(group: str, config_dir: Path | None = None) -> dict[str, Path]:
+    """Every `GROUP/NAME.yaml` by name, the user's own before the shipped."""
+    folders = [conf_dir(), *([config_dir] if config_dir else [])]
+    return {path.stem: path for folder in folders for path in (folder / group).glob("*.yaml")}
+
+
+def _setting(key: str, value: str) -> dict[str, Any]:
+    if key == "seeds":
+        return {"seeds": _seeds(value)}
+    if key == "models":
+        return {"models": tuple(part.strip() for part in value.strip("[]").split(","))}
+    if key == "from":
+        return {"root": Path(value), "only_build": True}
+    if key == "jobs":
+        if not value.isdigit() or not int(value):
+            raise UserError(f"jobs={value}: must be a whole number of processes, 1 or more")
+        return {"jobs": int(value)}
+    if key not in KEYS:
+        raise unknown_key("", key, KEYS)
+    return {"root" if key == "output_dir" else key: value if key == "scale" else Path(value)}
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    parts = text.strip("[]").split(",")
+    if not all(part.strip().isdigit() for part in parts) or len(set(parts)) < len(parts):
+        raise UserError(f"seeds={text}: must be different whole numbers, such as seeds=0,1,2")
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,65 @@
+"""`unlearnctl track DIR …`: send the metrics of runs to their tracker, where it was down while they ran."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from unlearnctl.config.instantiate import plain
+from unlearnctl.results.history import read_history
+from unlearnctl.results.run import load_run
+from unlearnctl.runs.live import at_work
+from unlearnctl.tracking.make import chosen
+from unlearnctl.unlearning.resume import own_config
+from unlearnctl.utils.errors import UserError, brief
+
+
+def track_command(args: list[str]) -> None:
+    """Each argument is a run directory of `train`; `tracker=NAME` takes another tracker than its config's.
+
+    Raises:
+        UserError: no argument, no finished run, no tracker, or one that still cannot be reached.
+    """
+    names = [arg.partition("=")[2] for arg in args if arg.startswith("tracker=")]
+    folders = [Path(arg) for arg in args if not arg.startswith("tracker=")]
+    if not folders:
+        raise UserError("track: give a run directory, e.g. unlearnctl track outputs/train/NAME/RUN")
+    for folder in folders:
+        count = send(folder, own_config(folder, "track"), names[-1] if names else None)
+        print(f"{folder}: {count} rows sent")
+
+
+def send(folder: Path, cfg: DictConfig, name: str | None) -> int:
+    """Log every row of metrics.jsonl anew, in a run of its own; returns how many.
+
+    Raises:
+        UserError: see `track_command`.
+    """
+    settings = plain(cfg.tracker)
+    own = settings.pop("name", "none")
+    settings.pop("system_every", None)
+    name = name or own
+    if name == "none":
+        raise UserError(f"track {folder}: its config has tracker=none; name one, e.g. tracker=tensorboard")
+    if who := at_work(folder):
+        raise UserError(f"track {folder}: {who} is at work in it; its metrics can be sent when it has ended")
+    status = str(load_run(folder, history=False).results["status"])
+    rows = _rows(folder)
+    try:
+        (tracker,) = chosen(name, settings if name == own else {}, folder, plain(cfg))
+        for row in rows:
+            tracker.log(row, row["step"])
+        tracker.finish(status)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"tracker={name}: {brief(error)}") from error
+    return len(rows)
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    """Of metrics.jsonl; a resumed run repeats steps, and the later row is the one that counted."""
+    rows = read_history(folder / "metrics.jsonl").rows
+    return list({(str(row.get("kind")), row["step"]): row for row in rows}.values())

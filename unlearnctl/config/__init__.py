@@ -1,0 +1,1 @@
+"""From YAML to objects: what a config may hold, checked before anything loads."""

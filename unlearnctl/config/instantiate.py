@@ -1,0 +1,103 @@
+"""Config nodes to objects: wrong names and values of the wrong kind are refused by their config key."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from unlearnctl.config.targets import TARGET, find_class
+from unlearnctl.config.types import check_kind, check_kinds
+from unlearnctl.objectives.base import Objective
+from unlearnctl.utils.errors import LONGEST, UserError, brief, unknown_key
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain containers."""
+    out = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(out, dict)
+    return out  # type: ignore[return-value]
+
+
+def resolved(cfg: DictConfig) -> DictConfig:
+    """A copy without interpolations: what `${now:…}` and the like are here, they are everywhere."""
+    copied = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    assert isinstance(copied, DictConfig)
+    return copied
+
+
+def build_objective(cfg: DictConfig) -> Objective:
+    """Instantiate `cfg.objective`; its `name` is for paths and tables only.
+
+    Raises:
+        UserError: see `build`.
+    """
+    return _objective("objective", plain(cfg))
+
+
+def _objective(key: str, node: Mapping[str, Any]) -> Objective:
+    node = {name: value for name, value in node.items() if name != "name"}
+    parts = node.get("by_topic")
+    if not isinstance(parts, Mapping):
+        return build(key, node)
+    given = {topic: part for topic, part in parts.items() if part}
+    for topic, part in given.items():
+        check_kind(f"{key}.by_topic.{topic}", part, Mapping[str, Any])
+    built = {topic: _objective(f"{key}.by_topic.{topic}", part) for topic, part in given.items()}
+    return build(key, {**node, "by_topic": built})
+
+
+def build_suites(cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """Instantiate the suites of `cfg.eval`, with some settings replaced."""
+    found = {}
+    for name, suite in plain(cfg).items():
+        changed = (overrides or {}).get(name, {})
+        check_kind(f"eval.{name}", suite, Mapping[str, Any])
+        check_kind(f"trainer.monitor.overrides.{name}", changed, Mapping[str, Any])
+        found[name] = build(f"eval.{name}", {**suite, **changed})
+    return found
+
+
+def build(key: str, node: object, **extra: Any) -> Any:
+    """Make the object that one config node describes; nodes inside it that name a class are made first.
+
+    Args:
+        key: of the node.
+        node: `_target_` and the class's arguments, resolved.
+        extra: arguments that no config can hold.
+
+    Raises:
+        UserError: no such class, or arguments that it does not take, named with their config key.
+    """
+    if not isinstance(node, Mapping):
+        raise UserError(f"{key}={node}: must be a mapping with {TARGET}")
+    made = find_class(f"{key}.{TARGET}", node.get(TARGET))
+    arguments = {name: value for name, value in node.items() if name != TARGET}
+    for name, value in arguments.items():
+        if isinstance(value, Mapping) and TARGET in value:
+            arguments[name] = build(f"{key}.{name}", value)
+    _check_arguments(key, arguments, made, extra)
+    try:
+        return made(**arguments, **extra)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a constructor says to values of the right kind
+        raise UserError(f"{key}: {brief(error, LONGEST)}") from error
+
+
+def _check_arguments(key: str, node: Mapping[str, Any], made: type, extra: Mapping[str, Any]) -> None:
+    """Refuse what the constructor would not take, before it fails somewhere inside."""
+    init = made.__init__  # type: ignore[misc]
+    parameters = {} if init is object.__init__ else dict(inspect.signature(init).parameters)
+    parameters.pop("self", None)
+    open_ended = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
+    for name in node:
+        if name in extra or (name not in parameters and not open_ended):
+            raise unknown_key(key, name, [p for p in parameters if p not in extra])
+    check_kinds(key, node, init)
+    for name, parameter in parameters.items():
+        plain_one = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if plain_one and parameter.default is parameter.empty and name not in {*node, *extra}:
+            raise UserError(f"{key}.{name}: required")

@@ -1,0 +1,1 @@
+"""Several processes: started, watched, and talking to each other."""

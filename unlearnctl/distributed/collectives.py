@@ -1,0 +1,73 @@
+"""What depends on how many processes there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from unlearnctl.distributed.heartbeat import waiting
+
+T = TypeVar("T")
+
+
+def several() -> bool:
+    """Whether this process is one of several that compute together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank_and_size() -> tuple[int, int]:
+    """This process's rank, and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if several() else (0, 1)
+
+
+def gathered(value: T) -> list[T]:
+    """Everybody's value, by rank, on each; each has to ask."""
+    if not several():
+        return [value]
+    parts: list[Any] = [None] * dist.get_world_size()
+    with waiting():
+        dist.all_gather_object(parts, value)
+    return parts
+
+
+def sum_over_processes(value: Tensor) -> Tensor:
+    """The sum over all ranks, on each; the value itself if there is one process."""
+    if several():
+        value = value.clone()
+        with waiting():
+            dist.all_reduce(value)
+    return value
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether the flag is set on any rank; each has to ask."""
+    if not several():
+        return flag
+    device = "cuda" if "nccl" in dist.get_backend() else "cpu"
+    return bool(sum_over_processes(torch.tensor(float(flag), device=device)).item())
+
+
+def everywhere(flag: bool) -> bool:
+    """Whether the flag is set on every rank; each has to ask."""
+    return not anywhere(not flag)
+
+
+def on_main(work: Callable[[], T]) -> T:
+    """`work()` done by rank 0 alone; every rank, each of which has to call, gets its result or its error."""
+    if not several():
+        return work()
+    box: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            box[0] = work()
+        except Exception as error:
+            box[1] = error
+    with waiting():
+        dist.broadcast_object_list(box)
+    if box[1] is not None:
+        raise box[1]
+    return box[0]

@@ -1,0 +1,132 @@
+"""`conf/launch/`: how many processes, and where; checked before anything else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from unlearnctl.distributed.world import existing_world
+from unlearnctl.utils.errors import UserError, unknown, unknown_key
+
+NAMES = ("single", "cpu", "multi_gpu", "multi_node")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """`cfg.launch`, made definite: `num_processes` counts those of all machines."""
+
+    name: str = "single"
+    num_processes: int = 1
+    dry_run: bool = False
+    num_machines: int = 1
+    machine_rank: int = 0
+    main_address: str = "127.0.0.1"
+    main_port: int | None = None  # None: a free one
+    timeout: float | None = 1800.0  # seconds; None: wait for ever
+    on_cpu: bool = True  # gloo ranks; else one process a GPU
+
+    @property
+    def per_machine(self) -> int:
+        """Processes on this machine."""
+        return self.num_processes // self.num_machines
+
+    @property
+    def starts_workers(self) -> bool:
+        """More than one process is asked for, and this is none of them yet."""
+        return self.num_processes > 1 and existing_world(os.environ) is None
+
+
+def read_launch(cfg: Mapping[str, Any], device: str | None) -> Launch:
+    """Take `cfg.launch`; `device` is what the verb was told to run on (null, cpu or cuda).
+
+    Raises:
+        UserError: an unknown key, a wrong number, a device that the option does not go with, too few GPUs, or
+            another number than the torchrun or SLURM world has that this process belongs to.
+    """
+    known = [f.name for f in fields(Launch) if f.name != "on_cpu"]
+    for key in cfg:
+        if key not in known:
+            raise unknown_key("launch", key, known)
+    name = cfg.get("name")
+    if name not in NAMES:
+        raise unknown("launch.name", name, NAMES)
+    values = {key: value for key, value in cfg.items() if value is not None}
+    on_cpu = _on_cpu(str(name), device)
+    for key, least in (("num_processes", 1), ("num_machines", 1), ("machine_rank", 0), ("main_port", 1)):
+        _check_count(key, values.get(key), least)
+    if "timeout" in cfg:
+        values["timeout"] = _seconds(cfg["timeout"])
+    if name == "multi_gpu":
+        values.setdefault("num_processes", max(1, _gpus()))
+    launch = Launch(**{**values, "on_cpu": on_cpu})
+    _check(launch)
+    if not launch.dry_run:  # a plan may be made where the GPUs are not
+        _check_place(launch)
+    return launch
+
+
+def _on_cpu(name: str, device: str | None) -> bool:
+    if name == "cpu" and device == "cuda":
+        raise UserError("launch=cpu: not with device=cuda; use launch=multi_gpu")
+    if name == "multi_gpu" and device == "cpu":
+        raise UserError("launch=multi_gpu: not with device=cpu; use launch=cpu")
+    return name == "cpu" or device == "cpu" or (name == "single" and not _gpus())
+
+
+def _check_count(key: str, value: object, least: int) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+        raise UserError(f"launch.{key}={value}: must be a whole number, {least} or more")
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise UserError(f"launch.timeout={value}: must be a positive number of seconds, or null")
+    return float(value)
+
+
+def _check(launch: Launch) -> None:
+    count, machines = launch.num_processes, launch.num_machines
+    if launch.name == "single" and count > 1:
+        raise UserError(
+            f"launch.num_processes={count}: launch=single is one; use launch=cpu or launch=multi_gpu"
+        )
+    if launch.name != "multi_node" and machines > 1:
+        raise UserError(f"launch.num_machines={machines}: launch={launch.name} is one; use launch=multi_node")
+    if count % machines:
+        near = " or ".join(
+            str(n) for n in (count // machines * machines, -(-count // machines) * machines) if n
+        )
+        raise UserError(
+            f"launch.num_processes={count}: not a multiple of {machines} machines; nearest: {near}"
+        )
+    if launch.machine_rank >= machines:
+        raise UserError(f"launch.machine_rank={launch.machine_rank}: must be 0 to {machines - 1}")
+    if launch.main_port is not None and launch.main_port > 65535:
+        raise UserError(f"launch.main_port={launch.main_port}: must be 1 to 65535")
+
+
+def _check_place(launch: Launch) -> None:
+    count, world = launch.num_processes, existing_world(os.environ)
+    if world and launch.name != "single" and count != world.size:
+        raise UserError(
+            f"launch.num_processes={count}: this process belongs to a world of {world.size} ({world.starter}); "
+            "there, leave launch=single"
+        )
+    if launch.on_cpu or launch.name == "single":
+        return
+    if not _gpus():
+        raise UserError(f"launch={launch.name}: no CUDA device is visible; launch=cpu needs none")
+    if launch.per_machine > _gpus():
+        raise UserError(
+            f"launch.num_processes={count}: {launch.per_machine} for this machine, which has {_gpus()} GPUs"
+        )
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -1,0 +1,1 @@
+"""How a model is asked: log-likelihoods, replies, answers kept by item."""

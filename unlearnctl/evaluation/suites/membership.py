@@ -1,0 +1,207 @@
+"""Six membership-inference attacks: can one tell the forget texts from texts of the same kind that were never read?"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unlearnctl.data.encode import Row
+from unlearnctl.data.readers import read_corpus
+from unlearnctl.data.spec import CorpusSpec
+from unlearnctl.evaluation.items import check_positive
+from unlearnctl.evaluation.scoring.answers import Answers
+from unlearnctl.evaluation.scoring.references import Reference
+from unlearnctl.evaluation.scoring.token_scores import TokenScores, encode_pairs, refuse_infinite, score_rows
+from unlearnctl.results.metric import Metric
+from unlearnctl.results.statistics import RESAMPLES
+from unlearnctl.utils.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ATTACKS = ("loss", "zlib", "min_k", "min_k_plus", "reference", "gradnorm")
+
+
+class MembershipSuite:
+    """`loss_auc`, `zlib_auc`, `min_k_auc`, `min_k_plus_auc`, `reference_auc`, `gradnorm_auc`.
+
+    Each is the chance that a member looks more familiar than a non-member, by that attack. 0.5 is the goal: well
+    above, the texts are still known; well below, they are so unlikely that this gives them away (over-unlearning).
+
+    Args:
+        members, nonmembers: corpora as in `conf/data/` (path, field, split …). They must differ in nothing but
+            having been read, or the attack measures the difference.
+        attacks: which of the six; `reference` needs one.
+        reference: folder of a model to compare with, e.g. one that read neither.
+        k: share of the least likely tokens that min_k and min_k_plus average.
+    """
+
+    def __init__(
+        self, members: Mapping[str, Any], nonmembers: Mapping[str, Any], attacks: Sequence[str] = ATTACKS,
+        reference: str | None = None, k: float = 0.2, limit: int | None = None, max_length: int = 512,
+        batch_size: int = 16, key: str = "eval.membership",
+    ) -> None:  # fmt: skip
+        for attack in attacks:
+            if attack not in ATTACKS:
+                raise unknown(f"{key}.attacks", attack, ATTACKS)
+        if not attacks:
+            raise UserError(f"{key}.attacks=[]: name at least one of {', '.join(ATTACKS)}")
+        check_share(k, f"{key}.k")
+        check_positive(key, max_length=max_length)
+        if "reference" in attacks and reference is None:
+            raise UserError(f"{key}.reference=null: the attack 'reference' needs a model folder")
+        self.attacks, self.k, self.key = tuple(attacks), k, key
+        self.reference = None if reference is None else Reference(reference, f"{key}.reference")
+        self.max_length, self.batch_size = max_length, batch_size
+        self.specs = [
+            _spec(cfg, f"{key}.{side}", limit)
+            for side, cfg in (("members", members), ("nonmembers", nonmembers))
+        ]
+        self._texts: list[Sequence[str]] | None = None
+
+    @property
+    def texts(self) -> list[Sequence[str]]:
+        """Members' and non-members', read once."""
+        if self._texts is None:
+            sides = zip(self.specs, ("members", "nonmembers"), strict=True)
+            self._texts = [read_corpus(spec, f"{self.key}.{side}").texts for spec, side in sides]
+        return self._texts
+
+    def validate(self) -> None:
+        """Texts can be read, at least two a side, none on both; the reference is a model folder.
+
+        Raises:
+            UserError: otherwise.
+        """
+        members, others = self.texts
+        if min(len(members), len(others)) < 2:
+            raise UserError(
+                f"{self.key}: {len(members)} members and {len(others)} non-members; needs 2 of each"
+            )
+        if both := set(members) & set(others):
+            raise UserError(
+                f"{self.key}.nonmembers: {len(both)} texts are members too, e.g. {min(both)[:60]!r}"
+            )
+        if self.reference is not None and "reference" in self.attacks:
+            self.reference.validate()
+
+    def run(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
+    ) -> dict[str, Metric]:
+        """One AUC an attack; n counts texts of both sides."""
+        texts = [text for side in self.texts for text in side]
+        rows = encode_pairs(tokenizer, [""] * len(texts), texts, self.max_length, self.key)
+        scores = score_rows(answers, lambda: model, rows, self.batch_size, self.key)
+        split, found = len(self.texts[0]), {}
+        for attack in self.attacks:
+            if attack == "reference":
+                values = self._against_reference(scores, texts, model)
+            elif attack == "gradnorm":
+                values = [-norm for norm in gradient_norms(answers, model, rows, self.key)]
+            else:
+                values = [familiarity(attack, s, t, self.k) for s, t in zip(scores, texts, strict=True)]
+            found[f"{attack}_auc"] = auc(values[:split], values[split:])
+        return found
+
+    def _against_reference(
+        self, scores: Sequence[TokenScores], texts: Sequence[str], model: PreTrainedModel
+    ) -> list[float]:
+        assert self.reference is not None
+        theirs = self.reference.scores([""] * len(texts), texts, self.max_length, self.batch_size, model)
+        return [r.nll - s.nll for s, r in zip(scores, theirs, strict=True)]
+
+
+def _spec(cfg: object, key: str, limit: int | None) -> CorpusSpec:
+    if not isinstance(cfg, Mapping):
+        raise UserError(f"{key}={cfg}: must be a mapping with a path, as in conf/data/")
+    return CorpusSpec.from_config({**cfg, **({} if limit is None else {"limit": limit})}, key, splits=False)
+
+
+def check_share(value: float, key: str) -> None:
+    """Refuse a share outside (0, 1]."""
+    if not 0 < value <= 1:
+        raise UserError(f"{key}={value}: must be above 0 and at most 1")
+
+
+def familiarity(attack: str, scores: TokenScores, text: str, k: float) -> float:
+    """How much a text looks like one that was read; higher = more.
+
+    `loss`: −mean NLL (Yeom et al. 2018, arXiv 1709.01604). `zlib`: −mean NLL over the bytes of the zlib-compressed text
+    (Carlini et al. 2021, arXiv 2012.07805). `min_k`: mean log-probability of the k least likely tokens (Shi et
+    al. 2024, arXiv 2310.16789). `min_k_plus`: the same of (log p − mean)/standard deviation over the vocabulary
+    (Zhang et al. 2024, arXiv 2404.02936). k is a share, rounded down to at least one token.
+    """
+    if attack == "loss":
+        return -scores.nll
+    if attack == "zlib":
+        return -scores.nll / len(zlib.compress(text.encode()))
+    tokens = scores.logp
+    if attack == "min_k_plus":
+        parts = zip(scores.logp, scores.mean, scores.std, strict=True)
+        tokens = [(logp - mean) / max(std, 1e-3) for logp, mean, std in parts]
+    least = sorted(tokens)[: max(1, int(k * len(tokens)))]
+    return sum(least) / len(least)
+
+
+def gradient_norms(answers: Answers, model: PreTrainedModel, rows: Sequence[Row], key: str) -> list[float]:
+    """L2 norm of the gradient of each text's mean NLL over all weights (arXiv 2402.17012), one text at a time."""
+    return answers.each(
+        "gradient norm",
+        [[r.ids, r.prompt] for r in rows],
+        lambda item: _gradient_norm(model, item[0], item[1], key),
+    )
+
+
+def _gradient_norm(model: PreTrainedModel, ids: list[int], prompt: int, key: str) -> float:
+    """A weight's gradient goes as soon as it is counted, so that all of them never stand side by side."""
+    import torch
+
+    states = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    total = torch.zeros((), dtype=torch.float64, device=model.device)
+
+    def count(p: torch.Tensor) -> None:
+        assert p.grad is not None
+        total.add_(p.grad.double().square().sum().to(total.device))
+        p.grad = None
+
+    hooks = []
+    try:
+        for p, _, _ in states:
+            p.grad = None
+            p.requires_grad_(p.is_floating_point())
+            hooks.append(p.register_post_accumulate_grad_hook(count))
+        row = torch.tensor([ids], device=model.device)
+        with torch.enable_grad():
+            logits = model(input_ids=row, use_cache=False).logits[0, :-1].float()
+            start = max(prompt, 1)
+            torch.nn.functional.cross_entropy(logits[start - 1 :], row[0, start:]).backward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for p, wanted, grad in states:
+            p.requires_grad_(wanted)
+            p.grad = grad
+    refuse_infinite(total, key)
+    return float(total.sqrt())
+
+
+def auc(members: Sequence[float], others: Sequence[float]) -> Metric:
+    """Chance that a member's value is above a non-member's, ties half; n counts both.
+
+    Error and interval: bootstrap over members and non-members, each drawn by itself. The items are the members' shares
+    of non-members below them, whose mean is the AUC.
+    """
+    a, b = np.asarray(members, dtype=float), np.asarray(others, dtype=float)
+    above = (a[:, None] > b).astype(float) + 0.5 * (a[:, None] == b)
+    rng = np.random.default_rng(0)
+    # how often each text is drawn, so that one product of matrices does all resamples
+    times_a, times_b = (rng.multinomial(len(x), [1 / len(x)] * len(x), RESAMPLES) for x in (a, b))
+    drawn = ((times_a @ above) * times_b).sum(1) / above.size
+    low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+    error, items = float(drawn.std(ddof=1)), tuple(above.mean(1).tolist())
+    return Metric(
+        float(above.mean()), error, len(a) + len(b), 0.5, "forget", "chance", (low, high), items
+    )  # fmt: skip

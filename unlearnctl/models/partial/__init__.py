@@ -1,0 +1,1 @@
+"""Running part of a model: the blocks an objective reads, the frozen prefix once."""

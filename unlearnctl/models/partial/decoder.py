@@ -1,0 +1,118 @@
+"""A Hugging Face decoder in parts: how its blocks are called, some of its blocks, its head."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from unlearnctl.data.batch import Batch
+from unlearnctl.models.partial.split_block import Call, stream_of
+from unlearnctl.models.partial.stand_ins import Inject, Peek, Recorder, Released
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Decoder:
+    """Runs parts of a model exactly as the model would: blocks get the arguments that its own forward makes.
+
+    Args:
+        model: whole causal LM, or a trunk (base model).
+        blocks: path of the block list, as the whole causal LM names it.
+    """
+
+    def __init__(self, model: PreTrainedModel, blocks: str) -> None:
+        self.model = model
+        self._strip = trunk_prefix(model)
+        self._parent, _, self._list_name = self.own_name(blocks).rpartition(".")
+        self._others: int | None = (
+            None  # outputs of a block after the stream; None: it returns the stream alone
+        )
+        self._peeked = False
+
+    def own_name(self, name: str) -> str:
+        """A name of the whole causal LM, as this model has it."""
+        return name.removeprefix(self._strip)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The decoder's own blocks."""
+        return getattr(self.model.get_submodule(self._parent), self._list_name)
+
+    def record(self, batch: Batch) -> tuple[Tensor, list[Call]]:
+        """The stream that enters block 0, [B, T, D], and the other arguments of each block's call."""
+        if not self._peeked:
+            self._peek(batch)
+        recorders = [Recorder(block, self._others) for block in self.blocks]
+        with self._as_blocks(recorders):
+            self._embed(batch)
+        return recorders[0].entering, [(r.args, r.kwargs) for r in recorders]
+
+    def _embed(self, batch: Batch) -> None:
+        self._body(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+
+    @torch.no_grad()
+    def _peek(self, batch: Batch) -> None:
+        """Learn once, from a block itself, whether such blocks return a tuple: their model takes it apart."""
+        peek = Peek(next(block for block in self.blocks if not isinstance(block, Released)))
+        with self._as_blocks([peek]):
+            self._embed(batch)
+        self._others = len(peek.out) - 1 if isinstance(peek.out, tuple | list) else None
+        self._peeked = True
+
+    @property
+    def _body(self) -> nn.Module:
+        """What is under the head."""
+        body = self.model.base_model
+        if body is self.model and not self._strip:  # Llama 4 names another child than it has
+            return self.model.get_submodule(self._parent.partition(".")[0])
+        return body
+
+    def run(
+        self, indices: range, hidden: Tensor, calls: Sequence[Call], layers: Collection[int]
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """The stream after the blocks `indices`, and after each of them that is among `layers`."""
+        kept = {}
+        for index in indices:
+            args, kwargs = calls[index]
+            hidden = stream_of(self.blocks[index](hidden, *args, **kwargs))
+            if index in layers:
+                kept[index] = hidden
+        return hidden, kept
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits of residual states [B, T, D]: the model's own final norm, head, scaling and soft cap."""
+        with self._as_blocks([self._inject(hidden)]):
+            return self.model(input_ids=_any_ids(hidden), use_cache=False).logits
+
+    def final(self, hidden: Tensor) -> Tensor:
+        """Residual states [B, T, D] after the model's own final norm."""
+        with self._as_blocks([self._inject(hidden)]):
+            return self._body(input_ids=_any_ids(hidden), use_cache=False).last_hidden_state
+
+    def _inject(self, hidden: Tensor) -> Inject:
+        return Inject(self.blocks[-1], hidden, self._others)
+
+    @contextmanager
+    def _as_blocks(self, stand_ins: Sequence[nn.Module]) -> Iterator[None]:
+        parent = self.model.get_submodule(self._parent)
+        own = parent._modules[self._list_name]
+        parent._modules[self._list_name] = nn.ModuleList(stand_ins)
+        try:
+            yield
+        finally:
+            parent._modules[self._list_name] = own
+
+
+def _any_ids(hidden: Tensor) -> Tensor:
+    """Tokens to start a pass with whose stream is then replaced; ids, since some models read more of them than that."""
+    return torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
+
+
+def trunk_prefix(model: PreTrainedModel) -> str:
+    """What the whole causal LM's names have before those of this model: empty, unless it is a trunk."""
+    return "" if model.get_output_embeddings() is not None else f"{model.base_model_prefix}."

@@ -1,0 +1,268 @@
+"""The engine: run just what an objective reads, the frozen prefix once, the reference without a second model.
+
+Axes: B sequences, T positions, D hidden size, V vocabulary, M inputs of the first matrix that trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from unlearnctl.data.batch import Batch
+from unlearnctl.models.partial.activation_cache import (
+    ENTERING,
+    LOGPROBS,
+    MATRIX,
+    REFERENCE,
+    STREAM,
+    Rows,
+    join,
+    lacks,
+    split,
+)
+from unlearnctl.models.partial.decoder import Call, Decoder
+from unlearnctl.models.partial.split_block import Cut, find_cut
+from unlearnctl.models.partial.stand_ins import Released
+from unlearnctl.objectives.base import Needs, Outputs, View
+from unlearnctl.ops.logprobs import token_logprobs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What is frozen of a pass: all up to block `start`, or into it up to the matrix that trains."""
+
+    hidden: Tensor  # [B, T, D] entering the block; with a `matrix`, the stream that its output joins
+    matrix: Tensor | None  # [B, T, M] input of the block's one trained matrix
+    start: int
+    kept: Mapping[int, Tensor]  # what was read on the way
+    calls: Sequence[Call]  # how each block is called
+
+
+def can_remember(needs: Mapping[str, Needs], hidden: bool) -> bool:
+    """True if all that an objective asks of the reference can be kept by row; logits are too large.
+
+    Token log-probabilities are small; hidden states count only if `hidden` allows for them.
+    """
+    asked = [need for need in needs.values() if need.reference]
+    return bool(asked) and not any(n.logits or n.padding or (n.layers and not hidden) for n in asked)
+
+
+class TappedModel(nn.Module):
+    """A Hugging Face decoder that gives objectives what they declared, and runs nothing else.
+
+    Blocks below the lowest trainable one are the same in policy and reference: they run once, without grad.
+    Blocks above the highest layer read never run. The reference is the policy with the original values of
+    the trainable tensors swapped in under no_grad, not a second model. Blocks are called with the very
+    arguments that the model's own forward makes for them (masks, rotary embeddings, sliding windows).
+
+    What the frozen part computes can be kept by row (`cached`, `remember`) or shared with other members of a
+    sweep for the length of a step (`memo`, a dictionary that whoever runs them clears).
+
+    Args:
+        model: whole causal LM, or a trunk (base model) when no side needs logits.
+        blocks: path of the block list, as the whole causal LM names it.
+        trainable: parameters that train, as the whole causal LM names them; all others are frozen here.
+        lowest: first block that trains (see `models.trainable.lowest_block`).
+        needs: what the objective declared.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        blocks: str,
+        trainable: Sequence[str],
+        lowest: int,
+        needs: Mapping[str, Needs],
+    ) -> None:
+        super().__init__()
+        self.model, self.lowest, self.needs = model, lowest, dict(needs)
+        self.decoder = Decoder(model, blocks)
+        self.trainable = list(trainable)
+        parameters = dict(model.named_parameters())
+        chosen = {self.decoder.own_name(name) for name in trainable}
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(name in chosen)
+        self._slots = _slots(model, {id(parameters[name]): name for name in chosen})
+        wanted = any(need.reference for need in self.needs.values())
+        self._reference = {n: parameters[n].detach().clone() for n in chosen} if wanted else {}
+        self._cut: Cut | bool | None = None if lowest >= 0 else False  # None: not sought yet; False: none
+        self._first = tuple(name for name in trainable if name.startswith(f"{blocks}.{lowest}."))
+        self.cached: Rows = {}
+        self.remembered: Rows = {}
+        self.memo: MutableMapping[object, Prefix] | None = None
+        self._sharded = False
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Name in the whole causal LM → parameter, of what trains."""
+        parameters = dict(self.model.named_parameters())
+        return {name: parameters[self.decoder.own_name(name)] for name in self.trainable}
+
+    def forward(self, batches: Mapping[str, Batch]) -> dict[str, View]:
+        """Views of every side that the objective reads."""
+        return {side: self.view(batches[side], need) for side, need in self.needs.items()}
+
+    def view(self, batch: Batch, need: Needs) -> View:
+        """Policy outputs and, if declared, the reference's, from one pass over the frozen prefix."""
+        prefix = self._shared_prefix(batch, need)
+        policy = self._suffix(prefix, batch, need)
+        if not need.reference:
+            return View(batch, policy)
+        if not self._reference:  # `remember` let it go
+            return View(batch, policy, self._recall(batch, need))
+        with torch.no_grad(), self._as_reference():
+            if self.lowest < 0:  # the embedding trains too, so not even block 0's input is shared
+                prefix = self._prefix(batch, need)
+            return View(batch, policy, self._suffix(prefix, batch, need))
+
+    @torch.no_grad()
+    def read(self, batch: Batch, need: Needs) -> View:
+        """`view` without gradients: a way in from outside that a sliced model knows, as it knows `forward`."""
+        return self.view(batch, need)
+
+    def top(self, need: Needs) -> int:
+        """The highest block that a side runs."""
+        return len(self.decoder.blocks) - 1 if need.head else max(need.layers)
+
+    def start(self, need: Needs) -> int:
+        """The first block of a side that is not frozen prefix."""
+        return min(max(self.lowest, 0), self.top(need) + 1)
+
+    def frozen_layers(self, need: Needs) -> list[int]:
+        """Layers that are read inside the frozen prefix."""
+        return [layer for layer in need.layers if layer < self.start(need)]
+
+    @torch.no_grad()
+    def frozen_rows(
+        self, batch: Batch, need: Needs, prefix: bool, matrix: bool, reference: bool
+    ) -> dict[str, Tensor]:
+        """By row: what the frozen prefix gives, for `cached`, and what the reference gives, for `remember`.
+
+        `matrix`: up to the first trained matrix's input, where the block can be cut there. To be called before
+        the first step, so that the policy is the reference.
+        """
+        below = self._prefix(batch, need, deep=matrix)
+        found: dict[object, Tensor] = {}
+        if prefix:
+            found = dict(below.kept.items()) | {ENTERING if below.matrix is None else STREAM: below.hidden}
+            if below.matrix is not None:
+                found[MATRIX] = below.matrix
+        if reference and need.reference:
+            outputs = self._suffix(below, batch, need)
+            found |= {f"{REFERENCE}{layer}": values for layer, values in outputs.hidden.items()}
+            if outputs.logprobs is not None:
+                found[LOGPROBS] = outputs.logprobs
+        return {key: row for what, values in found.items() for key, row in split(values, batch, what).items()}
+
+    def remember(self, rows: Rows) -> None:
+        """Take the reference's outputs from these rows from now on, and let its tensors go."""
+        self.remembered, self._reference = rows, {}
+
+    def _recall(self, batch: Batch, need: Needs) -> Outputs:
+        hidden = {layer: join(self.remembered, batch, f"{REFERENCE}{layer}") for layer in need.layers}
+        return Outputs(hidden, None, join(self.remembered, batch, LOGPROBS) if need.logprobs else None)
+
+    def reference_tensors(self) -> list[Tensor]:
+        """The original values of what trains, as far as they are held."""
+        return list(self._reference.values())
+
+    def release_prefix(self) -> None:
+        """Let go of the blocks below the first that trains: every row is cached."""
+        for index in range(min(self.start(need) for need in self.needs.values())):
+            self.decoder.blocks[index] = Released(self.decoder.blocks[index])
+
+    def _shared_prefix(self, batch: Batch, need: Needs) -> Prefix:
+        if self.memo is None or self.lowest < 0:
+            return self._prefix(batch, need)
+        key = (*batch.keys, *self._first, self.start(need), *self.frozen_layers(need))
+        if key not in self.memo:
+            self.memo[key] = self._prefix(batch, need)
+        return self.memo[key]
+
+    def _prefix(self, batch: Batch, need: Needs, deep: bool = True) -> Prefix:
+        start = self.start(need)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.lowest < 0):
+            entering, calls = self.decoder.record(batch)
+            for what in (ENTERING, STREAM):
+                if not lacks(self.cached, batch, what):
+                    kept = {layer: join(self.cached, batch, layer) for layer in self.frozen_layers(need)}
+                    matrix = join(self.cached, batch, MATRIX) if what == STREAM else None
+                    return Prefix(join(self.cached, batch, what), matrix, start, kept, calls)
+            hidden, kept = self.decoder.run(range(start), entering, calls, need.layers)
+            if deep and start <= self.top(need) and (cut := self._find_cut(hidden, calls[start])):
+                return Prefix(*cut.frozen(hidden, calls[start]), start, kept, calls)
+        return Prefix(hidden, None, start, kept, calls)
+
+    def _find_cut(self, hidden: Tensor, call: Call) -> Cut | None:
+        if self._cut is None:
+            trained = {id(parameter) for parameter in self.trained().values()}
+            self._cut = find_cut(self.decoder.blocks[self.lowest], trained, hidden, call) or False
+        return self._cut if isinstance(self._cut, Cut) else None
+
+    def _suffix(self, prefix: Prefix, batch: Batch, need: Needs) -> Outputs:
+        hidden, kept, start = prefix.hidden, dict(prefix.kept), prefix.start
+        if prefix.matrix is not None:
+            cut = self._find_cut(hidden, prefix.calls[start])
+            assert cut is not None, "the block cannot be cut here, yet its matrix inputs were cached"
+            hidden = cut.resume(hidden, prefix.matrix)
+            kept |= {start: hidden} if start in need.layers else {}
+            start += 1
+        hidden, above = self.decoder.run(range(start, self.top(need) + 1), hidden, prefix.calls, need.layers)
+        head = self.decoder.head
+        logits = head(hidden) if need.logits else None
+        logprobs = token_logprobs(head, hidden, batch.labels, batch.attention_mask) if need.logprobs else None
+        final = self.decoder.final(hidden) if need.final else None
+        return Outputs({**kept, **above}, logits, logprobs, final)
+
+    def take_shards(self) -> None:
+        """The parameters have become slices: keep the reference's slices, and never call a block in parts."""
+        parameters = dict(self.model.named_parameters())
+        self._reference = {n: parameters[n].detach().clone() for n in self._reference}
+        self._cut, self._sharded = False, True
+
+    @contextmanager
+    def _as_reference(self) -> Iterator[None]:
+        # Never around a policy pass: a checkpointed block would recompute with the wrong weights.
+        if self._sharded:  # the wrapper gathers whatever the slices hold when a block runs
+            parameters = dict(self.model.named_parameters())
+            policy = {name: parameters[name].detach().clone() for name in self._reference}
+            self._put(self._reference)
+            yield
+            self._put(policy)
+            return
+        held = [(module, leaf, module._parameters[leaf]) for module, leaf, _ in self._slots]
+        for module, leaf, name in self._slots:
+            value = self._reference[name]
+            module._parameters[leaf] = value  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            for module, leaf, parameter in held:
+                module._parameters[leaf] = parameter
+
+    def _put(self, values: Mapping[str, Tensor]) -> None:
+        parameters = dict(self.model.named_parameters())
+        for name, value in values.items():
+            parameters[name].copy_(value)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> TappedModel:
+        super()._apply(fn, recurse)
+        self._reference = {name: fn(value) for name, value in self._reference.items()}
+        return self
+
+
+def _slots(model: nn.Module, wanted: Mapping[int, str]) -> list[tuple[nn.Module, str, str]]:
+    """Every place (module, attribute) that holds a wanted parameter: tied weights have several."""
+    return [
+        (module, leaf, wanted[id(parameter)])
+        for module in model.modules()
+        for leaf, parameter in module._parameters.items()
+        if parameter is not None and id(parameter) in wanted
+    ]

@@ -1,0 +1,146 @@
+"""What attacks brought back: the table in a terminal and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unlearnctl.utils import numbers
+
+Entry = Mapping[str, Any]
+Line = list[str]
+
+
+def rows(record: Entry) -> list[Entry]:
+    """The attacks' rows, headed by the unlearned model and, where it is known, the untouched one."""
+    ends = [("", "untouched model", record.get("before")), ("", "unlearned model", record.get("after"))]
+    heads = [
+        {"attack": a, "variant": v, "scores": s, "recovery": None, "worst": False, "settings": {}}
+        for a, v, s in ends
+        if s
+    ]
+    return [*heads, *(record.get("attacks") or [])]
+
+
+def main(entry: Entry, role: str) -> tuple[str, Entry] | None:
+    """The first metric of a role: its name and what was measured."""
+    for metrics in entry["scores"].values():
+        for name, metric in metrics.items():
+            if metric.get("role") == role:
+                return name, metric
+    return None
+
+
+def bounds(metric: Entry) -> tuple[float | None, float | None]:
+    """95 % interval: as recorded, else from the standard error."""
+    if metric.get("interval"):
+        low, high = map(numbers.finite, metric["interval"])
+        return (low, high) if low is not None and high is not None else (None, None)
+    value, stderr = (numbers.finite(metric.get(key)) for key in ("value", "stderr"))
+    if value is None or stderr is None:
+        return None, None
+    half = numbers.Z95 * stderr
+    if metric.get("chance") is None:
+        return value - half, value + half
+    return max(0.0, value - half), min(1.0, value + half)  # what has a chance level is a share
+
+
+def cell(found: tuple[str, Entry] | None) -> str:
+    """`0.312 [0.245, 0.388]`."""
+    if found is None:
+        return numbers.MISSING
+    name, metric = found
+    low, high = bounds(metric)
+    value = numbers.value(numbers.finite(metric.get("value")), name)
+    return value if low is None else f"{value} [{numbers.value(low, name)}, {numbers.value(high, name)}]"
+
+
+def short(found: tuple[str, Entry] | None, interval: bool) -> str:
+    """The same in two decimals, for 80 columns: `0.31 [0.25, 0.39]`."""
+    value = numbers.finite(found[1].get("value")) if found else None
+    if found is None or value is None:
+        return numbers.MISSING
+    low, high = bounds(found[1])
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]" if interval and low is not None else f"{value:.2f}"
+
+
+def share(entry: Entry) -> str:
+    """Recovered share, in per cent."""
+    found = numbers.finite(entry.get("recovery"))
+    return numbers.MISSING if found is None else f"{100 * found:.0f} %"
+
+
+def print_robustness(record: Entry, console: Console | None = None) -> None:
+    """One line a variant: the first forget and the first retain metric; all others are in the files."""
+    console = console or Console()
+    found = rows(record)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for name, way in (
+        ("attack", "left"),
+        ("variant", "left"),
+        ("forget", "right"),
+        ("back", "right"),
+        ("retain", "right"),
+    ):
+        table.add_column(name, justify=way, overflow="fold")  # type: ignore[arg-type]
+    for entry in found:
+        forget, retain = (short(main(entry, role), role == "forget") for role in ("forget", "retain"))
+        texts = [entry["attack"], entry["variant"], forget, share(entry), retain]
+        table.add_row(
+            *(Text(numbers.plain(text)) for text in texts), style="bold" if entry.get("worst") else ""
+        )
+    console.print(table)
+    console.print(Text(numbers.plain(legend(found))), style="dim")
+
+
+def legend(found: Sequence[Entry]) -> str:
+    """Which metrics the table shows, on how many items, and what the marks mean."""
+    shown: dict[str, None] = {}
+    for entry in found:
+        for role in ("forget", "retain"):
+            if metric := main(entry, role):
+                chance = numbers.finite(metric[1].get("chance"))
+                said = f"n {metric[1].get('n')}" + ("" if chance is None else f", chance {chance:.2f}")
+                shown[f"{role}: {metric[0]} ({said})"] = None
+    parts = [
+        *shown,
+        "back: share of what was forgotten that came back (of probes: of what the untouched model's finds)",
+        "[ ] 95 % interval",
+        "bold: the worst case of each attack, picked on these items",
+    ]
+    return "; ".join(parts) + "."
+
+
+def columns(found: Sequence[Entry]) -> list[tuple[str, str, str]]:
+    """(suite, metric, heading) of everything measured, what is to be forgotten first."""
+    out: dict[tuple[str, str], tuple[int, str]] = {}
+    for entry in found:
+        for suite, metrics in entry["scores"].items():
+            for name, metric in metrics.items():
+                chance = numbers.finite(metric.get("chance"))
+                said = f"n {metric.get('n')}" + ("" if chance is None else f", chance {chance:.2f}")
+                out.setdefault((suite, name), (metric.get("role") != "forget", f"{name} ({said})"))
+    ordered = sorted(out.items(), key=lambda item: item[1][0])
+    return [(suite, name, heading) for (suite, name), (_, heading) in ordered]
+
+
+def page_table(record: Entry) -> tuple[Line, list[tuple[bool, Line]]] | None:
+    """Headings, and (worst, cells) of each row, for the report; None where nothing was attacked."""
+    if not record.get("attacks"):
+        return None
+    found = rows(record)
+    wanted = columns(found)
+    lines = []
+    for entry in found:
+        measured = [entry["scores"].get(suite, {}).get(name) for suite, name, _ in wanted]
+        cells = [
+            cell((name, m)) if m else numbers.MISSING
+            for (_, name, _), m in zip(wanted, measured, strict=True)
+        ]
+        lines.append((bool(entry.get("worst")), [entry["attack"], entry["variant"], share(entry), *cells]))
+    return ["attack", "variant", "back", *(heading for *_, heading in wanted)], lines

@@ -1,0 +1,105 @@
+"""Texts that a run saved for people to read: replies before and after, and token weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from unlearnctl.results.run import Run
+from unlearnctl.utils import numbers
+
+TOXIC = 0.5  # a classifier's score from which a text counts as toxic
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model wrote; `score` is its toxicity, 0-1, where a classifier gave one."""
+
+    text: str
+    score: float | None = None
+
+    @property
+    def toxic(self) -> bool:
+        """Whether a reader should be asked before seeing it."""
+        return self.score is not None and self.score >= TOXIC
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The replies to one prompt, as far as they are known."""
+
+    prompt: str
+    before: Reply | None = None
+    after: Reply | None = None
+
+    @property
+    def toxic(self) -> bool:
+        """Whether one of the replies is: then the prompt that drew it may be as bad."""
+        return any(reply is not None and reply.toxic for reply in (self.before, self.after))
+
+
+def samples(run: Run) -> dict[str, list[Pair]]:
+    """`suite/metric` → its prompts with the replies before and after, from samples.json; nothing of an odd shape."""
+    saved = _read(run, "samples.json")
+    parts = {part: _by_metric(saved.get(part)) for part in ("before", "after")}
+    names = dict.fromkeys(name for found in parts.values() for name in found)
+    pairs = {name: list(_pairs(*(parts[p].get(name, []) for p in ("before", "after")))) for name in names}
+    return {name: found for name, found in pairs.items() if found}
+
+
+def _by_metric(part: Any) -> dict[str, list[tuple[str, Reply]]]:
+    suites = part if isinstance(part, dict) else {}
+    return {
+        f"{suite}/{metric}": [
+            (entry["prompt"], Reply(entry["reply"], numbers.finite(entry.get("score"))))
+            for entry in entries if _is_sample(entry)
+        ]
+        for suite, metrics in suites.items() if isinstance(metrics, dict)
+        for metric, entries in metrics.items() if isinstance(entries, list)
+    }  # fmt: skip
+
+
+def _is_sample(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("prompt", "reply"))
+
+
+def _pairs(before: list[tuple[str, Reply]], after: list[tuple[str, Reply]]) -> Iterator[Pair]:
+    """Both sides were asked the same in the same order; where they were not, each reply stands alone."""
+    for old, new in zip_longest(before, after):
+        if old and new and old[0] == new[0]:
+            yield Pair(old[0], old[1], new[1])
+            continue
+        if old:
+            yield Pair(old[0], before=old[1])
+        if new:
+            yield Pair(new[0], after=new[1])
+
+
+def token_weights(run: Run) -> list[list[tuple[str, float, bool]]]:
+    """Texts as (token, weight 0-1, whether it truly matters), if any were saved."""
+    try:
+        return [
+            [
+                (str(token), min(1.0, max(0.0, float(weight))), bool(true))
+                for token, weight, true in zip(
+                    text["tokens"],
+                    text["weights"],
+                    text["true"] or [False] * len(text["tokens"]),
+                    strict=True,
+                )
+            ]
+            for text in _read(run, "token_weights.json").get("texts") or []
+        ]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _read(run: Run, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads((run.path / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,1 @@
+"""What a run measured: metrics, their intervals, results.json, and how runs are read again."""

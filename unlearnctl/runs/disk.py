@@ -1,0 +1,47 @@
+"""After what was computed is on the disk: the report, which may fail, and what a failed write leaves to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from unlearnctl.utils.atomic import why
+from unlearnctl.utils.errors import UserError, out_of_memory
+
+SIZES = ("batch_tokens", "batch_size", "max_length")  # settings of suites that decide how much they hold
+
+
+@contextmanager
+def keeping(what: str, suites: Mapping[str, Any]) -> Iterator[None]:
+    """A disk that refuses, or memory that does not suffice for `suites`, in one line, with what was kept.
+
+    Raises:
+        UserError: instead of what the system said.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{why(error)}; {what}") from error
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(f"{smaller_evaluation(suites)}; {what}") from error
+
+
+def smaller_evaluation(suites: Mapping[str, Any]) -> str:
+    """What to lower where memory does not suffice; `suites` is `cfg.eval` as plain data."""
+    sizes = [
+        f"eval.{suite}.{key}={node[key]}" for suite, node in suites.items() for key in SIZES if node.get(key)
+    ]
+    return f"out of memory in evaluation: lower {', '.join(sizes) or 'the size of the suites in eval'}"
+
+
+def report_or_say(directory: Path, *makers: Callable[[], object]) -> None:
+    """Make a report from results.json, which is written; a disk that refuses costs the report alone."""
+    try:
+        for make in makers:
+            make()
+    except OSError as error:
+        print(f"report: not written ({why(error)}); later, from results.json: unlearnctl report {directory}")

@@ -1,0 +1,134 @@
+"""The runs behind a table: which are done, and how one is made."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unlearnctl.results.reading import ENDED, read_results
+from unlearnctl.runs.live import at_work
+from unlearnctl.tables.spec import Member
+from unlearnctl.utils.atomic import open_ours
+from unlearnctl.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs go, and a folder of configs of the user's own."""
+
+    root: Path
+    config_dir: Path | None = None
+
+
+def directory_of(root: Path, member: Member) -> Path | None:
+    """The member's run directory, if there is one; another table may have named it."""
+    return _named(root, member.step.verb, member.key)
+
+
+def _named(root: Path, verb: str, key: str) -> Path | None:
+    return next(iter(sorted(root.glob(f"{verb}/*/*-{key}"))), None)
+
+
+def results_of(root: Path, member: Member) -> Mapping[str, Any] | None:
+    """What the member measured, if it is done."""
+    directory = directory_of(root, member)
+    if directory is None or not (directory / "results.json").is_file():
+        return None
+    found = read_results(directory / "results.json")
+    return found if found.get("status") in ENDED else None
+
+
+def chains(members: Iterable[Member]) -> list[list[Member]]:
+    """Members that must run one after the other: a train run, then what works on it."""
+    found: dict[str, list[Member]] = {}
+    for member in members:
+        found.setdefault(member.base or member.key, []).append(member)
+    return list(found.values())
+
+
+def run_chain(place: Place, chain: Iterable[Member]) -> list[str]:
+    """Run what of a chain is not done; returns a line for each member that failed."""
+    from unlearnctl.utils.explain import explain
+    from unlearnctl.utils.quiet import quiet_libraries
+
+    failed: list[str] = []
+    for member in chain:
+        if results_of(place.root, member) is not None:
+            continue
+        quiet_libraries()
+        try:
+            _run(place, member)
+        except Exception as error:  # the others are worth having
+            failed.append(f"{member.run}: {explain(error)}")
+    return failed
+
+
+def _run(place: Place, member: Member) -> None:
+    """Compose the member's config and hand it to its stage, which prints to a log of its own.
+
+    What was cut goes on: a training run from its last checkpoint, the others with what they have measured.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted, and has saved what it has.
+    """
+    from unlearnctl.runs.directory import unfinished
+    from unlearnctl.unlearning.resume import can_resume, resume
+
+    log = place.root / "logs" / f"{member.run}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    cut = directory_of(place.root, member)
+    if cut is not None and (who := at_work(cut)):
+        raise UserError(f"{who} is at work in {cut}; the same command finds it when it has ended")
+    with open_ours(log, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        if cut is not None and can_resume(cut):
+            resume(cut)
+        else:
+            cfg, verb = compose_member(place, member), member.step.verb
+            module = import_module(f"unlearnctl.commands.{verb}")
+            goes_on = cut is not None and verb != "train" and unfinished(cut, module.complete(cfg))
+            if cut is not None and not goes_on:
+                shutil.rmtree(cut)
+            getattr(module, verb)(cfg)
+    if results_of(place.root, member) is None:
+        raise KeyboardInterrupt
+
+
+def compose_member(place: Place, member: Member) -> DictConfig:
+    """The config of a run, as the command line would compose it.
+
+    Raises:
+        UserError: the run that it works on is not there.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
+
+    from unlearnctl.config.composed import guarded
+    from unlearnctl.utils.paths import conf_dir
+
+    overrides = [*member.settings, f"seed={member.seed}", f"output_dir={place.root}", f"run={member.run}"]
+    if member.base is None:
+        overrides.append(f"model={member.model}")
+    else:
+        found = _named(place.root, "train", member.base)
+        if found is None:
+            raise UserError("the run that it works on is not there")
+        overrides.append(f"run_dir={found}")
+    if place.config_dir is not None:
+        overrides.append(f"hydra.searchpath=['file://{place.config_dir}']")
+    GlobalHydra.instance().clear()
+    with guarded(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose(member.step.verb, overrides=overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)  # tells what was given beside a run from what is there by default
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg

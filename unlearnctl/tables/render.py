@@ -1,0 +1,218 @@
+"""A table as Markdown, LaTeX (booktabs), CSV and HTML: the same numbers and notes, byte for byte the same again."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from pathlib import Path
+
+from unlearnctl.reporting.markdown import escape
+from unlearnctl.reporting.page import content_hash
+from unlearnctl.tables.cells import Cell, Line, Table, to_json
+from unlearnctl.tables.panels import write_plots
+from unlearnctl.tables.spec import Column
+from unlearnctl.utils import numbers
+from unlearnctl.utils.atomic import write_atomically
+
+ARROW = {"lower": "↓", "higher": "↑", "none": ""}
+TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "<": "$<$", ">": "$>$", "|": "$|$", '"': "''",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "↓": r"$\downarrow$", "↑": r"$\uparrow$",
+    "×": r"$\times$", "≈": r"$\approx$", "≠": r"$\neq$", "–": "--", "−": r"$-$", "§": r"\S{}", "†": r"$\dagger$",
+}  # fmt: skip
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """NAME-SCALE.{md,tex,csv,html,json} in `folder`; a sweep's plot beside them."""
+    ways = {"md": markdown, "tex": latex, "csv": as_csv, "html": as_html, "json": to_json}
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for kind, render in ways.items():
+        paths.append(folder / f"{table.spec.name}-{table.spec.scale}.{kind}")
+        write_atomically(paths[-1], render(table))
+    return [*paths, *write_plots(table, folder)]
+
+
+def heading(column: Column) -> str:
+    """`hazard ↓`."""
+    return f"{column.title} {ARROW[column.goal]}".rstrip()
+
+
+def label(line: Line) -> str:
+    """Row name, with † where the method is our reading of its paper."""
+    return f"{line.row.name}{' †' if line.row.reading else ''}"
+
+
+def content(cell: Cell, column: Column) -> str:
+    """`0.312 ± 0.014`, the published value behind it in brackets; a dash where nothing is known."""
+    if cell.value is None:
+        text = numbers.MISSING
+    else:
+        shape = ".3g" if column.decimals is None else f".{column.decimals}f"
+        half = "" if cell.half is None else f" ± {cell.half:{shape}}"
+        text = f"{cell.value:{shape}}{half}"
+    return f"{text} [{cell.published}{_verdict(cell)}]" if cell.published else text
+
+
+def _verdict(cell: Cell) -> str:
+    if cell.value is None or cell.published is None or cell.tolerance is None:
+        return ""
+    return " ≈" if abs(cell.value - float(cell.published)) <= cell.tolerance else " ≠"
+
+
+def notes(table: Table) -> list[str]:
+    """What stands below: errors, signs, sources, where the numbers come from."""
+    spec = table.spec
+    several = len(spec.seeds) > 1
+    said = [
+        f"Mean over {len(spec.seeds)} seeds ± half of the 95 % interval (Student's t over seeds)."
+        if several
+        else "One seed; ± half of the 95 % interval over items.",
+        *_items(table),
+        "Bold: best, if a paired t-test over seeds tells it from the second best (p < .05, for each column and model"
+        " by itself, not corrected for their number).",
+    ]
+    if several and any(not line.row.steps for line in table.lines):
+        said.append("The untouched model is measured once: ± half of the 95 % interval over items.")
+    if any(line.row.reading for line in table.lines):
+        said.append(
+            "† our reading of a paper whose equations we do not have; no number here is that paper's."
+        )
+    sources = sorted({c.source for line in table.lines for c in line.cells if c.source})
+    if sources:
+        said.append(f"[ ] published: {'; '.join(sources)}.")
+    allowed = sorted({c.tolerance for line in table.lines for c in line.cells if c.tolerance is not None})
+    if allowed:
+        said.append(f"≈ within {' or '.join(map(str, allowed))} of the published value, ≠ not.")
+    if table.missing:
+        said.append(f"{table.missing} runs of this table are not there yet; their cells are empty.")
+    return [
+        *said,
+        *spec.notes,
+        *table.provenance,
+        f"command: {spec.command}",
+    ]
+
+
+def _items(table: Table) -> list[str]:
+    """How many items stand behind each value, by column."""
+    told = []
+    for place, column in enumerate(table.spec.columns):
+        found = {n for line in table.lines if (n := line.cells[place].n) is not None}
+        if found:
+            told.append(f"{column.title} {' or '.join(map(str, sorted(found)))}")
+    return [f"Items behind each value (n): {', '.join(told)}."] if told else []
+
+
+def markdown(table: Table) -> str:
+    """A pipe table with its notes."""
+    heads = ["model", "method", *(escape(heading(column)) for column in table.spec.columns)]
+    out = [
+        f"# {escape(table.spec.title)}",
+        "",
+        escape(table.spec.about),
+        "",
+        f"| {' | '.join(heads)} |",
+        "|" + "---|" * len(heads),
+    ]
+    for line in table.lines:
+        cells = []
+        for cell, column in zip(line.cells, table.spec.columns, strict=True):
+            text = _escaped(content(cell, column))
+            cells.append(f"**{text}**" if cell.bold else text)
+        names = [escape(name) for name in (line.model, label(line))]
+        out.append(f"| {' | '.join([*names, *cells])} |")
+    return "\n".join([*out, "", *(f"- {_escaped(note)}" for note in notes(table)), ""])
+
+
+def _escaped(text: str) -> str:
+    """Text with signs of our own in it, such as [ ]: on one line, and no element."""
+    return numbers.plain(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
+def latex(table: Table) -> str:
+    """A document of its own that compiles with booktabs."""
+    spec = table.spec
+    heads = ["model", "method", *map(heading, spec.columns)]
+    out = [
+        r"\documentclass[landscape]{article}", r"\usepackage{booktabs}", r"\usepackage[margin=1.5cm]{geometry}",
+        r"\pagestyle{empty}", r"\begin{document}", r"\begin{table}", r"\centering\footnotesize",
+        r"\setlength{\tabcolsep}{4pt}", rf"\caption{{{tex(spec.title)}. {tex(spec.about)}}}",
+        rf"\begin{{tabular}}{{ll{'r' * len(spec.columns)}}}", r"\toprule",
+        " & ".join(map(tex, heads)) + r" \\", r"\midrule",
+    ]  # fmt: skip
+    for place, line in enumerate(table.lines):
+        if _next_model(table, place):
+            out.append(r"\midrule")
+        cells = []
+        for cell, column in zip(line.cells, spec.columns, strict=True):
+            text = tex(content(cell, column))
+            cells.append(rf"\textbf{{{text}}}" if cell.bold else text)
+        out.append(" & ".join([tex(line.model), tex(label(line)), *cells]) + r" \\")
+    out += [r"\bottomrule", r"\end{tabular}", r"\end{table}", r"\begin{itemize}\raggedright\footnotesize"]
+    out += [rf"\item {tex(note)}" for note in notes(table)]
+    return "\n".join([*out, r"\end{itemize}", r"\end{document}", ""])
+
+
+def _next_model(table: Table, place: int) -> bool:
+    """Whether a rule belongs above this line."""
+    return place > 0 and table.lines[place].model != table.lines[place - 1].model
+
+
+def tex(text: str) -> str:
+    """Any text, safe in LaTeX; signs that its first fonts lack are spelled in its own."""
+    return "".join(TEX.get(char, char if char.isascii() else "?") for char in numbers.plain(text))
+
+
+def as_csv(table: Table) -> str:
+    """One line a row: mean and half-width of each column, values by seed."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    heads = [f"{c.title}{end}" for c in table.spec.columns for end in ("", " half", " by seed", " published")]
+    writer.writerow(["model", "method", *heads])
+    for line in table.lines:
+        cells = []
+        for cell in line.cells:
+            shown = ["" if x is None else repr(x) for x in (cell.value, cell.half)]
+            cells += [*shown, " ".join(map(repr, cell.values)), cell.published or ""]
+        writer.writerow([line.model, line.row.name, *cells])
+    return out.getvalue()
+
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem; }
+div { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
+th, td { padding: .45rem .55rem; border-bottom: 1px solid #8886; text-align: right; white-space: nowrap; }
+tr.next td { border-top: 2px solid #888c; }
+th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
+h1, p, li { overflow-wrap: anywhere; } li { font-size: .9rem; }
+"""
+
+
+def as_html(table: Table) -> str:
+    """A page of its own, no script, no request; everything escaped."""
+    safe = html.escape
+    heads = "".join(
+        f'<th scope="col">{safe(h)}</th>' for h in ["model", "method", *map(heading, table.spec.columns)]
+    )
+    body = []
+    for place, line in enumerate(table.lines):
+        cells = [safe(line.model), safe(label(line))]
+        for cell, column in zip(line.cells, table.spec.columns, strict=True):
+            text = safe(content(cell, column))
+            cells.append(f"<b>{text}</b>" if cell.bold else text)
+        row = '<tr class="next">' if _next_model(table, place) else "<tr>"
+        body.append(row + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
+    policy = f"default-src 'none'; style-src '{content_hash(STYLE)}'; base-uri 'none'; form-action 'none'"
+    return "\n".join([
+        "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{safe(table.spec.title)}</title><style>{STYLE}</style></head><body>",
+        f"<h1>{safe(table.spec.title)}</h1><p>{safe(table.spec.about)}</p>",
+        f"<div><table><thead><tr>{heads}</tr></thead><tbody>", *body, "</tbody></table></div>",
+        "<ul>", *(f"<li>{safe(note)}</li>" for note in notes(table)), "</ul></body></html>", "",
+    ])  # fmt: skip

@@ -1,0 +1,202 @@
+"""Everything of a training run that can fail before weights load: config, data, tokenizer, names, disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, open_dict
+
+from unlearnctl.config.checks import (
+    check_data,
+    check_lengths,
+    check_model,
+    check_read,
+    check_seed,
+    check_tracker,
+    check_writable,
+    model_spec,
+    trainer_settings,
+    try_optimizer,
+)
+from unlearnctl.config.instantiate import build_objective, build_suites, plain
+from unlearnctl.config.tiny_world import check_world
+from unlearnctl.config.types import check_kind
+from unlearnctl.data.spec import DataSpec
+from unlearnctl.models.adapters import Lora, adaptable, lora_from_config
+from unlearnctl.models.partial.tapped import can_remember
+from unlearnctl.models.skeleton import Skeleton, skeleton
+from unlearnctl.models.spec import ModelSpec
+from unlearnctl.models.trainable import lowest_block, match
+from unlearnctl.objectives.base import Objective
+from unlearnctl.probes.fit import load_probes
+from unlearnctl.training.settings import TrainerSettings
+from unlearnctl.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from unlearnctl.evaluation.evaluate import Suite
+
+
+@dataclass
+class Prepared:
+    """A run that is known to make sense."""
+
+    spec: ModelSpec
+    skeleton: Skeleton
+    objective: Objective
+    settings: TrainerSettings
+    suites: dict[str, Suite]
+    trainable: list[str]
+    lowest: int
+    top: int  # highest block that must run in training
+    trunk: bool  # whether only blocks 0..top are loaded for training
+    lora: Lora | None  # train low-rank updates of `trainable` instead
+
+
+def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
+    """Check a training config against its model; `offline` plans from `model.shape` without any access.
+
+    Raises:
+        UserError: one line that names the key at fault.
+    """
+    if "eval" not in cfg:  # what Hydra makes of eval=[]
+        with open_dict(cfg):
+            cfg.eval = {}
+    check_seed(cfg.seed)
+    check_kind("launch.dry_run", cfg.launch.dry_run, bool)
+    check_tracker(plain(cfg.tracker))
+    settings = trainer_settings(plain(cfg.trainer))
+    check_data(plain(cfg.data))
+    objective = build_objective(cfg.objective)
+    if settings.meta and settings.meta.layers:
+        objective = _over_choices(cfg, objective, settings.meta.choices())
+    check_topics(objective, plain(cfg.data))
+    suites = build_suites(cfg.eval)
+    _check_overrides(cfg, settings, suites)
+    spec = model_spec(plain(cfg.model))
+    _check_loss_scale(settings, spec)
+    if not spec.is_local:  # before the hub is asked
+        check_world(cfg, spec)
+    config = spec.planned_config() if offline else spec.config
+    if not offline or spec.is_local:
+        check_writable(spec)
+    shape = skeleton(config, spec.blocks, spec.trust_remote_code)
+    if not offline:
+        check_model(spec, shape)
+    check_world(cfg, spec)
+    check_layers(objective, shape, spec.name)
+    _check_probes(objective)
+    names = [name for name in shape.shapes if name not in shape.tied]
+    matched = match(settings.trainable or objective.trainable(shape), names)
+    needs = objective.needs().values()
+    head = any(need.head for need in needs)
+    top = shape.num_blocks - 1 if head else max(max(need.layers) for need in needs)
+    trainable = matched if head else _reached(matched, shape, top)
+    lora = lora_from_config(settings.lora)
+    trainable = adaptable(trainable, shape) if lora else trainable
+    trunk = _wants_trunk(settings, head, shape)
+    if settings.sharding == "fsdp":
+        _check_sharded_reference(objective, settings, trainable, shape)
+    lowest = lowest_block(trainable, shape)
+    check_lengths(DataSpec.from_config(plain(cfg.data)), config)
+    check_read(suites, "eval", config)
+    try_optimizer(settings.optimizer)
+    return Prepared(spec, shape, objective, settings, suites, trainable, lowest, top, trunk, lora)
+
+
+def _check_loss_scale(settings: TrainerSettings, spec: ModelSpec) -> None:
+    """A gradient of half precision cannot be divided by the scale again."""
+    if settings.mixed_precision == "fp16" and spec.dtype != "float32":
+        raise UserError(
+            f"trainer.mixed_precision=fp16: its loss scale needs weights in float32, model.dtype={spec.dtype} "
+            "has others; use model.dtype=float32, or mixed_precision=bf16"
+        )
+
+
+def _over_choices(cfg: DictConfig, objective: Objective, choices: list[tuple[int, ...]]) -> Objective:
+    """The objective built over every layer that a meta-learned run may choose."""
+    objective.read_at(objective.needs()["forget"].layers)  # says so if its layers are fixed
+    every = sorted({layer for choice in choices for layer in choice})
+    node: dict[Any, Any] = {**plain(cfg.objective), "layer": every}
+    return build_objective(DictConfig(node))
+
+
+def _check_overrides(cfg: DictConfig, settings: TrainerSettings, suites: Mapping[str, Any]) -> None:
+    if settings.monitor.every and not suites:
+        raise UserError(
+            f"trainer.monitor.every={settings.monitor.every}: in-training evaluation needs a suite in eval=[...]"
+        )
+    if settings.monitor.every and settings.monitor.overrides:
+        build_suites(cfg.eval, settings.monitor.overrides)
+
+
+def check_topics(objective: Objective, data: Mapping[str, Any]) -> None:
+    """Refuse an objective of several parts that are not the data's forget topics, in their order."""
+    topics = list(DataSpec.from_config(data).forget)
+    if objective.parts() and list(objective.parts()) != topics:
+        raise UserError(
+            f"objective.by_topic: its topics {list(objective.parts())} are not those of data={data['name']}, {topics}"
+        )
+
+
+def check_layers(objective: Objective, shape: Skeleton, model: str) -> None:
+    """Refuse a block index that the model does not have."""
+    for need in objective.needs().values():
+        for layer in need.layers:
+            if layer >= shape.num_blocks:
+                raise UserError(
+                    f"objective.layer={layer}: {model} has {shape.num_blocks} blocks, "
+                    f"so a layer is 0 to {shape.num_blocks - 1}"
+                )
+
+
+def _check_probes(objective: Objective) -> None:
+    """Read the probes that a run names: it needs them only once its base is measured."""
+    for one in objective.parts().values() or [objective]:
+        folder = getattr(one, "probe", None)
+        if folder and one.probes():
+            load_probes(Path(str(folder))).of(one.probes())
+
+
+def _reached(matched: list[str], shape: Skeleton, top: int) -> list[str]:
+    """Leave out what lies above the last block that the objective reads: it would get no gradient.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    reached = [name for name in matched if lowest_block([name], shape) <= top]
+    if not reached:
+        raise UserError(
+            f"trainer.trainable: {matched[0]} lies above block {top}, the last one that this objective reads, "
+            "and so does everything else it matches"
+        )
+    return reached
+
+
+def _wants_trunk(settings: TrainerSettings, head: bool, shape: Skeleton) -> bool:
+    asked = str(settings.trunk).lower()
+    if asked == "true" and head:
+        raise UserError("trainer.trunk=true: this objective needs logits, so every block; use auto or false")
+    if asked == "true" and settings.monitor.every:
+        raise UserError(
+            "trainer.trunk=true: in-training evaluation needs every block; set trainer.monitor.every=0"
+        )
+    if asked == "true" and not shape.has_trunk:
+        raise UserError("trainer.trunk=true: this architecture cannot be loaded in part; use auto or false")
+    return asked != "false" and shape.has_trunk and not head and not settings.monitor.every
+
+
+def _check_sharded_reference(
+    objective: Objective, settings: TrainerSettings, trainable: list[str], shape: Skeleton
+) -> None:
+    """The reference's values pass through the slices of blocks; what is outside them stays gathered all along."""
+    needs = objective.needs()
+    compared = any(need.reference for need in needs.values())
+    outside = next((name for name in trainable if shape.block_of(name) is None), None)
+    if outside and compared and not can_remember(needs, hidden=settings.prefix_cache != "none"):
+        raise UserError(
+            f"trainer.sharding=fsdp: {outside} trains, and the objective compares with the original model; "
+            r"train blocks alone, as in 'trainer.trainable=[layers\.]', or use a retain term without a reference"
+        )
