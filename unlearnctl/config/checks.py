@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.config.instantiate import build
-from unlearnctl.config.types import check_kind, check_kinds, check_settings
+from unlearnctl.config.types import check_kinds, check_settings, check_type
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import check_batch
 from unlearnctl.models.folder import shards
@@ -45,8 +45,8 @@ def trainer_settings(cfg: Mapping[str, Any]) -> TrainerSettings:
         UserError: an unknown key, a value of the wrong kind or out of range.
     """
     for key in ("optimizer", "monitor", "checkpoint"):
-        check_kind(f"trainer.{key}", cfg.get(key, {} if key == "checkpoint" else None), Mapping[str, Any])
-    check_kind("trainer.meta", cfg.get("meta"), Mapping[str, Any] | None)
+        check_type(f"trainer.{key}", cfg.get(key, {} if key == "checkpoint" else None), Mapping[str, Any])
+    check_type("trainer.meta", cfg.get("meta"), Mapping[str, Any] | None)
     check_kinds("trainer", cfg, TrainerSettings)
     check_kinds("trainer.monitor", cfg["monitor"], Monitor)
     check_kinds("trainer.checkpoint", cfg.get("checkpoint", {}), Checkpoint)

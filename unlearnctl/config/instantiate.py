@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from unlearnctl.config.targets import TARGET, find_class
-from unlearnctl.config.types import check_kind, check_kinds
+from unlearnctl.config.types import check_kinds, check_type
 from unlearnctl.objectives.base import Objective
 from unlearnctl.utils.errors import LONGEST, UserError, brief, unknown_key
 
@@ -44,7 +44,7 @@ def _objective(key: str, node: Mapping[str, Any]) -> Objective:
         return build(key, node)
     given = {topic: part for topic, part in parts.items() if part}
     for topic, part in given.items():
-        check_kind(f"{key}.by_topic.{topic}", part, Mapping[str, Any])
+        check_type(f"{key}.by_topic.{topic}", part, Mapping[str, Any])
     built = {topic: _objective(f"{key}.by_topic.{topic}", part) for topic, part in given.items()}
     return build(key, {**node, "by_topic": built})
 
@@ -54,8 +54,8 @@ def build_suites(cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | N
     found = {}
     for name, suite in plain(cfg).items():
         changed = (overrides or {}).get(name, {})
-        check_kind(f"eval.{name}", suite, Mapping[str, Any])
-        check_kind(f"trainer.monitor.overrides.{name}", changed, Mapping[str, Any])
+        check_type(f"eval.{name}", suite, Mapping[str, Any])
+        check_type(f"trainer.monitor.overrides.{name}", changed, Mapping[str, Any])
         found[name] = build(f"eval.{name}", {**suite, **changed})
     return found
 

@@ -51,12 +51,12 @@ def check_kinds(key: str, values: Mapping[str, Any], annotated: Any) -> None:
         return
     for name, wanted in hints.items():
         if name in values and name not in OWN_SENTENCE:
-            check_kind(_at(key, name), values[name], wanted)
+            check_type(_at(key, name), values[name], wanted)
             if name in AT_LEAST_ONE and values[name] is not None and values[name] < 1:
                 raise UserError(f"{_at(key, name)}={values[name]}: must be a positive number")
 
 
-def check_kind(key: str, value: object, wanted: Any) -> None:
+def check_type(key: str, value: object, wanted: Any) -> None:
     """Refuse `value` unless it is of a kind that `wanted`, a type annotation, names."""
     described = _describe(wanted)
     if described is None or _fits(value, wanted):

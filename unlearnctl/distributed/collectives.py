@@ -43,7 +43,7 @@ def sum_over_processes(value: Tensor) -> Tensor:
     return value
 
 
-def anywhere(flag: bool) -> bool:
+def any_rank(flag: bool) -> bool:
     """Whether the flag is set on any rank; each has to ask."""
     if not several():
         return flag
@@ -51,9 +51,9 @@ def anywhere(flag: bool) -> bool:
     return bool(sum_over_processes(torch.tensor(float(flag), device=device)).item())
 
 
-def everywhere(flag: bool) -> bool:
+def all_ranks(flag: bool) -> bool:
     """Whether the flag is set on every rank; each has to ask."""
-    return not anywhere(not flag)
+    return not any_rank(not flag)
 
 
 def on_main(work: Callable[[], T]) -> T:

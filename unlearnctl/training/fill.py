@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from unlearnctl.data.batch import Batch
-from unlearnctl.distributed.collectives import anywhere, everywhere
+from unlearnctl.distributed.collectives import all_ranks, any_rank
 from unlearnctl.models.partial.activation_cache import Rows
 from unlearnctl.models.partial.prefix_cache import digest, open_rows, write_rows
 from unlearnctl.models.partial.tapped import can_remember
@@ -74,7 +74,7 @@ def _rows(trainer: Trainer, key: Mapping[str, Any], root: Path | None, made: Map
     """The rows of a run from this process, from the disk, or computed now."""
     started, name = time.perf_counter(), digest(key)
     found = made.get(name) or _kept.get(name) or (open_rows(root, key) if root else None)
-    if not everywhere(found is not None):  # sliced blocks compute on all ranks or on none
+    if not all_ranks(found is not None):  # sliced blocks compute on all ranks or on none
         parts = _new_rows(trainer, **key["what"])
         found = _on_disk(root, key, parts) if root else dict(ChainMap(*parts))
         if key["what"]["prefix"]:
@@ -111,7 +111,7 @@ def _new_rows(trainer: Trainer, prefix: bool, matrix: bool, reference: bool) -> 
     for side, batch in batches(trainer):
         need = tapped.needs[side]
         fresh = set(batch.keys) - seen
-        if not (prefix or need.reference) or not (anywhere(bool(fresh)) if trainer.sharded else fresh):
+        if not (prefix or need.reference) or not (any_rank(bool(fresh)) if trainer.sharded else fresh):
             continue
         with trainer.accelerator.autocast():
             rows = tapped.frozen_rows(batch, need, prefix, matrix, reference)

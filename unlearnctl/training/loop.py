@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from unlearnctl.data.batch import Batch
-from unlearnctl.distributed.collectives import anywhere, everywhere, gathered
+from unlearnctl.distributed.collectives import all_ranks, any_rank, gathered
 from unlearnctl.distributed.heartbeat import sign, waiting
 from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.sharding import whole
@@ -100,7 +100,7 @@ class Trainer:
             self._calibrate()
         row = self.step(self.result.steps)
         going = self._note(row, started) and self.result.steps < self.settings.steps
-        if not going and self.result.status == "completed" and not everywhere(self.finite()):
+        if not going and self.result.status == "completed" and not all_ranks(self.finite()):
             self._diverged(f"a weight is not finite after step {self.result.steps}")
         self.result.seconds += time.perf_counter() - started
         if going:
@@ -240,7 +240,7 @@ def fit_together(trainers: Sequence[Trainer], after_round: Callable[[], None] = 
         while active:
             active = [trainer for trainer in active if trainer.advance()]
             after_round()
-            if active and anywhere(bool(interrupted())):  # a signal reaches one rank sooner than another
+            if active and any_rank(bool(interrupted())):  # a signal reaches one rank sooner than another
                 reason = told(max(gathered(interrupted())))
                 for trainer in active:
                     trainer.result.status, trainer.result.stop_reason = "interrupted", reason

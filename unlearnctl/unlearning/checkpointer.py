@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from accelerate.utils import gather_object
 from omegaconf import OmegaConf
 
-from unlearnctl.distributed.collectives import anywhere, everywhere
+from unlearnctl.distributed.collectives import all_ranks, any_rank
 from unlearnctl.models.load import identity
 from unlearnctl.results.provenance import versions
 from unlearnctl.runs.directory import config_hash
@@ -118,7 +118,7 @@ class Saver:
         if not (self.active and self.takes_part):
             return
         due = self.main and time.monotonic() - self.written >= self.settings.every
-        if anywhere(due) if self.run.trainer.sharded else due:
+        if any_rank(due) if self.run.trainer.sharded else due:
             self.write()
 
     def write(self) -> None:
@@ -126,7 +126,7 @@ class Saver:
         if not (self.active and self.takes_part):
             return
         trainer = self.run.trainer
-        finite = everywhere(trainer.finite()) if trainer.sharded else trainer.finite()
+        finite = all_ranks(trainer.finite()) if trainer.sharded else trainer.finite()
         sound = trainer.result.status != "diverged" and finite
         state = self._state() if sound else None
         if not self.main:

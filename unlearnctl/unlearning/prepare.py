@@ -23,7 +23,7 @@ from unlearnctl.config.checks import (
 )
 from unlearnctl.config.instantiate import build_objective, build_suites, plain
 from unlearnctl.config.tiny_world import check_world
-from unlearnctl.config.types import check_kind
+from unlearnctl.config.types import check_type
 from unlearnctl.data.spec import DataSpec
 from unlearnctl.models.adapters import Lora, adaptable, lora_from_config
 from unlearnctl.models.partial.tapped import can_remember
@@ -65,7 +65,7 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
         with open_dict(cfg):
             cfg.eval = {}
     check_seed(cfg.seed)
-    check_kind("launch.dry_run", cfg.launch.dry_run, bool)
+    check_type("launch.dry_run", cfg.launch.dry_run, bool)
     check_tracker(plain(cfg.tracker))
     settings = trainer_settings(plain(cfg.trainer))
     check_data(plain(cfg.data))

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from unlearnctl.config.instantiate import plain, resolved
 from unlearnctl.data.streams import ForgetRetain, check_batch
-from unlearnctl.distributed.collectives import everywhere, on_main
+from unlearnctl.distributed.collectives import all_ranks, on_main
 from unlearnctl.distributed.settings import Launch, read_launch
 from unlearnctl.distributed.start import start_workers
 from unlearnctl.distributed.world import World, join
@@ -133,7 +133,7 @@ def _check_run(cfg: DictConfig, world: World, launch: Launch, directory: Path | 
         )
     check_meta(ready.objective, ready.settings, world.size)
     tokenizer, data = tokenised(cfg, ready)
-    matrix = everywhere(check_prefix_cache(ready, data, world.rank, world.size))
+    matrix = all_ranks(check_prefix_cache(ready, data, world.rank, world.size))
     validate(ready.suites.values(), tokenizer)
     return Checked(ready, plan, data, tokenizer, directory, matrix)
 
