@@ -17,18 +17,12 @@ from unlearnctl.objectives.pdu import PDU
 from unlearnctl.objectives.retain import NLL
 from unlearnctl.objectives.rmu import RMU
 from unlearnctl.objectives.rmu_cosine import RMUCosine
-from unlearnctl.training.meta import (
-    MetaSettings,
-    Online,
-    Replay,
-    hypervolume,
-    knob_values,
-    make_policy,
-    read_schedule,
-    search,
-    turn,
-)
-from unlearnctl.training.policy import Action, Policy
+from unlearnctl.training.meta.knobs import hypervolume, knob_values, make_policy, turn
+from unlearnctl.training.meta.online import Online
+from unlearnctl.training.meta.policy import Action, Policy
+from unlearnctl.training.meta.replay import Replay, read_schedule
+from unlearnctl.training.meta.search import search
+from unlearnctl.training.meta.settings import MetaSettings
 from unlearnctl.utils.errors import UserError
 
 

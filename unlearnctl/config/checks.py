@@ -19,7 +19,7 @@ from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.stored import headers
 from unlearnctl.models.text import check_length
 from unlearnctl.tracking.settings import SETTINGS
-from unlearnctl.training.meta import MetaSettings
+from unlearnctl.training.meta.settings import MetaSettings
 from unlearnctl.training.settings import Checkpoint, Monitor, TrainerSettings
 from unlearnctl.utils.errors import UserError, brief, unknown
 

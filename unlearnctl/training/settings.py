@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from unlearnctl.training.meta import MetaSettings
+from unlearnctl.training.meta.settings import MetaSettings
 from unlearnctl.utils.errors import UserError, unknown, unknown_key
 
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine")

@@ -13,17 +13,12 @@ from accelerate.utils import set_seed
 
 from unlearnctl.objectives.base import Objective
 from unlearnctl.training.evaluator import trade_off
-from unlearnctl.training.meta import (
-    MetaSettings,
-    Online,
-    Replay,
-    knob_values,
-    make_policy,
-    read_schedule,
-    search,
-    turn,
-)
-from unlearnctl.training.policy import Action
+from unlearnctl.training.meta.knobs import knob_values, make_policy, turn
+from unlearnctl.training.meta.online import Online
+from unlearnctl.training.meta.policy import Action
+from unlearnctl.training.meta.replay import Replay, read_schedule
+from unlearnctl.training.meta.search import search
+from unlearnctl.training.meta.settings import MetaSettings
 from unlearnctl.training.settings import Monitor, TrainerSettings
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.stopping import stop_of
