@@ -33,7 +33,6 @@ TO_DO = (  # rooms whose language has not been edited yet
     "hydra_plugins/",
     "unlearnctl/",
     "CHANGELOG.md",
-    "README.md",
 )
 
 

@@ -30,7 +30,7 @@ def recovery(base: Scores, unlearned: Scores, attacked: Scores) -> float | None:
 def above_chance(base: Scores, attacked: Scores) -> float | None:
     """The same of scores that have no "unlearned" beside them: mean of (attacked − chance)/(base − chance).
 
-    None where the base itself cannot be told from chance (its 95 % interval reaches it).
+    None where the base itself is not clearly above chance (its 95 % interval reaches it).
     """
     pairs = [(now, base[suite][name]) for suite, name, now in forgotten(attacked)]
     shares = [

@@ -79,7 +79,7 @@ def legend(rows: list[Row]) -> str:
     if any(row.goal == "chance" for row in rows):
         said[-1] += ", → wanted at chance"
     if compared:
-        said.append("✓ better, ✗ worse, ≈ not told from chance (paired test, p ≥ .05)")
+        said.append("✓ better, ✗ worse, ≈ not significant (paired test, p ≥ .05)")
     if any(score.half == 0 for row in rows for score in (row.before, row.after)):
         said.append("± 0 only means that all n items agreed")
     return "; ".join(said) + "."
