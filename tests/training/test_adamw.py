@@ -14,7 +14,7 @@ from tests.command import QUICK, succeed
 from unlearnctl.commands.prefetch import composed
 from unlearnctl.config.targets import find_class
 from unlearnctl.training.adamw import EarlyEpsAdamW
-from unlearnctl.training.state import load_optimizer
+from unlearnctl.training.snapshot import load_optimizer
 
 LR, DECAY = 5e-5, 0.01
 NAME = "unlearnctl.training.adamw.EarlyEpsAdamW"

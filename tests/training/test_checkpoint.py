@@ -18,7 +18,8 @@ from unlearnctl.objectives.rmu import RMU
 from unlearnctl.training import checkpoint
 from unlearnctl.training.checkpoint import Damaged, latest, numbered, read, write
 from unlearnctl.training.loop import Trainer
-from unlearnctl.training.state import load_random, load_trainer, random_state, trainer_state
+from unlearnctl.training.snapshot import load_random, random_state
+from unlearnctl.training.state import load_trainer, trainer_state
 from unlearnctl.utils.errors import UserError
 
 STATE = {

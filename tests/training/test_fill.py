@@ -16,9 +16,10 @@ from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import KL, NLL, EmbedDiff
 from unlearnctl.objectives.rmu import RMU
 from unlearnctl.objectives.rmu_cosine import RMUCosine
+from unlearnctl.sweeps.together import fit_together
 from unlearnctl.training import fill
 from unlearnctl.training.fill import fill_caches
-from unlearnctl.training.loop import Trainer, fit_together
+from unlearnctl.training.loop import Trainer
 
 Trajectory = tuple[list[float], dict[str, torch.Tensor]]
 BASE = {"model": "tiny"}

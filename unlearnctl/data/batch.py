@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Int
@@ -43,3 +43,18 @@ class Batch:
         names = ("input_ids", "attention_mask", "labels", "mask")
         moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in names}
         return replace(self, **moved)
+
+
+class Batches(Protocol):
+    """What the training loop asks of the data; `data.streams.ForgetRetain` is one."""
+
+    @property
+    def topics(self) -> list[str]:
+        """Names of the forget topics, which take turns."""
+        ...
+
+    def micro_batches(
+        self, step: int, global_batch: int, micro_batch: int, rank: int = 0, world: int = 1
+    ) -> list[dict[str, Batch]]:
+        """This process's share of a global batch, cut into micro-batches."""
+        ...

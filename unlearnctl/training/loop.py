@@ -1,45 +1,30 @@
-"""The one training loop: from global batch to optimiser step, on any number of processes."""
+"""Train one run: from the global batch to the optimiser step, on any number of processes."""
 
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from unlearnctl.data.batch import Batch
+from unlearnctl.data.batch import Batch, Batches
 from unlearnctl.distributed.collectives import all_ranks, any_rank, gathered
 from unlearnctl.distributed.heartbeat import sign, waiting
 from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.sharding import whole
 from unlearnctl.objectives.base import Loss, Objective
-from unlearnctl.training.memory import fitting
 from unlearnctl.training.settings import TrainerSettings
 from unlearnctl.training.sharpness import ascent, perturbed
-from unlearnctl.utils.stopping import SIGNALS, stop, told
+from unlearnctl.training.snapshot import snapshot
+from unlearnctl.utils.errors import out_of_memory
+from unlearnctl.utils.stopping import interruptible, told
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-
-class Batches(Protocol):
-    """What the loop asks of the data: `unlearnctl.data.streams.ForgetRetain`."""
-
-    @property
-    def topics(self) -> list[str]:
-        """Names of the forget topics, which take turns."""
-        ...
-
-    def micro_batches(
-        self, step: int, global_batch: int, micro_batch: int, rank: int = 0, world: int = 1
-    ) -> list[dict[str, Batch]]:
-        """This process's share of a global batch, cut into micro-batches."""
-        ...
 
 
 @dataclass
@@ -52,7 +37,7 @@ class Fit:
     terms: dict[str, float] = field(default_factory=dict)
     status: str = "completed"
     stop_reason: str | None = None
-    micro_batch: int | None = None  # what memory sufficed for, where that was less than was asked for
+    micro_batch: int | None = None  # what fits into memory, where that is less than was asked for
 
 
 @dataclass
@@ -78,38 +63,50 @@ class Trainer:
         from transformers import get_scheduler
 
         s = self.settings
-        scheduler = get_scheduler(s.schedule, self.optimizer, s.warmup_steps, s.steps)
+        # Stepped once per global step, whatever the number of processes. Accelerate's own scheduler would step once
+        # per process, so it is made from the bare optimiser and never prepared.
+        self.scheduler = get_scheduler(s.schedule, self.optimizer, s.warmup_steps, s.steps)
         self.parameters = list(self.tapped.trained().values())
         self.objective.to(self.accelerator.device)
-        self.sharded = self.settings.sharding == "fsdp"
-        if self.sharded:  # sliced already, see models/sharding.py
+        self.sharded = s.sharding == "fsdp"
+        if self.sharded:  # the model is sliced already, see models/sharding.py
             self.model, self.optimizer = self.tapped, self.accelerator.prepare(self.optimizer)
         else:
             self.model, self.optimizer = self.accelerator.prepare(self.tapped, self.optimizer)
-        self.scheduler = scheduler  # stepped once a global step, whatever the number of processes
 
     def fit(self) -> Fit:
         """Run all steps, or until a stop, a NaN or Ctrl-C; the weights are left as of the last good step."""
-        return fit_together([self])[0]
+        with interruptible() as signalled:
+            while not self.done:
+                going = self.advance()
+                if going and (reason := interruption(signalled())):
+                    self.interrupt(reason)
+                    break
+        return self.result
 
     def advance(self) -> bool:
-        """One step, logged and watched; False once there is nothing more to do."""
+        """Take one step, log and evaluate it; returns False once there is nothing more to do."""
         started = time.perf_counter()
         sign(f"step {self.result.steps + 1}")
         if self.result.steps == 0:
             self._calibrate()
         row = self.step(self.result.steps)
         going = self._note(row, started) and self.result.steps < self.settings.steps
+        # A last update may overflow a weight although loss and gradient were finite. No later loss would show it.
         if not going and self.result.status == "completed" and not all_ranks(self.finite()):
             self._diverged(f"a weight is not finite after step {self.result.steps}")
         self.result.seconds += time.perf_counter() - started
-        if going:
+        if going:  # the last checkpoint is written by the session, which knows how the run ended
             self.checkpoint()
         return going
 
+    def interrupt(self, reason: str) -> None:
+        """Stop here; the run can be resumed."""
+        self.result.status, self.result.stop_reason = "interrupted", reason
+
     @property
     def done(self) -> bool:
-        """True if there is nothing more to do, also of one that is put back as it had ended."""
+        """Whether nothing is left to do; also true of a finished run that was loaded from a checkpoint."""
         return self.result.status in ("stopped_early", "diverged") or self.result.steps >= self.settings.steps
 
     @property
@@ -123,7 +120,7 @@ class Trainer:
         return all(bool(p.detach().isfinite().all()) for p in self.parameters)
 
     def set_lr(self, lr: float) -> None:
-        """Go on at another learning rate, at the same place of the schedule."""
+        """Continue with another learning rate, at the same place of the schedule."""
         self.scheduler.base_lrs = [lr] * len(self.scheduler.base_lrs)
         rates = [lr * factor(self.scheduler.last_epoch) for factor in self.scheduler.lr_lambdas]
         for group, now in zip(self.optimizer.param_groups, rates, strict=True):
@@ -134,9 +131,10 @@ class Trainer:
         self.result.status, self.result.stop_reason = "diverged", reason
 
     def _note(self, row: dict[str, Any], started: float) -> bool:
+        """Log a step and evaluate after it; returns whether training may continue."""
         fit = self.result
-        values = {**{f"loss term '{name}'": value for name, value in row["terms"].items()},
-                  "the loss": row["loss"], "the gradient": row.get("grad_norm", 0.0)}  # fmt: skip
+        values = {f"loss term '{name}'": value for name, value in row["terms"].items()}
+        values |= {"the loss": row["loss"], "the gradient": row.get("grad_norm", 0.0)}
         if bad := next((name for name, value in values.items() if not math.isfinite(value)), None):
             self._diverged(f"{bad} is {values[bad]} at step {row['step']}")
             return False
@@ -149,21 +147,22 @@ class Trainer:
         return fit.status == "completed"
 
     def step(self, step: int) -> dict[str, Any]:
-        """One optimiser step on the global batch `step`; no update if the loss or gradient is not finite.
+        """Take one optimiser step on the global batch `step`; no update if the loss or gradient is not finite.
 
         With fp16, a gradient that overflows under the present loss scale is no fault: that step is left out and the
         scale halved (`skipped` in the row), until the scale is 1.
         """
-        micros, terms = fitting(self, step)
+        micros, terms = self.gradients_with_oom_retry(step)
+        # Reduced before anything is decided, so that every rank decides the same.
         summed = {name: self.accelerator.reduce(value, "sum").item() for name, value in terms.items()}
         norm = self._clip()
         lr = self.scheduler.get_last_lr()[0]
-        sound, skipped = all(map(math.isfinite, summed.values())), False
-        if sound and math.isfinite(norm):
+        finite, skipped = all(map(math.isfinite, summed.values())), False
+        if finite and math.isfinite(norm):
             self.optimizer.step()
             self.scheduler.step()
             self.objective.after_step(summed)
-        elif sound and (scaler := self.accelerator.scaler) and scaler.get_scale() > 1:
+        elif finite and (scaler := self.accelerator.scaler) and scaler.get_scale() > 1:
             self.optimizer.step()  # the scaler leaves it out, and lowers its scale
             skipped = True
         self.optimizer.zero_grad()
@@ -172,12 +171,50 @@ class Trainer:
         row = {"step": step + 1, "loss": total, "terms": summed, "lr": lr, "tokens": tokens}
         return {**row, "skipped": True} if skipped else {**row, "grad_norm": norm}
 
+    def gradients_with_oom_retry(self, step: int) -> tuple[list[dict[str, Batch]], dict[str, torch.Tensor]]:
+        """Leave a step's gradient in the parameters; returns its micro-batches and loss terms.
+
+        With `trainer.on_oom=halve` a step that runs out of memory is repeated in smaller micro-batches, with the
+        objective and the random numbers as they were: it becomes the step of a run with that micro-batch.
+        """
+        if self.settings.on_oom == "stop":
+            micros = self.batches(step)
+            return micros, self.gradients(micros)
+        restore = snapshot(self.objective)
+        while True:
+            try:
+                micros = self.batches(step)
+                return micros, self.gradients(micros)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or self.micro == 1:
+                    raise
+            # Outside the handler: as long as the traceback lives, it holds the tensors that did not fit.
+            self._halve(step)
+            restore()
+
+    def _halve(self, step: int) -> None:
+        """Make the micro-batch smaller and drop what the failed attempt left behind."""
+        was = self.micro
+        self.result.micro_batch = smaller_micro_batch(was)
+        self.optimizer.zero_grad()
+        self.objective.train()
+        if self.tapped.memo is not None:
+            self.tapped.memo.clear()
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
+        print(
+            f"out of memory at step {step + 1}: trainer.micro_batch {was} → {self.micro} from here on; "
+            f"trainer.global_batch={self.settings.global_batch} stays"
+        )
+
     def gradients(self, micros: Sequence[Mapping[str, Batch]]) -> dict[str, torch.Tensor]:
         """Leave the global batch's gradient in the parameters; returns this process's loss terms."""
         rho = self.settings.sharpness
         if not rho:
             return self._accumulate(micros, "total")
-        self.objective.eval()  # what it learns by itself, it learns from the one pass at θ that follows
+        # Three passes: forget at θ for the direction δ, the rest at θ, forget at θ + δ. The objective is in eval mode
+        # in the passes for forgetting, so that what it learns by itself it learns once per step, at θ.
+        self.objective.eval()
         self._accumulate(micros, "forget")
         delta = ascent(self.parameters, rho)
         self.objective.train()
@@ -197,15 +234,16 @@ class Trainer:
         return terms
 
     def _backward(self, micro: Mapping[str, Batch], part: str, synchronise: bool) -> Loss:
+        """Add one micro-batch's gradient; ranks exchange theirs with the last one only."""
         world = self.accelerator.num_processes
         with nullcontext() if synchronise or self.sharded else self.accelerator.no_sync(self.model):
             with self.accelerator.autocast():
+                # Through the wrapper of DDP, never through `tapped`: else gradients would not be exchanged.
                 views = self.model(micro)
                 loss = self.objective(**views)
             with waiting() if synchronise else nullcontext():
-                self.accelerator.backward(
-                    loss.part(part) * world
-                )  # DDP averages gradients; the losses are sums
+                # DDP averages over ranks, and our losses are shares of a sum: multiply the average back.
+                self.accelerator.backward(loss.part(part) * world)
         return loss
 
     def _clip(self) -> float:
@@ -222,10 +260,11 @@ class Trainer:
 
     @torch.no_grad()
     def _calibrate(self) -> None:
+        """Let the objective measure, on one batch of each topic, what its scales depend on."""
         names = self.objective.calibration()
         if not names:
             return
-        for topic in range(len(self.data.topics)):
+        for topic in range(len(self.data.topics)):  # topics take turns, so step t is a batch of topic t
             for micro in self.batches(topic):
                 self.objective.calibrate(self.model(micro)["forget"])
         for name in names:
@@ -233,43 +272,11 @@ class Trainer:
             buffer.copy_(self.accelerator.reduce(buffer, "sum"))
 
 
-def fit_together(trainers: Sequence[Trainer], after_round: Callable[[], None] = lambda: None) -> list[Fit]:
-    """Step each trainer in turn until all are done; `after_round` is called when each has had its step."""
-    active = [trainer for trainer in trainers if not trainer.done]
-    with interruptible() as interrupted:
-        while active:
-            active = [trainer for trainer in active if trainer.advance()]
-            after_round()
-            if active and any_rank(bool(interrupted())):  # a signal reaches one rank sooner than another
-                reason = told(max(gathered(interrupted())))
-                for trainer in active:
-                    trainer.result.status, trainer.result.stop_reason = "interrupted", reason
-                break
-    return [trainer.result for trainer in trainers]
+def interruption(signalled: int) -> str | None:
+    """Why to stop after this step, on all ranks alike: a signal reaches one rank sooner than another."""
+    return told(max(gathered(signalled))) if any_rank(bool(signalled)) else None
 
 
-@contextmanager
-def interruptible() -> Iterator[Callable[[], int]]:
-    """The first Ctrl-C, SIGTERM or SIGHUP asks the loop to stop after the step, so that it can save; the second kills.
-
-    Yields what returns the signal's number, 0 if there was none.
-    """
-    seen: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        if seen:
-            raise stop(number)
-        seen.append(number)
-
-    try:
-        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # by nohup
-        heard = (signal.SIGINT, *(s for s in SIGNALS if s != signal.SIGHUP or not ignored))
-        old = {s: signal.signal(s, note) for s in heard}
-    except ValueError:  # not in the main thread: signals stay with whoever owns it
-        yield lambda: 0
-        return
-    try:
-        yield lambda: seen[0] if seen else 0
-    finally:
-        for s, handler in old.items():
-            signal.signal(s, handler)
+def smaller_micro_batch(micro: int) -> int:
+    """The largest part of a micro-batch that divides it."""
+    return max(n for n in range(1, micro) if micro % n == 0)

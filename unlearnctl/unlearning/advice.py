@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from unlearnctl.config.instantiate import plain
 from unlearnctl.runs.disk import smaller_evaluation
-from unlearnctl.training.memory import smaller
+from unlearnctl.training.loop import smaller_micro_batch
 from unlearnctl.utils.atomic import why
 from unlearnctl.utils.errors import UserError, out_of_memory
 
@@ -60,7 +60,7 @@ def _memory(run: Run) -> str:
     if settings.sharding == "none":
         alone = run.accelerator.num_processes == 1
         more.append(f"{'launch=multi_gpu ' if alone else ''}trainer.sharding=fsdp")
-    change = f" trainer.micro_batch={smaller(micro)}" if micro > 1 else ""
+    change = f" trainer.micro_batch={smaller_micro_batch(micro)}" if micro > 1 else ""
     return (
         f"out of memory at step {run.trainer.result.steps + 1}: lower {' or '.join(ways)}"
         f"{', or set ' + ' or '.join(more) if more else ''}: unlearnctl train resume={run.directory}{change} "

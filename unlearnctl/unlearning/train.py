@@ -24,8 +24,8 @@ from unlearnctl.evaluation.evaluate import validate
 from unlearnctl.models.shared import SharedModels
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, run_directory
 from unlearnctl.runs.lock import locked
+from unlearnctl.sweeps.together import fit_together
 from unlearnctl.training.fill import fill_caches
-from unlearnctl.training.loop import fit_together
 from unlearnctl.training.progress import TrainProgress
 from unlearnctl.unlearning.advice import told
 from unlearnctl.unlearning.cacheable import check_prefix_cache, prefix_base

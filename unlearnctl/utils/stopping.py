@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # besides SIGINT, which Python raises by itself
@@ -61,3 +61,30 @@ def listening() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], int]]:
+    """The first Ctrl-C, SIGTERM or SIGHUP asks the loop to stop after the step, so that it can save; the second kills.
+
+    Yields what returns the signal's number, 0 if there was none.
+    """
+    seen: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if seen:
+            raise stop(number)
+        seen.append(number)
+
+    try:
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # by nohup
+        heard = (signal.SIGINT, *(s for s in SIGNALS if s != signal.SIGHUP or not ignored))
+        old = {s: signal.signal(s, note) for s in heard}
+    except ValueError:  # not in the main thread: signals stay with whoever owns it
+        yield lambda: 0
+        return
+    try:
+        yield lambda: seen[0] if seen else 0
+    finally:
+        for s, handler in old.items():
+            signal.signal(s, handler)
