@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from tests.models.partial.test_tapped import plain_rmu_step
+from tests.models.plain_rmu import assert_same_steps
 from tests.models.tiny import SIBLINGS, make_batch, tiny_config, tiny_model
 from unlearnctl.models.agreement import check_blocks
 from unlearnctl.models.load import load_trunk
@@ -81,28 +80,10 @@ def test_three_rmu_steps_equal_the_plain_two_model_step(kind: str) -> None:
     objective = RMU(layer=4, steering_coeff=3.0, alpha=10.0)
     objective.setup(32, 1, torch.Generator().manual_seed(0))
     ours, theirs, shape = tiny_model(kind), tiny_model(kind), skeleton(tiny_config(kind))
-    frozen = copy.deepcopy(theirs)
     names = match(objective.trainable(shape), [n for n in shape.shapes if n not in shape.tied])
     assert len(names) == TRAINED[kind]
     tapped = TappedModel(ours, shape.blocks, names, lowest_block(names, shape), objective.needs())
-    trained = [p for n, p in theirs.named_parameters() if n in names]
-    optimizers = [torch.optim.AdamW(tapped.trained().values(), lr=1e-3), torch.optim.AdamW(trained, lr=1e-3)]
-    for step in range(3):
-        batches = {
-            "forget": make_batch(seed=step),
-            "retain": make_batch((9, 16, 24), width=24, seed=50 + step),
-        }
-        views = tapped(batches)
-        mine = objective(views["forget"], views["retain"]).total
-        plain = plain_rmu_step(theirs, frozen, objective, batches["forget"], batches["retain"])
-        torch.testing.assert_close(mine, plain, atol=1e-6, rtol=1e-6)
-        for optimizer, loss in zip(optimizers, (mine, plain), strict=True):
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    for name, parameter in theirs.named_parameters():
-        if name in names:
-            assert (parameter - tapped.trained()[name]).abs().max() <= 1e-6, name
+    assert_same_steps(tapped, theirs, objective, steps=3)
 
 
 @pytest.mark.parametrize("kind", ["falcon", "opt", "gemma3", "llava", "mamba", "deepseek_v3"])

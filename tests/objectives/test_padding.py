@@ -95,7 +95,7 @@ def test_cached_rows_change_no_loss(name: str, tmp_path: Path) -> None:
     trainer = make_trainer(OTHERS[name](), prefix_cache="memory", **settings)
     losses = watch(trainer)
     fill_caches([trainer], {"model": "tiny"}, tmp_path, trunk=False)
-    assert trainer.tapped.cached
+    assert trainer.tapped.cached.rows
     trainer.fit()
     assert_same(trainer, losses, plain)
 

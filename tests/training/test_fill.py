@@ -187,4 +187,4 @@ def test_bfloat16_weights_are_cut_and_cached_without_a_change(tmp_path: Path) ->
     plain.fit()
     cached.fit()
     assert first == second
-    assert cached.tapped.cached["forget/0/0@stream"].dtype == torch.bfloat16
+    assert cached.tapped.cached.rows["forget/0/0@stream"].dtype == torch.bfloat16

@@ -57,7 +57,7 @@ def test_a_damaged_cache_is_made_anew() -> None:
     shard.write_bytes(data)
     fill._kept.clear()
     second = succeed(*RMU, "run=b", "trainer.prefix_cache=disk")
-    assert "damaged or stale; made anew" in second.out
+    assert "damaged or stale; computing it again" in second.out
     assert checkpoint(first) == checkpoint(second.run_dir)
 
 

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from unlearnctl.data.batch import Batch
 from unlearnctl.distributed.collectives import all_ranks, any_rank
-from unlearnctl.models.partial.activation_cache import Rows
-from unlearnctl.models.partial.prefix_cache import digest, open_rows, write_rows
+from unlearnctl.models.partial.activation_cache import ActivationCache
+from unlearnctl.models.partial.prefix_cache import DiskRows, digest, open_rows, write_rows
 from unlearnctl.models.partial.tapped import can_remember
 from unlearnctl.training.loop import Trainer
 from unlearnctl.utils.atomic import why
 from unlearnctl.utils.errors import UserError
 
-_kept: dict[str, Rows] = {}  # what this process made last: the next member of a sweep may want the same
+_kept: dict[str, ActivationCache] = {}  # what this process made last: the next sweep member may want the same
 
 
 def fill_caches(
@@ -54,11 +54,11 @@ def fill_caches(
             continue
         what = {"prefix": prefix, "matrix": matrix, "reference": reference}
         key = {**base, **_run_key(trainer), "what": what}
-        rows = _rows(trainer, key, root if kind == "disk" else None, made)
+        cache = _cache(trainer, key, root if kind == "disk" else None, made)
         if prefix:
-            tapped.cached = rows
+            tapped.cached = cache
         if reference:
-            tapped.remember(rows)
+            tapped.remember(cache)
         if prefix and trunk:
             tapped.release_prefix()
 
@@ -70,13 +70,15 @@ def batches(trainer: Trainer) -> Iterator[tuple[str, Batch]]:
             yield from micro.items()
 
 
-def _rows(trainer: Trainer, key: Mapping[str, Any], root: Path | None, made: Mapping[str, Rows]) -> Rows:
-    """The rows of a run from this process, from the disk, or computed now."""
+def _cache(
+    trainer: Trainer, key: Mapping[str, Any], root: Path | None, made: Mapping[str, ActivationCache]
+) -> ActivationCache:
+    """Take the rows of a run from this process or from the disk, or compute them now."""
     started, name = time.perf_counter(), digest(key)
-    found = made.get(name) or _kept.get(name) or (open_rows(root, key) if root else None)
+    found = made.get(name) or _kept.get(name) or (_from_disk(root, key) if root else None)
     if not all_ranks(found is not None):  # sliced blocks compute on all ranks or on none
         parts = _new_rows(trainer, **key["what"])
-        found = _on_disk(root, key, parts) if root else dict(ChainMap(*parts))
+        found = ActivationCache(_on_disk(root, key, parts) if root else dict(ChainMap(*parts)))
         if key["what"]["prefix"]:
             print(f"prefix cache: filled in {time.perf_counter() - started:.1f} s")
     assert found is not None
@@ -84,7 +86,12 @@ def _rows(trainer: Trainer, key: Mapping[str, Any], root: Path | None, made: Map
     return found
 
 
-def _on_disk(root: Path, key: Mapping[str, Any], parts: Iterator[dict[str, Tensor]]) -> Rows:
+def _from_disk(root: Path, key: Mapping[str, Any]) -> ActivationCache | None:
+    rows = open_rows(root, key)
+    return None if rows is None else ActivationCache(rows)
+
+
+def _on_disk(root: Path, key: Mapping[str, Any], parts: Iterator[dict[str, Tensor]]) -> DiskRows:
     try:
         return write_rows(root, key, parts)
     except OSError as error:

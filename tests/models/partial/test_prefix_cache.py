@@ -1,4 +1,4 @@
-"""A cache on disk is used if every byte is right, and made anew otherwise."""
+"""A cache on disk is used if every byte is right, and computed again otherwise."""
 
 from __future__ import annotations
 

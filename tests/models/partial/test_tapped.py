@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import nn
 
+from tests.models.plain_rmu import assert_same_steps
 from tests.models.tiny import make_batch, tiny_config, tiny_model
-from unlearnctl.data.batch import Batch
 from unlearnctl.models.load import enable_checkpointing
 from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.skeleton import skeleton
@@ -60,48 +58,13 @@ def test_outputs_are_hugging_faces(architecture: str, side: str) -> None:
     torch.testing.assert_close(view.logprobs, naive, atol=1e-5, rtol=0)
 
 
-def plain_rmu_step(
-    policy: nn.Module, frozen: nn.Module, objective: RMU, forget: Batch, retain: Batch
-) -> torch.Tensor:
-    """The paper's step: two whole models, full forwards, MSE over the real tokens."""
-
-    def hidden(model: nn.Module, batch: Batch) -> torch.Tensor:
-        out = model(
-            batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True, use_cache=False
-        )
-        return out.hidden_states[objective.layer + 1][batch.mask]
-
-    steer = (hidden(policy, forget) - objective.steering_coeff * objective.control_vector[0]).pow(2).mean()
-    with torch.no_grad():
-        kept = hidden(frozen, retain)
-    return steer + objective.alpha * (hidden(policy, retain) - kept).pow(2).mean()
-
-
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_five_rmu_steps_equal_the_plain_two_model_step(architecture: str, side: str) -> None:
     objective = RMU(layer=4, steering_coeff=3.0, alpha=10.0)
     objective.setup(32, 1, torch.Generator().manual_seed(0))
     ours, theirs = tiny_model(architecture), tiny_model(architecture)
-    frozen = copy.deepcopy(theirs)
     tapped = tap(ours, architecture, rmu_patterns(architecture), objective.needs())
-    trained = [p for n, p in theirs.named_parameters() if n in tapped.trainable]
-    optimizers = [torch.optim.AdamW(tapped.trained().values(), lr=1e-3), torch.optim.AdamW(trained, lr=1e-3)]
-    for step in range(5):
-        batches = {
-            "forget": make_batch((13, 20, 7), side, seed=step),
-            "retain": make_batch((9, 16, 24), side, width=24, seed=50 + step),
-        }
-        views = tapped(batches)
-        mine = objective(views["forget"], views["retain"]).total
-        plain = plain_rmu_step(theirs, frozen, objective, batches["forget"], batches["retain"])
-        torch.testing.assert_close(mine, plain, atol=1e-6, rtol=1e-6)
-        for optimizer, loss in zip(optimizers, (mine, plain), strict=True):
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        if name in tapped.trainable:
-            assert (p - q).abs().max() <= 1e-6, name
+    assert_same_steps(tapped, theirs, objective, steps=5, side=side)
 
 
 def test_only_what_is_trainable_gets_a_gradient(architecture: str) -> None:

@@ -1,1 +1,1 @@
-"""Running part of a model: the blocks an objective reads, the frozen prefix once."""
+"""Running part of a model: the blocks that an objective reads, and the frozen prefix once."""

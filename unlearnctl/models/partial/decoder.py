@@ -1,4 +1,9 @@
-"""A Hugging Face decoder in parts: how its blocks are called, some of its blocks, its head."""
+"""A Hugging Face decoder, run in parts: some of its blocks, or its head alone.
+
+Architectures differ in what their blocks take (masks, positions, rotary embeddings) and in what their heads do
+(scaling, soft caps). Nothing of that is written here: the model's own forward runs, with other modules in its blocks'
+place (`stand_ins`), so that a new architecture needs no code.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Decoder:
-    """Runs parts of a model exactly as the model would: blocks get the arguments that its own forward makes.
+    """Runs parts of a model exactly as the model would: blocks get the arguments that its own forward prepares.
 
     Args:
         model: whole causal LM, or a trunk (base model).
@@ -30,21 +35,24 @@ class Decoder:
         self._strip = trunk_prefix(model)
         self._parent, _, self._list_name = self.own_name(blocks).rpartition(".")
         self._others: int | None = (
-            None  # outputs of a block after the stream; None: it returns the stream alone
+            None  # outputs of a block after the stream; None: the stream, not in a tuple
         )
         self._peeked = False
 
     def own_name(self, name: str) -> str:
-        """A name of the whole causal LM, as this model has it."""
+        """Return what this model calls a parameter or module of the whole causal LM."""
         return name.removeprefix(self._strip)
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """The decoder's own blocks."""
+        """Return the decoder's own blocks."""
         return getattr(self.model.get_submodule(self._parent), self._list_name)
 
     def record(self, batch: Batch) -> tuple[Tensor, list[Call]]:
-        """The stream that enters block 0, [B, T, D], and the other arguments of each block's call."""
+        """Return the stream that enters block 0, [B, T, D], and the other arguments of each block's call.
+
+        No block runs: the model's own forward prepares the arguments, and stand-ins keep them.
+        """
         if not self._peeked:
             self._peek(batch)
         recorders = [Recorder(block, self._others) for block in self.blocks]
@@ -53,11 +61,12 @@ class Decoder:
         return recorders[0].entering, [(r.args, r.kwargs) for r in recorders]
 
     def _embed(self, batch: Batch) -> None:
+        # use_cache is on by default, and a captured cache would make a second pass attend to the first's keys.
         self._body(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
 
     @torch.no_grad()
     def _peek(self, batch: Batch) -> None:
-        """Learn once, from a block itself, whether such blocks return a tuple: their model takes it apart."""
+        """Run one block once to see whether it returns a tuple, which its model would then unpack."""
         peek = Peek(next(block for block in self.blocks if not isinstance(block, Released)))
         with self._as_blocks([peek]):
             self._embed(batch)
@@ -66,16 +75,18 @@ class Decoder:
 
     @property
     def _body(self) -> nn.Module:
-        """What is under the head."""
+        """Return the part of the model under its head."""
         body = self.model.base_model
-        if body is self.model and not self._strip:  # Llama 4 names another child than it has
+        if (
+            body is self.model and not self._strip
+        ):  # Llama 4 declares the name of a child that it does not have
             return self.model.get_submodule(self._parent.partition(".")[0])
         return body
 
     def run(
         self, indices: range, hidden: Tensor, calls: Sequence[Call], layers: Collection[int]
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """The stream after the blocks `indices`, and after each of them that is among `layers`."""
+        """Run the blocks `indices`; return the stream after them, and after each that is among `layers`."""
         kept = {}
         for index in indices:
             args, kwargs = calls[index]
@@ -85,12 +96,12 @@ class Decoder:
         return hidden, kept
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits of residual states [B, T, D]: the model's own final norm, head, scaling and soft cap."""
+        """Compute the logits of residual states [B, T, D], with the model's own final norm, head and soft cap."""
         with self._as_blocks([self._inject(hidden)]):
             return self.model(input_ids=_any_ids(hidden), use_cache=False).logits
 
     def final(self, hidden: Tensor) -> Tensor:
-        """Residual states [B, T, D] after the model's own final norm."""
+        """Apply the model's own final norm to residual states [B, T, D]."""
         with self._as_blocks([self._inject(hidden)]):
             return self._body(input_ids=_any_ids(hidden), use_cache=False).last_hidden_state
 
@@ -109,10 +120,13 @@ class Decoder:
 
 
 def _any_ids(hidden: Tensor) -> Tensor:
-    """Tokens to start a pass with whose stream is then replaced; ids, since some models read more of them than that."""
+    """Return ids to start a pass whose stream is then replaced.
+
+    Not `inputs_embeds`, which would do for most: some models read more than embeddings from the ids.
+    """
     return torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
 
 
 def trunk_prefix(model: PreTrainedModel) -> str:
-    """What the whole causal LM's names have before those of this model: empty, unless it is a trunk."""
+    """Return the prefix of the whole causal LM's parameter names that a trunk's names lack; empty for a whole model."""
     return "" if model.get_output_embeddings() is not None else f"{model.base_model_prefix}."

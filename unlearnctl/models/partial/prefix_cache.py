@@ -1,7 +1,7 @@
-"""The prefix cache on disk: one folder for one (model, data, order, dtype), or none; never half of one.
+"""The prefix cache on disk: one folder for each (model, data, order, dtype), complete or absent.
 
 `CACHE/prefix/DIGEST/` holds `rows-NNNNN.safetensors`, read through memory maps, and `manifest.json` with the whole
-key and each file's checksum. What does not match to the last byte is made anew.
+key and each file's checksum. A folder that does not match to the last byte is deleted and computed again.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "unlearnctl/prefix/1"
-SHARD_BYTES = 1 << 30  # written at once, so the most that building holds in memory
+SHARD_BYTES = 1 << 30  # size of a file, and so about the most memory that writing a cache takes
 
 
 class DiskRows(Mapping[str, "Tensor"]):
-    """Rows of a complete cache folder; each is read when asked for."""
+    """Rows of a complete cache folder, each read from disk when it is asked for."""
 
     def __init__(self, folder: Path, files: Iterable[str]) -> None:
         from safetensors import safe_open
@@ -45,35 +45,35 @@ class DiskRows(Mapping[str, "Tensor"]):
 
 
 def digest(key: Mapping[str, Any]) -> str:
-    """Name of the folder for a key."""
+    """Return the name of the folder for a key."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def open_rows(root: Path, key: Mapping[str, Any]) -> DiskRows | None:
-    """The cache of exactly this key, every byte checked; None (and the remains deleted) if there is none."""
+    """Open the cache of exactly this key, after checking every byte; delete a damaged one, and return None."""
     folder = root / digest(key)
     if not folder.is_dir():
         return None
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         files = manifest["files"]
-        whole = manifest["format"] == FORMAT and manifest["key"] == json.loads(json.dumps(dict(key)))
-        if whole and all(sha256(folder / name) == files[name] for name in files):
-            with suppress(OSError):  # of another user, or on a disk that is read-only by now
-                os.utime(folder)  # the least recently used goes first
+        same = manifest["format"] == FORMAT and manifest["key"] == json.loads(json.dumps(dict(key)))
+        if same and all(sha256(folder / name) == files[name] for name in files):
+            with suppress(OSError):  # the folder is another user's, or its disk is read-only
+                os.utime(folder)  # `make_room` deletes the least recently used first
             return DiskRows(folder, files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
-    print(f"prefix cache {folder.name}: damaged or stale; made anew")
+    print(f"prefix cache {folder.name}: damaged or stale; computing it again")
     shutil.rmtree(folder, ignore_errors=True)
     return None
 
 
 def write_rows(root: Path, key: Mapping[str, Any], rows: Iterable[Mapping[str, Tensor]]) -> DiskRows:
-    """Write rows as they come, at most a shard of them in memory, then put the folder in place at once.
+    """Write rows as they arrive, with at most one file of them in memory, then put the whole folder in place.
 
     Raises:
-        OSError: the disk refuses; nothing is left.
+        OSError: the folder cannot be written; nothing is left behind.
     """
     folder, partial = root / digest(key), root / f".{digest(key)}.{os.getpid()}.tmp"
     shutil.rmtree(partial, ignore_errors=True)
@@ -85,7 +85,7 @@ def write_rows(root: Path, key: Mapping[str, Any], rows: Iterable[Mapping[str, T
             (partial / "manifest.json").write_text(json.dumps(manifest) + "\n", encoding="utf-8")
             try:
                 partial.rename(folder)
-            except OSError:  # another process was quicker: its folder holds the same
+            except OSError:  # another process may have been quicker: its folder holds the same rows
                 if not folder.is_dir():
                     raise
         finally:

@@ -1,8 +1,9 @@
-"""Inside the first block that trains, everything before its one trained module is frozen too.
+"""Splits the first block that trains at its one trained module: everything before that is frozen too.
 
 In a Llama block whose MLP output matrix trains, attention and the MLP's first half are the same in every step and in
-the reference: `out = stream + after(matrix(x))`, with `stream` and `x` frozen. A cut is used only if it gives the
-block's own output to the last bit; otherwise the block runs whole.
+the reference: `out = stream + after(matrix(x))`, with `stream` and `x` frozen. Nothing here knows an architecture, so
+a cut is tried out first, and used only if it gives the block's own output to the last bit; otherwise the block runs
+whole.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Call = tuple[tuple[Any, ...], Mapping[str, Any]]
 
 
 class Catch(nn.Module):
-    """Stands in for the trained module: keeps what comes in, and adds nothing to the stream."""
+    """A stand-in for the trained module: keeps its input, and adds nothing to the stream."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,28 +28,28 @@ class Catch(nn.Module):
         self.width = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zeros of the stream's width."""
+        """Keep the input; return zeros of the stream's width."""
         self.caught = x
         return x.new_zeros(*x.shape[:-1], self.width)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a block stops being frozen: at the input of `path`, whose output passes `after` and joins the stream."""
+    """Where a block stops being frozen: the input of `path`, whose output goes through `after` and joins the stream."""
 
     block: nn.Module
     path: str
     after: tuple[str, ...]
 
     def frozen(self, hidden: Tensor, call: Call) -> tuple[Tensor, Tensor]:
-        """The stream without the module's contribution [B, T, D], and the module's input [B, T, M]."""
+        """Run the frozen part; return the stream without the module's output [B, T, D], and its input [B, T, M]."""
         catch = Catch()
         catch.width = hidden.shape[-1]
         with _replaced(self.block, self.path, catch):
             return stream_of(self.block(hidden, *call[0], **call[1])), catch.caught
 
     def resume(self, stream: Tensor, x: Tensor) -> Tensor:
-        """The block's output."""
+        """Run the rest of the block; return its output."""
         y = self.block.get_submodule(self.path)(x)
         for name in self.after:
             y = self.block.get_submodule(name)(y)
@@ -57,12 +58,12 @@ class Cut:
 
 @torch.no_grad()
 def find_cut(block: nn.Module, trained: Collection[int], hidden: Tensor, call: Call) -> Cut | None:
-    """The cut of a block, tried out on one input; None if it would change a bit of the output.
+    """Find where a block can be cut; return None if a cut would change a single bit of its output.
 
     Args:
         block: the first block that trains.
         trained: `id` of each parameter that trains.
-        hidden: a stream that enters it, [B, T, D].
+        hidden: a stream that enters it, [B, T, D], to try the cut on.
         call: the other arguments of its forward.
     """
     owners = [
@@ -70,21 +71,24 @@ def find_cut(block: nn.Module, trained: Collection[int], hidden: Tensor, call: C
         for name, module in block.named_modules()
         if any(id(p) in trained for p in module.parameters(recurse=False))
     ]
-    if len(owners) != 1:
+    if len(owners) != 1:  # two trained modules: what lies between them is not frozen
         return None
     order, out = _leaf_calls(block, hidden, call)
     names = [name for name, _ in order]
-    if names.count(owners[0]) != 1 or dict(order)[owners[0]] != hidden.shape:
+    if (
+        names.count(owners[0]) != 1 or dict(order)[owners[0]] != hidden.shape
+    ):  # it does not write to the stream
         return None
     after = names[names.index(owners[0]) + 1 :]
     if any(shape != hidden.shape for name, shape in order if name in after):
         return None
+    # Parallel attention, residual scaling and the like pass every check above; only the bits can tell.
     cut = Cut(block, owners[0], tuple(after))
     return cut if torch.equal(cut.resume(*cut.frozen(hidden, call)), out) else None
 
 
 def _leaf_calls(block: nn.Module, hidden: Tensor, call: Call) -> tuple[list[tuple[str, torch.Size]], Tensor]:
-    """Modules without children in the order in which the block calls them, with the shapes they return."""
+    """Run a block; return its leaf modules in the order of their calls, with their output shapes, and its output."""
     order: list[tuple[str, torch.Size]] = []
 
     def note(name: str) -> Any:
@@ -100,7 +104,7 @@ def _leaf_calls(block: nn.Module, hidden: Tensor, call: Call) -> tuple[list[tupl
 
 
 def stream_of(out: Tensor | tuple | list) -> Tensor:
-    """The residual stream among what a block returns: all of it, or the first of several."""
+    """Return the residual stream among a block's outputs: the only one, or the first of several."""
     return out[0] if isinstance(out, tuple | list) else out
 
 

@@ -1,4 +1,4 @@
-"""Modules that take a block's place for one pass, so that the model's own forward does our work."""
+"""Modules that take the blocks' place for one pass, so that the model's own forward does our work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class StandIn(nn.Module):
-    """What every stand-in has of its block: the plain values by which some forwards choose masks or branches."""
+    """A block's stand-in, with its plain attributes: some models' forwards read them to choose masks or branches."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -19,25 +19,25 @@ class StandIn(nn.Module):
 
 
 class Peek(StandIn):
-    """Stands in for all blocks: runs one of them, and notes what it returns."""
+    """A stand-in for all blocks: runs one of them, and keeps what it returns."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__(block)
-        self._block = (block,)  # in a tuple, so that it is no child
+        self._block = (block,)  # in a tuple, so that it is not registered as a child
         self.out: Any = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The block's own output."""
+        """Run the block; return its own output."""
         self.out = self._block[0](*args, **kwargs)
         return self.out
 
 
 class Recorder(StandIn):
-    """Stands in for a block: notes what the model's own forward hands it, and passes the stream on.
+    """A stand-in for a block: keeps the arguments that the model's own forward gives it, and passes the stream on.
 
     Args:
-        block: whose place it takes.
-        others: outputs that such a block returns after the stream; None: the stream alone, not in a tuple.
+        block: the block whose place it takes.
+        others: number of outputs that such a block returns after the stream; None: the stream alone, not in a tuple.
     """
 
     def __init__(self, block: nn.Module, others: int | None) -> None:
@@ -48,28 +48,28 @@ class Recorder(StandIn):
         self.entering: Tensor = torch.empty(0)
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor | tuple:
-        """Record and pass through."""
+        """Keep the arguments; return the stream as it came."""
         self.entering, self.args, self.kwargs = hidden_states, args, kwargs
         return _as_block(hidden_states, self.others)
 
 
 class Released(StandIn):
-    """Stands in for a block whose weights were let go."""
+    """A stand-in for a block whose weights were freed."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Never called while every row is cached."""
+        """Fail: it is never called while every row is cached."""
         raise RuntimeError("a block of the frozen prefix was released, but a row is not in the cache")
 
 
 class Inject(StandIn):
-    """Stands in for all blocks: whatever comes in, the given stream goes on (to the norm and the head)."""
+    """A stand-in for all blocks: ignores its input, and passes a given stream on to the norm and the head."""
 
     def __init__(self, block: nn.Module, hidden: Tensor, others: int | None) -> None:
         super().__init__(block)
         self.hidden, self.others = hidden, others
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor | tuple:
-        """Discard the input."""
+        """Return the given stream."""
         return _as_block(self.hidden, self.others)
 
 

@@ -1,4 +1,4 @@
-"""The engine: run just what an objective reads, the frozen prefix once, the reference without a second model.
+"""The engine: runs only what an objective reads, the frozen prefix once, the reference without a second model.
 
 Axes: B sequences, T positions, D hidden size, V vocabulary, M inputs of the first matrix that trains.
 """
@@ -20,10 +20,8 @@ from unlearnctl.models.partial.activation_cache import (
     MATRIX,
     REFERENCE,
     STREAM,
-    Rows,
-    join,
-    lacks,
-    split,
+    ActivationCache,
+    split_rows,
 )
 from unlearnctl.models.partial.decoder import Call, Decoder
 from unlearnctl.models.partial.split_block import Cut, find_cut
@@ -37,19 +35,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prefix:
-    """What is frozen of a pass: all up to block `start`, or into it up to the matrix that trains."""
+    """The frozen part of a pass: everything before block `start`, or into that block up to its trained matrix."""
 
     hidden: Tensor  # [B, T, D] entering the block; with a `matrix`, the stream that its output joins
     matrix: Tensor | None  # [B, T, M] input of the block's one trained matrix
     start: int
-    kept: Mapping[int, Tensor]  # what was read on the way
-    calls: Sequence[Call]  # how each block is called
+    kept: Mapping[int, Tensor]  # layer → its output, for layers that are read inside the prefix
+    calls: Sequence[Call]  # the arguments of each block
 
 
 def can_remember(needs: Mapping[str, Needs], hidden: bool) -> bool:
-    """True if all that an objective asks of the reference can be kept by row; logits are too large.
+    """Return whether everything that an objective reads of the reference can be cached by row.
 
-    Token log-probabilities are small; hidden states count only if `hidden` allows for them.
+    Logits are too large to cache. Token log-probabilities are small; hidden states are cached only if `hidden` is set.
     """
     asked = [need for need in needs.values() if need.reference]
     return bool(asked) and not any(n.logits or n.padding or (n.layers and not hidden) for n in asked)
@@ -58,13 +56,13 @@ def can_remember(needs: Mapping[str, Needs], hidden: bool) -> bool:
 class TappedModel(nn.Module):
     """A Hugging Face decoder that gives objectives what they declared, and runs nothing else.
 
-    Blocks below the lowest trainable one are the same in policy and reference: they run once, without grad.
-    Blocks above the highest layer read never run. The reference is the policy with the original values of
-    the trainable tensors swapped in under no_grad, not a second model. Blocks are called with the very
-    arguments that the model's own forward makes for them (masks, rotary embeddings, sliding windows).
+    Blocks below the lowest trainable one are the same in policy and reference: they run once, without gradients.
+    Blocks above the highest layer read never run. The reference is not a second model but the policy with the
+    original values of the trainable tensors swapped in under no_grad. Blocks get exactly the arguments that the
+    model's own forward prepares for them (masks, rotary embeddings, sliding windows).
 
-    What the frozen part computes can be kept by row (`cached`, `remember`) or shared with other members of a
-    sweep for the length of a step (`memo`, a dictionary that whoever runs them clears).
+    What the frozen part computes can be cached by row (`cached`, `remember`), or shared with the other members of
+    a sweep within one step (`memo`, a dictionary that the sweep clears after each step).
 
     Args:
         model: whole causal LM, or a trunk (base model) when no side needs logits.
@@ -93,29 +91,29 @@ class TappedModel(nn.Module):
         self._slots = _slots(model, {id(parameters[name]): name for name in chosen})
         wanted = any(need.reference for need in self.needs.values())
         self._reference = {n: parameters[n].detach().clone() for n in chosen} if wanted else {}
-        self._cut: Cut | bool | None = None if lowest >= 0 else False  # None: not sought yet; False: none
+        self._cut: Cut | bool | None = None if lowest >= 0 else False  # None: not looked for yet; False: none
         self._first = tuple(name for name in trainable if name.startswith(f"{blocks}.{lowest}."))
-        self.cached: Rows = {}
-        self.remembered: Rows = {}
+        self.cached = ActivationCache()
+        self.remembered = ActivationCache()
         self.memo: MutableMapping[object, Prefix] | None = None
         self._sharded = False
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """Name in the whole causal LM → parameter, of what trains."""
+        """Return the parameters that train, by their names in the whole causal LM."""
         parameters = dict(self.model.named_parameters())
         return {name: parameters[self.decoder.own_name(name)] for name in self.trainable}
 
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, View]:
-        """Views of every side that the objective reads."""
+        """Compute a view of every side that the objective reads."""
         return {side: self.view(batches[side], need) for side, need in self.needs.items()}
 
     def view(self, batch: Batch, need: Needs) -> View:
-        """Policy outputs and, if declared, the reference's, from one pass over the frozen prefix."""
+        """Compute the policy's outputs and, if declared, the reference's, from one pass over the frozen prefix."""
         prefix = self._shared_prefix(batch, need)
         policy = self._suffix(prefix, batch, need)
         if not need.reference:
             return View(batch, policy)
-        if not self._reference:  # `remember` let it go
+        if not self._reference:  # dropped by `remember`
             return View(batch, policy, self._recall(batch, need))
         with torch.no_grad(), self._as_reference():
             if self.lowest < 0:  # the embedding trains too, so not even block 0's input is shared
@@ -124,63 +122,78 @@ class TappedModel(nn.Module):
 
     @torch.no_grad()
     def read(self, batch: Batch, need: Needs) -> View:
-        """`view` without gradients: a way in from outside that a sliced model knows, as it knows `forward`."""
+        """Compute `view` without gradients.
+
+        A method of its own, because FSDP gathers parameters only in methods that are registered with it.
+        """
         return self.view(batch, need)
 
     def top(self, need: Needs) -> int:
-        """The highest block that a side runs."""
+        """Return the index of the highest block that a side runs."""
         return len(self.decoder.blocks) - 1 if need.head else max(need.layers)
 
     def start(self, need: Needs) -> int:
-        """The first block of a side that is not frozen prefix."""
+        """Return the index of the first block of a side that is not part of the frozen prefix."""
         return min(max(self.lowest, 0), self.top(need) + 1)
 
     def frozen_layers(self, need: Needs) -> list[int]:
-        """Layers that are read inside the frozen prefix."""
+        """Return the layers that a side reads inside the frozen prefix."""
         return [layer for layer in need.layers if layer < self.start(need)]
 
     @torch.no_grad()
     def frozen_rows(
         self, batch: Batch, need: Needs, prefix: bool, matrix: bool, reference: bool
     ) -> dict[str, Tensor]:
-        """By row: what the frozen prefix gives, for `cached`, and what the reference gives, for `remember`.
+        """Compute by row what the frozen prefix gives, for `cached`, and what the reference gives, for `remember`.
 
-        `matrix`: up to the first trained matrix's input, where the block can be cut there. To be called before
-        the first step, so that the policy is the reference.
+        To be called before the first step, while the policy still is the reference.
+
+        Args:
+            batch: rows to compute.
+            need: what the side reads.
+            prefix: compute the frozen prefix.
+            matrix: compute it up to the input of the first trained matrix, where the block can be split there.
+            reference: compute what the side reads of the reference.
         """
         below = self._prefix(batch, need, deep=matrix)
         found: dict[object, Tensor] = {}
         if prefix:
-            found = dict(below.kept.items()) | {ENTERING if below.matrix is None else STREAM: below.hidden}
-            if below.matrix is not None:
-                found[MATRIX] = below.matrix
+            found.update(below.kept.items())
+            if below.matrix is None:
+                found[ENTERING] = below.hidden
+            else:
+                found |= {STREAM: below.hidden, MATRIX: below.matrix}
         if reference and need.reference:
             outputs = self._suffix(below, batch, need)
             found |= {f"{REFERENCE}{layer}": values for layer, values in outputs.hidden.items()}
             if outputs.logprobs is not None:
                 found[LOGPROBS] = outputs.logprobs
-        return {key: row for what, values in found.items() for key, row in split(values, batch, what).items()}
+        rows: dict[str, Tensor] = {}
+        for what, values in found.items():
+            rows |= split_rows(values, batch, what)
+        return rows
 
-    def remember(self, rows: Rows) -> None:
-        """Take the reference's outputs from these rows from now on, and let its tensors go."""
-        self.remembered, self._reference = rows, {}
+    def remember(self, outputs: ActivationCache) -> None:
+        """Take the reference's outputs from this cache from now on, and free the tensors that computed them."""
+        self.remembered, self._reference = outputs, {}
 
     def _recall(self, batch: Batch, need: Needs) -> Outputs:
-        hidden = {layer: join(self.remembered, batch, f"{REFERENCE}{layer}") for layer in need.layers}
-        return Outputs(hidden, None, join(self.remembered, batch, LOGPROBS) if need.logprobs else None)
+        hidden = {layer: self.remembered.get(batch, f"{REFERENCE}{layer}") for layer in need.layers}
+        return Outputs(hidden, None, self.remembered.get(batch, LOGPROBS) if need.logprobs else None)
 
     def reference_tensors(self) -> list[Tensor]:
-        """The original values of what trains, as far as they are held."""
+        """Return the original values of the trainable tensors, if they are still held."""
         return list(self._reference.values())
 
     def release_prefix(self) -> None:
-        """Let go of the blocks below the first that trains: every row is cached."""
+        """Free the blocks below the first that trains: every row's output of them is cached."""
         for index in range(min(self.start(need) for need in self.needs.values())):
             self.decoder.blocks[index] = Released(self.decoder.blocks[index])
 
     def _shared_prefix(self, batch: Batch, need: Needs) -> Prefix:
         if self.memo is None or self.lowest < 0:
             return self._prefix(batch, need)
+        # Members may train different matrices of the first block, and so split it at different places.
         key = (*batch.keys, *self._first, self.start(need), *self.frozen_layers(need))
         if key not in self.memo:
             self.memo[key] = self._prefix(batch, need)
@@ -189,12 +202,13 @@ class TappedModel(nn.Module):
     def _prefix(self, batch: Batch, need: Needs, deep: bool = True) -> Prefix:
         start = self.start(need)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.lowest < 0):
+            # Recorded even when the rows are cached: the blocks above need this batch's masks and positions.
             entering, calls = self.decoder.record(batch)
             for what in (ENTERING, STREAM):
-                if not lacks(self.cached, batch, what):
-                    kept = {layer: join(self.cached, batch, layer) for layer in self.frozen_layers(need)}
-                    matrix = join(self.cached, batch, MATRIX) if what == STREAM else None
-                    return Prefix(join(self.cached, batch, what), matrix, start, kept, calls)
+                if self.cached.has(batch, what):
+                    kept = {layer: self.cached.get(batch, layer) for layer in self.frozen_layers(need)}
+                    matrix = self.cached.get(batch, MATRIX) if what == STREAM else None
+                    return Prefix(self.cached.get(batch, what), matrix, start, kept, calls)
             hidden, kept = self.decoder.run(range(start), entering, calls, need.layers)
             if deep and start <= self.top(need) and (cut := self._find_cut(hidden, calls[start])):
                 return Prefix(*cut.frozen(hidden, calls[start]), start, kept, calls)
@@ -210,9 +224,10 @@ class TappedModel(nn.Module):
         hidden, kept, start = prefix.hidden, dict(prefix.kept), prefix.start
         if prefix.matrix is not None:
             cut = self._find_cut(hidden, prefix.calls[start])
-            assert cut is not None, "the block cannot be cut here, yet its matrix inputs were cached"
+            assert cut is not None, "the block cannot be split here, yet its matrix inputs were cached"
             hidden = cut.resume(hidden, prefix.matrix)
-            kept |= {start: hidden} if start in need.layers else {}
+            if start in need.layers:
+                kept[start] = hidden
             start += 1
         hidden, above = self.decoder.run(range(start, self.top(need) + 1), hidden, prefix.calls, need.layers)
         head = self.decoder.head
@@ -222,7 +237,10 @@ class TappedModel(nn.Module):
         return Outputs({**kept, **above}, logits, logprobs, final)
 
     def take_shards(self) -> None:
-        """The parameters have become slices: keep the reference's slices, and never call a block in parts."""
+        """Adapt to parameters that FSDP has just sliced: hold the reference's slices, and never split a block.
+
+        A block's parameters are gathered only while the block itself runs, so its modules cannot be called alone.
+        """
         parameters = dict(self.model.named_parameters())
         self._reference = {n: parameters[n].detach().clone() for n in self._reference}
         self._cut, self._sharded = False, True
@@ -230,7 +248,8 @@ class TappedModel(nn.Module):
     @contextmanager
     def _as_reference(self) -> Iterator[None]:
         # Never around a policy pass: a checkpointed block would recompute with the wrong weights.
-        if self._sharded:  # the wrapper gathers whatever the slices hold when a block runs
+        if self._sharded:
+            # FSDP gathers its own slices and ignores a swapped parameter, so the values are copied in and back.
             parameters = dict(self.model.named_parameters())
             policy = {name: parameters[name].detach().clone() for name in self._reference}
             self._put(self._reference)
@@ -254,12 +273,13 @@ class TappedModel(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> TappedModel:
         super()._apply(fn, recurse)
+        # Not buffers, which would be saved with the model and broadcast by DDP, but they must follow `.to()`.
         self._reference = {name: fn(value) for name, value in self._reference.items()}
         return self
 
 
 def _slots(model: nn.Module, wanted: Mapping[int, str]) -> list[tuple[nn.Module, str, str]]:
-    """Every place (module, attribute) that holds a wanted parameter: tied weights have several."""
+    """Return every place (module, attribute) that holds a wanted parameter: tied weights have several."""
     return [
         (module, leaf, wanted[id(parameter)])
         for module in model.modules()
