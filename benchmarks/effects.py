@@ -4,7 +4,7 @@
     python benchmarks/effects.py outputs/effects --against rmu --metric hazard_acc
 
 Rows are objectives (with what was changed around them), columns metrics. Hypervolume is forgotten share × retained
-share (`unlearnctl.training.evaluator.trade_off`) over the metrics of --hypervolume, on the reported items.
+share (`unlearnctl.results.trade_off`) over the metrics of --hypervolume, on the reported items.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnctl.results.metric import Metric
-from unlearnctl.training.evaluator import trade_off
+from unlearnctl.results.trade_off import trade_off
 
 Table = dict[str, dict[int, dict[str, float]]]  # row → seed → metric → value
 
@@ -58,8 +58,8 @@ def _numbers(record: Mapping[str, Any], volume: Sequence[str]) -> Iterator[tuple
     chosen = [
         {s: {n: m for n, m in ms.items() if n in volume} for s, ms in x.items()} for x in (before, after)
     ]
-    forgotten, retained = trade_off(*chosen)
-    yield "hypervolume", forgotten * retained
+    if point := trade_off(*chosen):
+        yield "hypervolume", point.hypervolume
     yield "seconds", record["train"]["seconds"]
     if weights := record["train"].get("token_weights", {}).get("auroc"):
         yield "auroc", weights["value"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unlearnctl.results.metric import Metric
-from unlearnctl.training.evaluator import Watcher, trade_off
+from unlearnctl.training.evaluator import Watcher
 from unlearnctl.training.settings import Monitor, TrainerSettings
 from unlearnctl.utils.errors import UserError
 
@@ -44,28 +44,6 @@ def scores(hazard: float, benign: float, ppl: float) -> dict[str, dict[str, Metr
             "ppl": Metric(ppl, None, 10, None, "retain", "lower"),
         }
     }
-
-
-def test_trade_off_by_hand() -> None:
-    """Hazard 1 → .625 of chance .25: half gone. Benign 1 → .85: .8 kept; perplexity 2 → 2.5: .8 kept."""
-    forgotten, retained = trade_off(scores(1.0, 1.0, 2.0), scores(0.625, 0.85, 2.5))
-    assert (forgotten, retained) == (pytest.approx(0.5), pytest.approx(0.8))
-    assert trade_off(scores(1.0, 1.0, 2.0), scores(0.1, 1.2, 1.0)) == (1.0, 1.0)
-
-
-def test_trade_off_leaves_out_what_has_no_share() -> None:
-    """A p-value that should rise, an AUC that should end at chance, the quality of replies."""
-
-    def strange(quality: float, auc: float, empty: float) -> dict[str, Metric]:
-        return {
-            "forget_quality": Metric(quality, None, 10, None, "forget", "higher"),
-            "loss_auc": Metric(auc, None, 10, 0.5, "forget", "chance"),
-            "forget_empty": Metric(empty, None, 10, None, "quality", "lower"),
-        }
-
-    before, after = scores(1.0, 1.0, 2.0), scores(0.625, 0.85, 2.5)
-    plain = trade_off(before, after)
-    assert trade_off({**before, "t": strange(0.0, 1.0, 0.0)}, {**after, "t": strange(1.0, 0.1, 0.5)}) == plain
 
 
 def test_watcher_keeps_the_best_and_stops_on_damage() -> None:

@@ -37,10 +37,10 @@ from unlearnctl.reporting.strength_curve import print_curve, write_curve
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.provenance import now, provenance
 from unlearnctl.results.schema import SCHEMA, scores_to_json, write_results
+from unlearnctl.results.trade_off import trade_off
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
 from unlearnctl.runs.lock import locked
-from unlearnctl.training.evaluator import trade_off
 from unlearnctl.unlearning.outcome import command_line
 from unlearnctl.unlearning.session import Scores
 from unlearnctl.utils.errors import UserError
@@ -212,17 +212,15 @@ class Repairing:
         best, chosen = -1.0, 0.0
         for strength in sorted({0.0, *map(float, self.cfg.strengths)}):
             tensors = self.repaired(strength)
-            forgotten, retained = trade_off(base, self.scores(tensors, self.searched))
-            self.curve.append(
-                {
-                    "strength": strength,
-                    "forgotten": forgotten,
-                    "retained": retained,
-                    "damage": sum(self.damage(strength).values()),
-                }
-            )
-            if forgotten * retained > best:
-                best, chosen = forgotten * retained, strength
+            point = trade_off(base, self.scores(tensors, self.searched))
+            if point is None:
+                raise UserError(
+                    "strength=null: no metric in eval measures forgetting or retaining; give strength=NUMBER"
+                )
+            damage = sum(self.damage(strength).values())
+            self.curve.append({"strength": strength, **point._asdict(), "damage": damage})
+            if point.hypervolume > best:
+                best, chosen = point.hypervolume, strength
         return chosen
 
     def damage(self, strength: float) -> dict[str, float]:

@@ -6,46 +6,80 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from unlearnctl.results.run import Row
-from unlearnctl.utils import numbers
+from unlearnctl.results.metric import Metric, Scores
+from unlearnctl.results.run import Row, Score
 
 
 class Trade(NamedTuple):
-    """As `training.monitor.trade_off` defines them, here from results.json."""
+    """The share of the forget side that is gone and the share of the retain side that is left."""
 
     forgotten: float
     retained: float
 
     @property
     def hypervolume(self) -> float:
-        """Of this one point: the area between it and (0, 0)."""
+        """The area between this one point and (0, 0)."""
         return self.forgotten * self.retained
 
 
 def trade(rows: Iterable[Row]) -> Trade | None:
-    """Forgotten: mean of (before − after)/(before − chance) over forget metrics that should fall. Retained: mean of
-    (after − chance)/(before − chance) over retain metrics that should rise, before/after for perplexities.
+    """Place a run on the plane; None unless both sides were measured before and after."""
+    forgotten, retained = _shares(rows)
+    return None if forgotten is None or retained is None else Trade(forgotten, retained)
 
-    None where a run has no metric of one of the two kinds, before and after, or one of them is no number.
+
+def trade_off(before: Scores, after: Scores) -> Trade | None:
+    """Judge scores while a run is at work; None where no metric counts.
+
+    With one side measured, the other counts as 1, so that the measured one decides alone.
     """
-    forgotten: list[float] = []
-    retained: list[float] = []
+    rows = (
+        Row(suite, name, now.role, now.goal, _score(before[suite][name]), _score(now))
+        for suite, metrics in after.items()
+        for name, now in metrics.items()
+        if name in before.get(suite, {})
+    )
+    forgotten, retained = _shares(rows)
+    if forgotten is None and retained is None:
+        return None
+    return Trade(1.0 if forgotten is None else forgotten, 1.0 if retained is None else retained)
+
+
+def _score(metric: Metric) -> Score:
+    return Score(metric.value, chance=metric.chance)
+
+
+def _shares(rows: Iterable[Row]) -> tuple[float | None, float | None]:
+    """Average the forgotten shares and the retained shares; None for a side without metrics.
+
+    Forgotten: (before − after)/(before − chance) of forget metrics that should fall, chance 0 where there is none.
+    Retained: (after − chance)/(before − chance) of retain metrics that should rise; before/after of perplexities.
+    No other metric has such a share: not a p-value that should rise, not an AUC that should end at chance.
+    Shares are clipped to 0-1. The definition is ours; what the papers plot are the metrics themselves.
+    """
+    found: dict[str, list[float]] = {"forget": [], "retain": []}
     for row in rows:
         old, new, chance = row.before.value, row.after.value, row.chance or 0.0
-        wanted = {"forget": "lower", "retain": "lower" if row.metric.endswith("ppl") else "higher"}
-        if wanted.get(row.role) != row.goal or old is None or new is None:
+        if old is None or new is None or not _counts(row):
             continue
-        if numbers.finite(old) is None or numbers.finite(new) is None:
-            return None
         if row.role == "forget":
-            forgotten.append(_share(old - new, old - chance))
+            share = _share(old - new, old - chance)
+        elif row.goal == "lower":
+            share = _share(old, new)
         else:
-            part, whole = (old, new) if row.goal == "lower" else (new - chance, old - chance)
-            retained.append(_share(part, whole))
-    return Trade(fmean(forgotten), fmean(retained)) if forgotten and retained else None
+            share = _share(new - chance, old - chance)
+        found[row.role].append(share)
+    forgotten, retained = (fmean(side) if side else None for side in found.values())
+    return forgotten, retained
+
+
+def _counts(row: Row) -> bool:
+    wanted = {"forget": "lower", "retain": "lower" if row.metric.endswith("ppl") else "higher"}
+    return wanted.get(row.role) == row.goal
 
 
 def _share(part: float, whole: float) -> float:
+    # 0 comes first in `max`, so that NaN, as of an infinite loss, counts as nothing forgotten and nothing kept
     return min(1.0, max(0.0, part / whole)) if whole > 0 else 0.0
 
 

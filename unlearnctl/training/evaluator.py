@@ -2,58 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from unlearnctl.results.metric import Metric, Scores
+from unlearnctl.results.trade_off import trade_off
 from unlearnctl.training.settings import Monitor
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from unlearnctl.results.metric import Metric
-
-Scores = Mapping[str, Mapping[str, "Metric"]]
-
-
-def trade_off(before: Scores, now: Scores) -> tuple[float, float]:
-    """(forgotten share, retained share), each 0-1; their product is the hypervolume of this one point.
-
-    Forgotten: mean over forget metrics of (before − now)/(before − chance), chance 0 where there is none.
-    Retained: mean over retain metrics of (now − chance)/(before − chance); for perplexities before/now.
-    Only forget metrics that should fall and retain metrics that should rise, or are perplexities, count: a p-value
-    or an AUC that should end at chance has no such share.
-    Shares are clipped to 0-1. Our own definition; what the papers plot are the metrics themselves.
-    """
-    forgotten, retained = [], []
-    for was, value in _pairs(before, now):
-        if was.role == "forget":
-            forgotten.append(_share(was.value - value, was.value - (was.chance or 0.0)))
-        elif was.goal == "lower":
-            retained.append(_share(was.value, value))
-        else:
-            retained.append(_share(value - (was.chance or 0.0), was.value - (was.chance or 0.0)))
-    return _mean(forgotten), _mean(retained)
-
-
-def _pairs(before: Scores, now: Scores) -> Iterator[tuple[Metric, float]]:
-    for suite, metrics in now.items():
-        for name, metric in metrics.items():
-            if name in before.get(suite, {}) and _counts(name, metric):
-                yield before[suite][name], metric.value
-
-
-def _counts(name: str, metric: Metric) -> bool:
-    wanted = {"forget": "lower", "retain": "lower" if name.endswith("ppl") else "higher"}
-    return wanted.get(metric.role) == metric.goal
-
-
-def _share(part: float, whole: float) -> float:
-    return min(1.0, max(0.0, part / whole)) if whole > 0 else 0.0
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else 1.0
 
 
 @dataclass
@@ -86,8 +44,6 @@ class Watcher:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from there; nothing is measured again."""
-        from unlearnctl.results.metric import Metric
-
         self.before = {
             s: {n: Metric(**values) for n, values in found.items()} for s, found in state["before"].items()
         }
@@ -100,11 +56,13 @@ class Watcher:
             return None
         now = self.evaluate()
         self.report(step, now)
-        forgotten, retained = trade_off(self.before, now)
-        self.listener(step, forgotten, retained)
-        if self.settings.keep == "best" and forgotten * retained > self.best_score:
-            self.best_step, self.best_score, self.best_tensors = step, forgotten * retained, self.snapshot()
-        bound = self.settings.max_retain_damage
-        if bound is not None and 1 - retained > bound:
-            return f"retain damage {1 - retained:.3f} passed trainer.monitor.max_retain_damage={bound}"
+        point = trade_off(self.before, now)
+        if point is None:  # nothing to choose a step by, and nothing to stop for
+            return None
+        self.listener(step, *point)
+        if self.settings.keep == "best" and point.hypervolume > self.best_score:
+            self.best_step, self.best_score, self.best_tensors = step, point.hypervolume, self.snapshot()
+        bound, damage = self.settings.max_retain_damage, 1 - point.retained
+        if bound is not None and damage > bound:
+            return f"retain damage {damage:.3f} passed trainer.monitor.max_retain_damage={bound}"
         return None

@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import set_seed
 
 from unlearnctl.objectives.base import Objective
-from unlearnctl.training.evaluator import trade_off
+from unlearnctl.results.trade_off import trade_off
 from unlearnctl.training.meta.knobs import knob_values, make_policy, turn
 from unlearnctl.training.meta.online import Online
 from unlearnctl.training.meta.policy import Action
@@ -152,7 +152,8 @@ class Meta:
             for name, parameter in run.tapped.trained().items():
                 parameter.copy_(start[name])
                 parameter.grad = None
-        return trade_off(run.watcher.before, now) if fit.status == "completed" else (0.0, 0.0)
+        point = trade_off(run.watcher.before, now) if fit.status == "completed" else None
+        return point or (0.0, 0.0)
 
     def record(self, steps: int) -> dict[str, Any]:
         """The `train.meta` part of results.json; `steps` are those of the run itself."""
