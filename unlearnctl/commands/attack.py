@@ -30,8 +30,8 @@ from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.skeleton import skeleton
 from unlearnctl.reporting.recovered import print_robustness
 from unlearnctl.reporting.reports import write_report
-from unlearnctl.results.provenance import now, provenance
-from unlearnctl.results.schema import SCHEMA, scores_to_json, write_results
+from unlearnctl.results.provenance import now, of_run
+from unlearnctl.results.schema import record, write_results
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
 from unlearnctl.runs.lock import locked
@@ -82,22 +82,12 @@ def attack(cfg: DictConfig) -> Path:
         unlearned = evaluate(suites, model, tokenizer, answers=answers)
         target = Target(model, tokenizer, blocks.blocks, cfg.seed, original)
         rows = _tried(cfg, attacks, target, Kept(directory, start), base, unlearned)
-        record: dict[str, Any] = {
-            "schema": SCHEMA,
-            "status": "completed",
-            "config": plain(cfg),
-            "provenance": {
-                **provenance(command_line(), cfg.seed), "started": started, "finished": now(),
-                "base": identity(spec),
-            },
-            **({"before": scores_to_json(base)} if base is not None else {}),
-            "after": scores_to_json(unlearned),
-            "attacks": rows,
-        }  # fmt: skip
-        write_results(directory / "results.json", record)
+        came = of_run(command_line(), cfg.seed, started, base=identity(spec))
+        found = record(plain(cfg), came, unlearned, base, attacks=rows)
+        write_results(directory / "results.json", found)
     answers.forget()
     report_or_say(directory, lambda: write_report(directory))
-    print_robustness(record)
+    print_robustness(found)
     print(f"report: {directory / 'report.html'}")
     print(f"run: {directory}")
     return directory

@@ -25,8 +25,8 @@ from unlearnctl.models.skeleton import skeleton
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.terminal import print_comparison
-from unlearnctl.results.provenance import now, provenance
-from unlearnctl.results.schema import SCHEMA, scores_to_json, write_items, write_results
+from unlearnctl.results.provenance import now, of_run
+from unlearnctl.results.schema import record, write_items, write_results
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
 from unlearnctl.runs.lock import locked
@@ -81,26 +81,13 @@ def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
     again = f"the answers are kept, so the same command with run={directory.name} asks none of them again"
     with keeping(again, plain(cfg.eval)), locked(directory, world is None or world.main):
         after = evaluate(suites, model, tokenizer, answers=answers)
-        record = _record(cfg, spec, started, after)
-        on_main(lambda: _write(directory, record, after))
+        came = of_run(command_line(), cfg.seed, started, base=identity(spec))
+        found = record(plain(cfg), came, after, flags=flags({}, after))
+        on_main(lambda: _write(directory, found, after))
     answers.forget()
-    print_comparison(record)
+    print_comparison(found)
     print(f"run: {directory}")
     return directory
-
-
-def _record(cfg: DictConfig, spec: ModelSpec, started: str, after: Scores) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "status": "completed",
-        "config": plain(cfg),
-        "provenance": {
-            **provenance(command_line(), cfg.seed), "started": started, "finished": now(),
-            "base": identity(spec),
-        },
-        "after": scores_to_json(after),
-        "flags": flags({}, after),
-    }  # fmt: skip
 
 
 def _free_directory(cfg: DictConfig, launch: Launch) -> Path:
@@ -110,9 +97,9 @@ def _free_directory(cfg: DictConfig, launch: Launch) -> Path:
     return directory
 
 
-def _write(directory: Path, record: dict, after: Scores) -> None:
+def _write(directory: Path, found: dict[str, Any], after: Scores) -> None:
     write_items(directory, after=after)
-    write_results(directory / "results.json", record)
+    write_results(directory / "results.json", found)
     report_or_say(directory, lambda: write_report(directory))
 
 

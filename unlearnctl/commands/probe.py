@@ -20,7 +20,7 @@ from unlearnctl.probes.fit import Probes, save_probes
 from unlearnctl.probes.fitting import fit_on
 from unlearnctl.probes.states import POOLS
 from unlearnctl.reporting.probe_curve import print_probes, write_probes
-from unlearnctl.results.provenance import now, provenance
+from unlearnctl.results.provenance import now, of_run
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, run_directory
 from unlearnctl.unlearning.outcome import command_line
 from unlearnctl.utils.errors import UserError
@@ -62,7 +62,7 @@ def probe(cfg: DictConfig) -> Path:
         "pool": cfg.pool,
         "base": identity(spec),
         "data": data.fingerprint(),
-        "provenance": {**provenance(command_line(), cfg.seed), "started": started, "finished": now()},
+        "provenance": of_run(command_line(), cfg.seed, started),
     }
     rows = write_probes(directory, save_probes(directory, probes, note), _rows(probes))
     print_probes(rows, probes.held_out)

@@ -35,8 +35,8 @@ from unlearnctl.repair.spectrum import Spectrum, linear_updates, second_moments
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.strength_curve import print_curve, write_curve
 from unlearnctl.reporting.terminal import print_comparison
-from unlearnctl.results.provenance import now, provenance
-from unlearnctl.results.schema import SCHEMA, scores_to_json, write_results
+from unlearnctl.results.provenance import now, of_run
+from unlearnctl.results.schema import record, scores_to_json, write_results
 from unlearnctl.results.trade_off import trade_off
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
@@ -81,11 +81,11 @@ def repair(cfg: DictConfig) -> Path:
     directory = create(directory, cfg)
     again = f"the answers are kept, so the same command with run={directory.name} asks none of them again"
     with keeping(again, plain(cfg.eval)), locked(directory):
-        record = _repair(cfg, work, spec, suites, (base, before, data.fingerprint()), directory)
+        found = _repair(cfg, work, spec, suites, (base, before, data.fingerprint()), directory)
     work.forget_answers()
-    print_curve(record["repair"])
+    print_curve(found["repair"])
     print("before: the unlearned model; after: repaired")
-    print_comparison({**record, "before": record["unlearned"]})
+    print_comparison({**found, "before": found["unlearned"]})
     print(f"export: unlearnctl export {directory} to={directory.name}-model")
     print(f"run: {directory}")
     return directory
@@ -108,23 +108,20 @@ def _repair(
     tensors = work.rounded(work.repaired(strength), spec)
     manifest = save_delta(directory / "checkpoint", tensors, spec, base)
     unlearned = work.scores(work.changed, suites)
-    found = work.record(strength)
-    record = {
-        "schema": SCHEMA,
-        "status": "completed",
-        "config": plain(cfg),
-        "provenance": {
-            **provenance(command_line(), cfg.seed), "started": work.started, "finished": now(), "base": base,
-            "data": data, "checkpoint_sha256": manifest["sha256"],
-        },
-        "before": scores_to_json(before),
-        "unlearned": scores_to_json(unlearned),
-        "after": scores_to_json(work.scores(tensors, suites)),
-        "repair": found,
-    }  # fmt: skip
-    write_results(directory / "results.json", record)
-    report_or_say(directory, lambda: write_report(directory), lambda: write_curve(directory, found))
-    return record
+    repaired = work.record(strength)
+    origin = {"base": base, "data": data, "checkpoint_sha256": manifest["sha256"]}
+    after = work.scores(tensors, suites)
+    found = record(
+        plain(cfg),
+        of_run(command_line(), cfg.seed, work.started, **origin),
+        after,
+        before,
+        unlearned=scores_to_json(unlearned),
+        repair=repaired,
+    )
+    write_results(directory / "results.json", found)
+    report_or_say(directory, lambda: write_report(directory), lambda: write_curve(directory, repaired))
+    return found
 
 
 @dataclass

@@ -13,12 +13,13 @@ from unlearnctl.reporting.terminal import ARROW
 from unlearnctl.results.reading import ENDED
 from unlearnctl.results.run import Row, Run, load_run, main_pair
 from unlearnctl.results.trade_off import Trade, trade
+from unlearnctl.runs.layout import PLACES
 from unlearnctl.runs.live import at_work
 from unlearnctl.utils import numbers
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.safe_json import loads
 
-BOOKKEEPING = {"run", "output_dir", "run_dir"}  # where results are kept, not what was done
+HIDDEN = (*PLACES, "run_dir")  # settings that are no column: the name of a row tells as much
 FRONT = "●"
 MARKS = ("results.json", "config.yaml", "status.json")  # each makes a directory that of a run
 ABSENT = object()
@@ -163,7 +164,7 @@ def _sweeps_word(path: Path) -> str:
 def differing(configs: list[dict[str, object]]) -> list[str]:
     """Keys with more than one value (absence is a value), in the order of the configs."""
     keys = dict.fromkeys(key for config in configs for key in config)
-    return [k for k in keys if k not in BOOKKEEPING and len({repr(c.get(k, ABSENT)) for c in configs}) > 1]
+    return [k for k in keys if k not in HIDDEN and len({repr(c.get(k, ABSENT)) for c in configs}) > 1]
 
 
 def _for_readers(keys: list[str], members: list[Member]) -> list[str]:

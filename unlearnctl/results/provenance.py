@@ -28,6 +28,11 @@ def provenance(command: str, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def of_run(command: str, seed: int, started: str, **origin: Any) -> dict[str, Any]:
+    """The same of a run that ends now, with what it was made from."""
+    return {**provenance(command, seed), "started": started, "finished": now(), **origin}
+
+
 def versions() -> dict[str, str | None]:
     """Of Python and of every package that decides a number."""
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}

@@ -18,6 +18,26 @@ STATUSES = ("completed", "interrupted", "stopped_early", "diverged")
 METRIC_KEYS = ("value", "stderr", "n", "chance", "role", "goal")
 
 
+def record(
+    config: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    after: Scores,
+    before: Scores | None = None,
+    status: str = "completed",
+    **parts: Any,
+) -> dict[str, Any]:
+    """Build the results.json of any verb; `parts` are what this verb alone has to say."""
+    return {
+        "schema": SCHEMA,
+        "status": status,
+        "config": config,
+        "provenance": provenance,
+        **({} if before is None else {"before": scores_to_json(before)}),
+        "after": scores_to_json(after),
+        **parts,
+    }
+
+
 def scores_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
     """{suite: {metric: {...}}} as plain data, without the items."""
     return {suite: {name: m.to_json() for name, m in metrics.items()} for suite, metrics in scores.items()}

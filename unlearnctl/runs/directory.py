@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from unlearnctl.config.names import check_name
 from unlearnctl.config.targets import check_config
-from unlearnctl.runs.layout import KEPT
+from unlearnctl.runs.layout import BOOKKEEPING, KEPT
 from unlearnctl.runs.lock import NAME, locked
 from unlearnctl.utils.atomic import write_atomically
 from unlearnctl.utils.errors import UserError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 DEFAULT_NAME = re.compile(r"\d{8}-\d{6}")  # ${now:%Y%m%d-%H%M%S}
 REPORT_BYTES = 50_000_000  # plots, HTML, metrics: generous
 TRAINED = ("model", "data", "objective", "trainer")  # groups that every run of `train` has
-BOOKKEEPING = ("run", "output_dir", "name", "launch", "tracker", "resume", "plugins", "hydra")
 
 
 def run_directory(cfg: DictConfig, verb: str) -> Path:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearnctl.config.trust import without_trust
+from unlearnctl.runs.layout import PLACES
 from unlearnctl.runs.live import at_work
 from unlearnctl.sweeps.status import Status, read_status, write_status
 from unlearnctl.utils.atomic import open_ours, write_atomically
@@ -15,7 +16,6 @@ from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.safe_json import loads
 
 FILE = "sweep.json"
-PLACES = ("run", "output_dir")  # overrides that say where, not what
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from unlearnctl.config.instantiate import plain
 from unlearnctl.evaluation.collapse import flags
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.terminal import print_comparison
-from unlearnctl.results.provenance import now, provenance
-from unlearnctl.results.schema import SCHEMA, paired_tests, scores_to_json, write_items, write_results
+from unlearnctl.results.provenance import of_run
+from unlearnctl.results.schema import paired_tests, record, write_items, write_results
 from unlearnctl.runs.disk import report_or_say
 from unlearnctl.utils.safe_json import loads
 from unlearnctl.utils.stopping import stop_of
@@ -25,23 +25,24 @@ UNSCORED = ("interrupted", "diverged")  # ends after which there is something to
 
 def result(run: Run, after: Scores) -> dict[str, Any]:
     """results.json of a run that has ended; docs/results_schema.md."""
-    return {
-        "schema": SCHEMA,
-        "status": run.fit.status,
-        "config": plain(run.cfg),
-        "provenance": {
-            **provenance(run.command, run.cfg.seed), "started": run.started, "finished": now(),
-            "base": run.base, "data": run.data.fingerprint(), "checkpoint_sha256": run.manifest.get("sha256"),
-            **({"changed": run.changed} if run.changed else {}),
-            **({"resumed_after": run.resumed_after} if run.resumed_after else {}),
-        },
-        "data": run.data.record,
-        "train": _training(run),
-        "before": scores_to_json(run.before),
-        "after": scores_to_json(after),
-        "paired": paired_tests(run.before, after),
-        "flags": flags(run.before, after),
-    }  # fmt: skip
+    origin = {
+        "base": run.base,
+        "data": run.data.fingerprint(),
+        "checkpoint_sha256": run.manifest.get("sha256"),
+        **({"changed": run.changed} if run.changed else {}),
+        **({"resumed_after": run.resumed_after} if run.resumed_after else {}),
+    }
+    return record(
+        plain(run.cfg),
+        of_run(run.command, run.cfg.seed, run.started, **origin),
+        after,
+        run.before,
+        run.fit.status,
+        data=run.data.record,
+        train=_training(run),
+        paired=paired_tests(run.before, after),
+        flags=flags(run.before, after),
+    )
 
 
 def _training(run: Run) -> dict[str, Any]:

@@ -16,13 +16,12 @@ from unlearnctl.config.trust import is_flag
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.results.reading import ENDED
 from unlearnctl.runs.directory import keep_config, own_config
+from unlearnctl.runs.layout import HARMLESS
 from unlearnctl.runs.lock import locked
 from unlearnctl.unlearning.checkpointer import CHANGEABLE, FOLDER
 from unlearnctl.unlearning.train import train
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.safe_json import loads
-
-HARMLESS = ("launch", "tracker", "plugins")  # groups that change no number
 
 
 def resume_from(cfg: DictConfig) -> Path | None:
