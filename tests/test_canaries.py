@@ -100,8 +100,8 @@ def raising(*args: Any, **kwargs: Any) -> Any:
 
 @pytest.fixture(params=["init", "log", "finish"])
 def broken_tracker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = {"init": "__init__", "log": "log", "finish": "finish"}[request.param]
-    monkeypatch.setattr(f"unlearnctl.tracking.wandb.WandbTracker.{name}", raising)
+    name = {"init": "start", "log": "log", "finish": "finish"}[request.param]
+    monkeypatch.setattr(f"unlearnctl.tracking.wandb.Wandb.{name}", raising)
 
 
 @pytest.mark.parametrize("way", [("run=r",), ("-m", "run=s"), ("--debug", "run=d")])

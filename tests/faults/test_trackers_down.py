@@ -13,7 +13,8 @@ from tests.command import Done, run, succeed
 from tests.faults.conftest import SHORT
 from tests.faults.inject import refusing
 from tests.unlearning.same_outcome import outcome
-from unlearnctl.tracking import make
+from unlearnctl.tracking import TrackedRun
+from unlearnctl.tracking.wandb import Wandb
 
 RUN = Path("outputs/train/n/r")
 
@@ -25,8 +26,13 @@ class BoardTracker:
     rows: list[Mapping[str, Any]] = []  # noqa: RUF012  of all, on purpose
     ended: list[str] = []  # noqa: RUF012
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        self._maybe("init")
+    __module__ = "unlearnctl.tracking.trackio"  # else no config may name it
+
+    def __init__(self, **settings: object) -> None:
+        pass
+
+    def start(self, run: object) -> None:
+        self._maybe("start")
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
         self._maybe(f"log{step}")
@@ -43,10 +49,8 @@ class BoardTracker:
 
 @pytest.fixture
 def board(monkeypatch: pytest.MonkeyPatch) -> type[BoardTracker]:
-    monkeypatch.setattr(
-        "unlearnctl.tracking.settings.find_spec", lambda name: name
-    )  # as if it were installed
-    monkeypatch.setattr("unlearnctl.tracking.trackio.TrackioTracker", BoardTracker)
+    monkeypatch.setattr("unlearnctl.tracking.base.find_spec", lambda name: name)  # as if it were installed
+    monkeypatch.setattr("unlearnctl.tracking.trackio.Trackio", BoardTracker)
     monkeypatch.setattr(BoardTracker, "rows", [])
     monkeypatch.setattr(BoardTracker, "ended", [])
     return BoardTracker
@@ -54,13 +58,13 @@ def board(monkeypatch: pytest.MonkeyPatch) -> type[BoardTracker]:
 
 def said(done: Done, name: str, reason: str) -> None:
     line = (
-        f"tracker={name}: {reason}; the run goes on, its metrics wait in {RUN}/metrics.jsonl; to send them later: "
-        f"unlearnctl track {RUN}"
+        f"tracker={name}: {reason}; the run continues, its metrics are kept in {RUN}/metrics.jsonl; to send them "
+        f"later: unlearnctl track {RUN}"
     )
     assert done.out.splitlines().count(line) == 1, done.out
 
 
-@pytest.mark.parametrize(("place", "rows"), [("init", 0), ("log1", 0), ("log3", 2), ("finish", 4)])
+@pytest.mark.parametrize(("place", "rows"), [("start", 0), ("log1", 0), ("log3", 2), ("finish", 4)])
 def test_training_goes_on(
     place: str,
     rows: int,
@@ -70,7 +74,7 @@ def test_training_goes_on(
 ) -> None:
     monkeypatch.setattr(board, "fails_at", place)
     done = succeed("train", *SHORT, "tracker=trackio", "run=r")
-    said(done, "trackio" if place == "init" else "board", "no route to api.example.org")
+    said(done, "trackio" if place == "start" else "board", "no route to api.example.org")
     assert len(board.rows) == rows
     assert outcome(RUN) == undisturbed
     still = run("track", str(RUN))
@@ -112,8 +116,8 @@ def test_wandb_without_its_server_is_offline(tmp_path: Path, monkeypatch: pytest
         return Run()
 
     monkeypatch.setattr(wandb, "init", init)
-    made = make.chosen("wandb", {"mode": "online"}, tmp_path, {})
-    assert (modes, len(made)) == (["online", "offline"], 1)
+    Wandb(mode="online").start(TrackedRun(tmp_path, {}))
+    assert modes == ["online", "offline"]
 
 
 def test_what_cannot_be_sent_is_said() -> None:

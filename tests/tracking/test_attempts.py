@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.tracking.test_trackers import EVAL, TRAIN
+from unlearnctl.config.trackers import make_trackers
 from unlearnctl.sweeps.status import Status, write_status
-from unlearnctl.tracking import make_trackers
 from unlearnctl.tracking.attempts import attempt_name, sweep_name
 
 

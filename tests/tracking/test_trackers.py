@@ -13,7 +13,8 @@ import pytest
 import torch
 import yaml
 
-from unlearnctl.tracking import Trackers, flatten, make_trackers
+from unlearnctl.config.trackers import build_tracker, make_trackers
+from unlearnctl.tracking import Trackers, flatten
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.paths import conf_dir
 
@@ -100,18 +101,24 @@ def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.Monke
 def test_unknown_tracker_and_setting(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"tracker=wandbb: unknown \(did you mean 'wandb'\?\)"):
         make_trackers({"name": "wandbb"}, tmp_path, {})
-    with pytest.raises(UserError, match=r"tracker=tensorboard: .*colour"):
+    with pytest.raises(UserError, match=r"^tracker\.colour: unknown key"):
         make_trackers({"name": "tensorboard", "colour": 1}, tmp_path, {})
+    with pytest.raises(UserError, match=r"^tracker\.mode=offlin: unknown \(did you mean 'offline'"):
+        make_trackers({"name": "wandb", "mode": "offlin"}, tmp_path, {})
+    with pytest.raises(UserError, match=r"^tracker\.folder=\.\./x: must be"):
+        make_trackers({"name": "tensorboard", "folder": "../x"}, tmp_path, {})
 
 
-@pytest.mark.parametrize(
-    ("name", "module"),
-    [("wandb", "wandb"), ("trackio", "trackio"), ("tensorboard", "torch.utils.tensorboard")],
-)
+def test_a_config_may_not_name_the_file_that_rows_go_to() -> None:
+    with pytest.raises(UserError, match="not of the kind that tracker takes"):
+        build_tracker({"_target_": "unlearnctl.tracking.jsonl.JsonlTracker", "path": "x"})
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio", "tensorboard"])
 def test_a_missing_package_is_one_line_with_the_command(
-    name: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=rf"^tracker={name}: not installed; pip install {name}$"):
         make_trackers({"name": name}, tmp_path, {})
 

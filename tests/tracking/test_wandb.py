@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tracking.test_trackers import EVAL, TRAIN
-from unlearnctl.tracking import make_trackers
+from unlearnctl.config.trackers import make_trackers
 from unlearnctl.tracking.wandb import choose_mode, has_key
 from unlearnctl.utils.errors import UserError
 

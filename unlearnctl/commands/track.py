@@ -8,10 +8,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from unlearnctl.config.instantiate import plain
+from unlearnctl.config.trackers import build_tracker, shipped
 from unlearnctl.results.history import read_history
 from unlearnctl.results.run import load_run
 from unlearnctl.runs.live import at_work
-from unlearnctl.tracking.make import chosen
+from unlearnctl.tracking import TrackedRun
 from unlearnctl.unlearning.resume import own_config
 from unlearnctl.utils.errors import UserError, brief
 
@@ -37,25 +38,23 @@ def send(folder: Path, cfg: DictConfig, name: str | None) -> int:
     Raises:
         UserError: see `track_command`.
     """
-    settings = plain(cfg.tracker)
-    own = settings.pop("name", "none")
-    settings.pop("system_every", None)
-    name = name or own
-    if name == "none":
+    node = shipped(name) if name else plain(cfg.tracker)
+    tracker = build_tracker(node)
+    if tracker is None:
         raise UserError(f"track {folder}: its config has tracker=none; name one, e.g. tracker=tensorboard")
     if who := at_work(folder):
         raise UserError(f"track {folder}: {who} is at work in it; its metrics can be sent when it has ended")
     status = str(load_run(folder, history=False).results["status"])
     rows = _rows(folder)
     try:
-        (tracker,) = chosen(name, settings if name == own else {}, folder, plain(cfg))
+        tracker.start(TrackedRun(folder, plain(cfg)))
         for row in rows:
             tracker.log(row, row["step"])
         tracker.finish(status)
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"tracker={name}: {brief(error)}") from error
+        raise UserError(f"tracker={node.get('name')}: {brief(error)}") from error
     return len(rows)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.config.instantiate import build
-from unlearnctl.config.types import check_kinds, check_settings, check_type
+from unlearnctl.config.types import check_kinds, check_type
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import check_batch
 from unlearnctl.models.folder import shards
@@ -18,7 +18,6 @@ from unlearnctl.models.skeleton import Skeleton, skeleton
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.stored import headers
 from unlearnctl.models.text import check_length
-from unlearnctl.tracking.settings import SETTINGS
 from unlearnctl.training.meta.settings import MetaSettings
 from unlearnctl.training.settings import Checkpoint, Monitor, TrainerSettings
 from unlearnctl.utils.errors import UserError, brief, unknown
@@ -74,15 +73,6 @@ def try_optimizer(node: Mapping[str, Any]) -> None:
     import torch
 
     build("trainer.optimizer", node, params=[torch.nn.Parameter(torch.zeros(1))])
-
-
-def check_tracker(cfg: Mapping[str, Any]) -> None:
-    """Everything about `cfg.tracker`, before the run that it is to follow."""
-    name = cfg.get("name")
-    if name not in SETTINGS:
-        raise unknown("tracker", name, SETTINGS)
-    check_settings("tracker", cfg, SETTINGS[name])
-    SETTINGS[name](**cfg).check()
 
 
 def check_data(cfg: Mapping[str, Any]) -> None:

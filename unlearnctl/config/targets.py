@@ -26,6 +26,7 @@ GROUPS = {  # where a config may name a class, and the packages that the class m
     "eval": ("unlearnctl.evaluation",),
     "attack": ("unlearnctl.attacks",),
     "repair": ("unlearnctl.repair",),
+    "tracker": ("unlearnctl.tracking",),
     "trainer.optimizer": ("torch.optim", "unlearnctl.training.adamw"),
     "hydra": (
         "hydra_plugins",
@@ -35,6 +36,7 @@ GROUPS = {  # where a config may name a class, and the packages that the class m
 }
 METHODS = {  # what each of them must have
     "objective": "forward", "eval": "validate", "attack": "variants", "repair": "__call__",
+    "tracker": "start",
     "trainer.optimizer": "zero_grad", "hydra": "__init__",
 }  # fmt: skip
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")

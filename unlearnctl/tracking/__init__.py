@@ -1,6 +1,5 @@
-"""Where a run's rows go: metrics.jsonl always, one more tracker when asked."""
+"""Send a run's rows to metrics.jsonl, and to one more tracker when asked."""
 
-from unlearnctl.tracking.base import Tracker, Trackers, flatten
-from unlearnctl.tracking.make import make_trackers
+from unlearnctl.tracking.base import Sink, TrackedRun, Tracker, Trackers, flatten
 
-__all__ = ["Tracker", "Trackers", "flatten", "make_trackers"]
+__all__ = ["Sink", "TrackedRun", "Tracker", "Trackers", "flatten"]

@@ -12,16 +12,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unlearnctl.utils.errors import brief
+from unlearnctl.utils.errors import UserError, brief
 
 if TYPE_CHECKING:
     from unlearnctl.tracking.system import SystemMeter
 
 
-class Tracker(Protocol):
+@dataclass(frozen=True)
+class TrackedRun:
+    """What a tracker is told about the run that it follows."""
+
+    directory: Path
+    config: Mapping[str, Any]  # the whole config, for the dashboard
+    after: int | None = None  # the step from which a resumed run continues
+
+
+class Sink(Protocol):
     """A place that takes rows."""
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
@@ -31,11 +42,22 @@ class Tracker(Protocol):
         """Close; `status` is how the run ended ("completed", "interrupted", "failed", ...)."""
 
 
+class Tracker(Sink, Protocol):
+    """A sink that a config names by its `_target_`.
+
+    Its constructor takes the other keys of the `tracker` node and refuses wrong ones with a `UserError`, before any
+    weights load; it touches neither disk nor network. `start` does, when the run begins.
+    """
+
+    def start(self, run: TrackedRun) -> None:
+        """Begin to follow a run."""
+
+
 class Trackers:
     """Hands every row to each of its trackers; as a context manager it closes them however the run ends."""
 
     def __init__(
-        self, trackers: Iterable[Tracker], meter: SystemMeter | None = None, run_dir: Path = Path()
+        self, trackers: Iterable[Sink], meter: SystemMeter | None = None, run_dir: Path = Path()
     ) -> None:
         self.trackers, self.meter, self.run_dir = list(trackers), meter, run_dir
 
@@ -56,8 +78,8 @@ class Trackers:
                 tracker.finish(status)
 
     @contextmanager
-    def _let_fail(self, tracker: Tracker) -> Iterator[None]:
-        """Training is worth more than a dashboard: what any tracker raises is said once, and it is left alone."""
+    def _let_fail(self, tracker: Sink) -> Iterator[None]:
+        """Report once what a tracker raises and drop it: training is worth more than a dashboard."""
         try:
             yield
         except Exception as error:
@@ -77,10 +99,20 @@ class Trackers:
             self.finish("interrupted" if issubclass(kind, KeyboardInterrupt) else "failed")
 
 
+def check_installed(package: str) -> None:
+    """Refuse a tracker whose package is missing.
+
+    Raises:
+        UserError: with the command that installs it.
+    """
+    if find_spec(package) is None:
+        raise UserError(f"tracker={package}: not installed; pip install {package}")
+
+
 def down(name: str, error: Exception, run_dir: Path) -> str:
-    """What is said of a tracker that cannot be reached."""
+    """The line for a tracker that cannot be reached."""
     return (
-        f"tracker={name}: {brief(error)}; the run goes on, its metrics wait in {run_dir / 'metrics.jsonl'}; "
+        f"tracker={name}: {brief(error)}; the run continues, its metrics are kept in {run_dir / 'metrics.jsonl'}; "
         f"to send them later: unlearnctl track {run_dir}"
     )
 

@@ -1,44 +1,37 @@
-"""Trackio: a dashboard kept in files on this machine; no account, no server."""
+"""Log to Trackio, a dashboard in files on this machine; no account, no server."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 from unlearnctl.tracking.attempts import attempt_name, sweep_name
-from unlearnctl.tracking.base import flatten
-from unlearnctl.utils.errors import UserError
+from unlearnctl.tracking.base import TrackedRun, check_installed, flatten
 
 
-class TrackioTracker:
+class Trackio:
     """One trackio run for one of ours; `trackio show` opens the dashboard.
 
     Raises:
         UserError: the package is not installed.
     """
 
-    def __init__(
-        self,
-        run_dir: Path,
-        config: Mapping[str, Any],
-        *,
-        project: str = "unlearnctl",
-        group: str | None = None,
-    ) -> None:
-        try:
-            import trackio
-        except ImportError as error:
-            raise UserError("tracker=trackio: not installed; pip install trackio") from error
-        self._trackio = trackio
+    def __init__(self, *, project: str = "unlearnctl", group: str | None = None) -> None:
+        check_installed("trackio")
+        self.project, self.group = project, group
+
+    def start(self, run: TrackedRun) -> None:
+        """Begin the trackio run."""
+        import trackio
+
         with redirect_stdout(io.StringIO()):  # it greets
             self._run = trackio.init(
-                project=project,
-                name=attempt_name(run_dir),
-                group=group or sweep_name(run_dir),
-                config=dict(config),
+                project=self.project,
+                name=attempt_name(run.directory),
+                group=self.group or sweep_name(run.directory),
+                config=dict(run.config),
             )
 
     def log(self, row: Mapping[str, Any], step: int) -> None:

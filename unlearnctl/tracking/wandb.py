@@ -1,4 +1,4 @@
-"""Weights & Biases: never a prompt, never a word on the terminal, offline where there is no key."""
+"""Log to Weights & Biases: no prompt, nothing on the terminal, offline where there is no key."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from unlearnctl.tracking.attempts import attempt_name, sweep_name
-from unlearnctl.tracking.base import flatten
+from unlearnctl.tracking.base import TrackedRun, check_installed, flatten
 from unlearnctl.utils.errors import UserError, brief, unknown
 
 MODES = ("online", "offline", "disabled")
 
 
-class WandbTracker:
+class Wandb:
     """One wandb run for one of ours, its files in the run directory; the members of a sweep are a group.
 
+    Args:
+        project: of wandb, as `entity` (null: the account's own) and `tags`.
+        group: null for the sweep's name.
+        mode: online, offline or disabled; null for online if there is a key, else offline.
+
     Raises:
-        UserError: the package is not installed, or an online run has no key. Where its server cannot be reached, the
-            run is an offline one.
+        UserError: an unknown mode, or the package is not installed.
     """
 
     def __init__(
         self,
-        run_dir: Path,
-        config: Mapping[str, Any],
         *,
         project: str = "unlearnctl",
         entity: str | None = None,
@@ -35,34 +37,56 @@ class WandbTracker:
         tags: Sequence[str] = (),
         mode: str | None = None,
     ) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise UserError("tracker=wandb: not installed; pip install wandb") from error
-        mode, name = choose_mode(mode), attempt_name(run_dir)
+        if mode is not None and mode not in MODES:
+            raise unknown("tracker.mode", mode, MODES)
+        check_installed("wandb")
+        self.project, self.entity, self.group, self.tags, self.mode = (
+            project,
+            entity,
+            group,
+            tuple(tags),
+            mode,
+        )
 
-        def start(mode: str) -> Any:
-            return wandb.init(
-                project=project, entity=entity, group=group or sweep_name(run_dir), tags=tuple(tags), name=name,
-                dir=str(run_dir), config=dict(config), mode=mode,  # type: ignore[arg-type]
-                reinit="create_new",  # else the members of a serial sweep would merge into one run
-                settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
-            )  # fmt: skip
+    def start(self, run: TrackedRun) -> None:
+        """Begin the wandb run; where its server cannot be reached, it is an offline one.
 
+        Raises:
+            UserError: wandb refuses the settings, such as an online run without a key.
+        """
+        import wandb
+
+        mode = choose_mode(self.mode)
         try:
-            self._run = start(mode)
+            self._run = self._init(run, mode)
         except wandb.errors.UsageError as error:
             raise UserError(
                 f"tracker.mode={mode}: {brief(error)}; tracker.mode=offline needs no server"
             ) from error
         except wandb.errors.CommError as error:
             print(
-                f"tracker.mode={mode}: {brief(error)}; the run goes on offline; to send it later: "
-                f"wandb sync {run_dir / 'wandb'}/offline-run-*"
+                f"tracker.mode={mode}: {brief(error)}; the run continues offline; to send it later: "
+                f"wandb sync {run.directory / 'wandb'}/offline-run-*"
             )
-            self._run = start("offline")
+            self._run = self._init(run, "offline")
         # Our own step: wandb's must never decrease, and a train and an eval row may share one.
         self._run.define_metric("*", step_metric="step")
+
+    def _init(self, run: TrackedRun, mode: str) -> Any:
+        import wandb
+
+        return wandb.init(
+            project=self.project,
+            entity=self.entity,
+            group=self.group or sweep_name(run.directory),
+            tags=self.tags,
+            name=attempt_name(run.directory),
+            dir=str(run.directory),
+            config=dict(run.config),
+            mode=mode,  # type: ignore[arg-type]
+            reinit="create_new",  # else the members of a serial sweep would merge into one run
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
+        )
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
         """Send the row's numbers."""

@@ -15,7 +15,6 @@ from unlearnctl.config.checks import (
     check_model,
     check_read,
     check_seed,
-    check_tracker,
     check_writable,
     model_spec,
     trainer_settings,
@@ -23,6 +22,7 @@ from unlearnctl.config.checks import (
 )
 from unlearnctl.config.instantiate import build_objective, build_suites, plain
 from unlearnctl.config.tiny_world import check_world
+from unlearnctl.config.trackers import build_tracker
 from unlearnctl.config.types import check_type
 from unlearnctl.data.spec import DataSpec
 from unlearnctl.models.adapters import Lora, adaptable, lora_from_config
@@ -66,7 +66,7 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
             cfg.eval = {}
     check_seed(cfg.seed)
     check_type("launch.dry_run", cfg.launch.dry_run, bool)
-    check_tracker(plain(cfg.tracker))
+    build_tracker(plain(cfg.tracker))
     settings = trainer_settings(plain(cfg.trainer))
     check_data(plain(cfg.data))
     objective = build_objective(cfg.objective)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from unlearnctl.config.instantiate import build, build_suites, plain
+from unlearnctl.config.trackers import make_trackers
 from unlearnctl.data.streams import ForgetRetain
 from unlearnctl.distributed.collectives import on_main
 from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
@@ -27,7 +28,7 @@ from unlearnctl.results.metric import Metric
 from unlearnctl.results.provenance import now
 from unlearnctl.results.schema import scores_to_json
 from unlearnctl.runs.directory import keep_config
-from unlearnctl.tracking import Trackers, make_trackers
+from unlearnctl.tracking import Trackers
 from unlearnctl.training.evaluator import Watcher
 from unlearnctl.training.loop import Fit, Trainer
 from unlearnctl.unlearning.advice import divergence
