@@ -184,7 +184,7 @@ def report(title: str, chosen: Preset, header: Sequence[str], rows: Sequence[Seq
     print("\n".join(lines))
     if not chosen.results.is_file():
         chosen.results.write_text(
-            "# Measurements\n\nAppended by the benchmarks; the newest last.\n\n", encoding="utf-8"
+            "# Measurements\n\nThe benchmarks append to this file, newest entries last.\n\n", encoding="utf-8"
         )
     with chosen.results.open("a", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
