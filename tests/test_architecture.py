@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from unlearnctl.commands.prefetch import composed
+from unlearnctl.config.compose import composed
 from unlearnctl.config.instantiate import build_objective, build_suites, plain
 from unlearnctl.objectives.base import Objective
 from unlearnctl.runs.directory import config_hash

@@ -10,7 +10,9 @@ import yaml
 
 from tests.command import run, succeed
 from unlearnctl import __version__
-from unlearnctl.cli import VERB_HELP, VERBS
+from unlearnctl.commands import every_verb, names
+
+VERBS = names()
 
 
 def test_help_lists_every_verb() -> None:
@@ -22,11 +24,10 @@ def test_help_lists_every_verb() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_of_a_verb_says_how(verb: str) -> None:
     out = succeed(verb, "--help").out
-    assert out.startswith(f"usage: unlearnctl {verb}")
-    assert VERBS[verb] in out
+    assert out.startswith(every_verb()[verb].summary)
+    assert f"\nusage: unlearnctl {verb}" in out
     examples = re.split(r"\nexamples?:\n", out)[1]
     assert f"unlearnctl {verb}" in examples
-    assert set(VERB_HELP) == set(VERBS)
 
 
 def test_version() -> None:

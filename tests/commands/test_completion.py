@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from unlearnctl import commands
 from unlearnctl.commands import completion
-from unlearnctl.commands.completion import complete, completion_command, script
+from unlearnctl.commands.completion import SCRIPTS, complete
 from unlearnctl.utils.errors import UserError
 
-VERBS = ("train", "eval", "ls", "report", "completion")
 FILES = {
     "train.yaml": "defaults: [{objective: rmu}, {eval: [smoke]}, {trainer: default}, _self_]\nseed: 0\n",
     "objective/rmu.yaml": "layer: 7\nalpha: 1.0\n",
@@ -33,18 +33,19 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     monkeypatch.setattr(completion, "conf_dir", lambda: root)
+    monkeypatch.setattr(commands, "conf_dir", lambda: root)
     return root
 
 
 def ask(line: str) -> list[str]:
-    return complete(line.split(" "), VERBS)
+    return complete(line.split(" "))
 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("", sorted(VERBS)),
-        ("tr", ["train"]),
+        ("", commands.names()),
+        ("tr", ["track", "train"]),
         ("--v", ["--version"]),
         ("train obj", ["objective.", "objective/", "objective="]),
         ("train objective=", ["objective=npo", "objective=rmu"]),
@@ -93,12 +94,12 @@ def test_folders_after_config_dir_and_their_options(tmp_path: Path, monkeypatch:
 
 
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert completion_command(["zsh"]) == 0
-    assert capsys.readouterr().out == script("zsh")
+    assert completion.completion(["zsh"]) == 0
+    assert capsys.readouterr().out == SCRIPTS["zsh"]
     with pytest.raises(UserError, match="name one shell"):
-        completion_command([])
+        completion.completion([])
     with pytest.raises(UserError, match=r"shell=bsh: unknown \(did you mean 'bash'\?\)"):
-        script("bsh")
+        completion.completion(["bsh"])
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_bash_script(line: str, pieces: list[str], printed: str, reply: str, tmp
     typed = tmp_path / "typed"
     program = f"""
         unlearnctl() {{ printf '%s\\n' "$@" >{typed}; echo '{printed}'; }}
-        {script("bash")}
+        {SCRIPTS["bash"]}
         COMP_LINE='{line}' COMP_POINT={len(line)} COMP_CWORD={len(pieces) - 1}
         COMP_WORDS=({" ".join(f"'{piece}'" for piece in pieces)})
         _unlearnctl
@@ -130,4 +131,4 @@ def test_bash_script(line: str, pieces: list[str], printed: str, reply: str, tmp
 def test_the_shell_accepts_its_script(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
-    subprocess.run([shell, "-n"], input=script(shell), text=True, check=True)
+    subprocess.run([shell, "-n"], input=SCRIPTS[shell], text=True, check=True)

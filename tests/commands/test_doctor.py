@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from unlearnctl.commands import doctor as checks
-from unlearnctl.commands.doctor import Check, doctor, doctor_command
-from unlearnctl.utils import paths
+from unlearnctl.commands.doctor import Check, doctor, run_checks
 from unlearnctl.utils.errors import UserError
 
 OK = Check("a", "ok", "fine")
@@ -21,7 +20,7 @@ FAIL = Check("c", "fail", "broken", "mend [it]")
 
 
 def test_one_line_each_with_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor([lambda: OK, lambda: WARN, lambda: FAIL]) == 1
+    assert run_checks([lambda: OK, lambda: WARN, lambda: FAIL]) == 1
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         ["a", "ok", "fine"],
@@ -31,14 +30,14 @@ def test_one_line_each_with_the_remedy(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_warning_is_no_failure() -> None:
-    assert doctor([lambda: OK, lambda: WARN]) == 0
+    assert run_checks([lambda: OK, lambda: WARN]) == 0
 
 
 def test_a_check_that_breaks_is_a_failure_of_that_check(capsys: pytest.CaptureFixture[str]) -> None:
     def disk_space() -> Check:
         raise RuntimeError("boom\nand more")
 
-    assert doctor([disk_space, lambda: OK]) == 1
+    assert run_checks([disk_space, lambda: OK]) == 1
     out = capsys.readouterr().out
     assert "disk space" in out
     assert "RuntimeError: boom" in out
@@ -47,7 +46,7 @@ def test_a_check_that_breaks_is_a_failure_of_that_check(capsys: pytest.CaptureFi
 
 def test_takes_no_argument() -> None:
     with pytest.raises(UserError, match="takes no argument, got --fast"):
-        doctor_command(["--fast"])
+        doctor(["--fast"])
 
 
 @pytest.mark.parametrize("check", [checks.python, checks.torch, checks.gpu, checks.accelerate, checks.wandb])
@@ -104,7 +103,7 @@ def test_disk(free: float, status: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_tiny_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "resolve", lambda path: str(tmp_path))
+    monkeypatch.setattr("unlearnctl.tinyworld.resolve.resolve", lambda path: str(tmp_path))
     assert checks.tiny_world().status == "fail"
     assert "lacks config.json, tokenizer.json" in checks.tiny_world().found
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
@@ -115,7 +114,7 @@ def test_tiny_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_starts_fast() -> None:
     code = (
         "import sys; import unlearnctl.commands.doctor, unlearnctl.commands.doctor as d; "
-        "d.doctor([]); print(sorted({'torch', 'hydra', 'transformers', 'wandb'} & set(sys.modules)))"
+        "d.run_checks([]); print(sorted({'torch', 'hydra', 'transformers', 'wandb'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import run, succeed
-from unlearnctl.commands.tinyworld import parse, tinyworld_command
+from unlearnctl.commands.tinyworld import parse, tinyworld
 from unlearnctl.utils.errors import UserError
 
 
@@ -49,7 +49,7 @@ def test_build_hands_all_to_the_recipe(tmp_path: Path, monkeypatch: pytest.Monke
 )
 def test_mistakes(args: list[str], line: str) -> None:
     with pytest.raises(UserError, match=line):
-        tinyworld_command(args)
+        tinyworld(args)
 
 
 def test_a_target_that_holds_something_is_kept(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.models.tiny import tiny_model
-from unlearnctl.commands.prefetch import composed
+from unlearnctl.config.compose import composed
 from unlearnctl.data.batch import Batch
 from unlearnctl.data.encode import Row, collate
 from unlearnctl.objectives.base import Outputs, View

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from tests.reporting.many import EVIL, SUBJECTS, unpack, write_many, write_probe
-from unlearnctl.commands.report import report_command
+from unlearnctl.commands import report as verb
 from unlearnctl.reporting.page import content_hash
 from unlearnctl.reporting.replies import Pair, Reply, samples
 from unlearnctl.reporting.reports import report
@@ -168,7 +168,7 @@ def test_numbers_that_are_none_do_not_break_the_page(tmp_path, make):
 def test_one_run_and_a_probe_can_have_a_page_too(tmp_path, make, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     make.write_run(tmp_path / "run", make.results())
-    report_command(["run", "to=one.html"])
+    verb.report(["run", "to=one.html"])
     assert capsys.readouterr().out.splitlines()[-1] == "one.html"
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "config.yaml", "metrics.jsonl", "results.json",
@@ -199,7 +199,7 @@ def test_mistakes_are_one_line(args, line, tmp_path, make, monkeypatch):
         "layer,accuracy,control,stderr,n\n0,nan,0.5,0.1,9\n"
     )
     with pytest.raises(UserError) as caught:
-        report_command(args)
+        verb.report(args)
     assert str(caught.value) == line
 
 

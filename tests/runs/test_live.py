@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from tests.reporting.conftest import results, write_run
-from unlearnctl.cli import Stage
-from unlearnctl.commands.track import track_command
+from unlearnctl.commands.track import track
+from unlearnctl.hydra_app import Stage
 from unlearnctl.reporting.reports import report
 from unlearnctl.runs.live import SILENT, at_work, take
 from unlearnctl.runs.lock import locked
@@ -104,7 +104,7 @@ def test_a_live_run_is_not_tracked_and_a_live_member_is_not_planned_anew(tmp_pat
         tmp_path / "run", yaml="model: {}\ndata: {}\nobjective: {}\ntrainer: {}\ntracker: {name: none}\n"
     )
     with locked(run), pytest.raises(UserError) as caught:
-        track_command([str(run), "tracker=tensorboard"])
+        track([str(run), "tracker=tensorboard"])
     assert (
         str(caught.value) == f"track {run}: {ME} is at work in it; its metrics can be sent when it has ended"
     )

@@ -114,7 +114,7 @@ def test_an_error_in_training_costs_only_its_member(monkeypatch: pytest.MonkeyPa
     ("args", "message"),
     [
         (("--resume", "nowhere"), "--resume nowhere: no sweep.json there; give the directory of a sweep"),
-        (("--resume",), "unlearnctl train: --resume goes on with a sweep"),
+        (("--resume",), "unlearnctl train: --resume resumes a sweep"),
     ],
 )
 def test_what_cannot_be_resumed_is_said_in_one_line(args: tuple[str, ...], message: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tests.command import QUICK, succeed
-from unlearnctl.commands.prefetch import composed
+from unlearnctl.config.compose import composed
 from unlearnctl.config.targets import find_class
 from unlearnctl.training.adamw import EarlyEpsAdamW
 from unlearnctl.training.snapshot import load_optimizer

@@ -1,4 +1,20 @@
-"""`unlearnctl attack`: try to bring back what was forgotten, and measure how much comes."""
+"""Try to bring back what was forgotten, and measure how much comes.
+
+usage: unlearnctl attack RUN [attack=[a,b]] [eval=[a,b]] [key=value ...]
+       unlearnctl attack model=local model.path=DIR [unlearned=DIR] ...
+
+Each attack tries variants; the suites in eval score each of them, on facts that no attack's text states. One table,
+with the share of what was forgotten that came back, and the worst case of each attack. On another model than the tiny
+world, suites and the texts to relearn from are the run's own unless others are named.
+
+groups: attack=[relearn,quantize,fewshot,prefix,latent] eval=[a,b] model=
+
+examples:
+  unlearnctl attack outputs/train/NAME/RUN
+  unlearnctl attack outputs/train/NAME/RUN attack=[relearn] attack.relearn.lrs=[1e-4,1e-3]
+  unlearnctl attack model=local model.path=BASE unlearned=DIR attack=[quantize,fewshot] eval=[wmdp]
+  unlearnctl attack model=local model.path=DIR attack=[quantize]     any model; without its base, no recovered share
+"""
 
 from __future__ import annotations
 
@@ -14,9 +30,6 @@ from omegaconf import DictConfig
 
 from unlearnctl.attacks.base import Attack, Target, Variant
 from unlearnctl.attacks.recovery import mark_worst, row
-from unlearnctl.commands.eval import pick_device, with_model_of
-from unlearnctl.commands.from_run import relearn_corpora, suites_of_run
-from unlearnctl.commands.update import update_of
 from unlearnctl.config.checks import check_read, check_seed, model_spec
 from unlearnctl.config.instantiate import build, build_suites, plain
 from unlearnctl.config.targets import TARGET, find_class
@@ -34,12 +47,18 @@ from unlearnctl.results.provenance import now, of_run
 from unlearnctl.results.schema import record, write_results
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
+from unlearnctl.runs.inherit import relearn_corpora, suites_of_run, with_model_of
 from unlearnctl.runs.lock import locked
+from unlearnctl.runs.update import update_of
 from unlearnctl.unlearning.outcome import command_line
 from unlearnctl.unlearning.session import Scores
 from unlearnctl.utils.atomic import open_ours, write_atomically
+from unlearnctl.utils.device import pick_device
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.safe_json import loads
+
+RUN_KEY = "run_dir"
+FROM_RUN = ("model", "eval")
 
 
 def attack(cfg: DictConfig) -> Path:

@@ -1,7 +1,10 @@
-"""Shell completion: the scripts for bash, zsh and fish, and the candidates that they ask for.
+"""Print the shell completion script: completion bash|zsh|fish.
 
-The scripts call `unlearnctl __complete WORD ...` (what stands after `unlearnctl`, the last word being typed),
-which prints one candidate a line. Overrides are completed by Hydra itself, from the composed config.
+usage: unlearnctl completion bash|zsh|fish
+
+examples:
+  eval "$(unlearnctl completion bash)"                              this shell
+  unlearnctl completion fish > ~/.config/fish/completions/unlearnctl.fish
 """
 
 from __future__ import annotations
@@ -10,71 +13,111 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from unlearnctl.commands.arguments import ABOUT
-from unlearnctl.commands.completion_scripts import SCRIPTS
+from unlearnctl import commands
 from unlearnctl.utils.errors import UserError, unknown
 from unlearnctl.utils.paths import conf_dir
 
 HYDRA_FLAGS = ("--cfg", "--config-dir", "--help", "--multirun", "--resolve")
 FLAG_VALUES = {"--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all")}
 TAKES_FOLDER = ("--config-dir", "-cd", "--resume")
+
+# Each script hands over the words up to the cursor, `unlearnctl __complete WORD ...`, and takes one candidate a line.
+BASH = r"""# bash completion of unlearnctl: eval "$(unlearnctl completion bash)"
+_unlearnctl() {
+    local line="${COMP_LINE:0:COMP_POINT}" fragment="${COMP_WORDS[COMP_CWORD]}" candidate
+    local -a words
+    read -r -a words <<<"$line"
+    [[ "$line" == *[[:space:]] ]] && words+=("")
+    local word="${words[${#words[@]}-1]}"
+    # bash breaks words at = and :, and replaces only the last piece: what stands before it is cut off again.
+    [[ "$fragment" == "=" || "$fragment" == ":" ]] && fragment=""
+    local before="${word%"$fragment"}"
+    COMPREPLY=()
+    while IFS= read -r candidate; do
+        [[ -n "$candidate" ]] || continue
+        COMPREPLY+=("${candidate#"$before"}")
+        [[ "$candidate" == *[=./] ]] && compopt -o nospace 2>/dev/null
+    done < <("${words[0]}" __complete "${words[@]:1}" 2>/dev/null)
+}
+complete -o default -F _unlearnctl unlearnctl
+"""
+
+ZSH = r"""#compdef unlearnctl
+# zsh completion of unlearnctl: eval "$(unlearnctl completion zsh)" after compinit
+_unlearnctl() {
+    local candidate
+    local -a open closed
+    for candidate in "${(@f)$("${words[1]}" __complete "${(@)words[2,CURRENT-1]}" "$PREFIX" 2>/dev/null)}"; do
+        case "$candidate" in
+            "") ;;
+            *[=./]) open+=("$candidate") ;;
+            *) closed+=("$candidate") ;;
+        esac
+    done
+    (( ${#open} + ${#closed} )) || { _files; return }
+    (( ${#open} )) && compadd -Q -S '' -a open
+    (( ${#closed} )) && compadd -Q -a closed
+}
+if [[ "${funcstack[1]}" == "_unlearnctl" ]]; then _unlearnctl "$@"; else compdef _unlearnctl unlearnctl; fi
+"""
+
+FISH = r"""# fish completion of unlearnctl; keep it as ~/.config/fish/completions/unlearnctl.fish
+function __unlearnctl_complete
+    set -l words (commandline -opc)
+    set -l word (commandline -ct)
+    $words[1] __complete $words[2..-1] "$word" 2>/dev/null
+end
+complete -c unlearnctl -f -a '(__unlearnctl_complete)'
+"""
+
+SCRIPTS = {"bash": BASH, "fish": FISH, "zsh": ZSH}
 FIRST_WORDS = {"completion": tuple(SCRIPTS), "tinyworld": ("build", "data")}
 
 
-def script(shell: str) -> str:
-    """The completion script of `shell`.
+def completion(args: Sequence[str]) -> int:
+    """Print the script of one shell.
 
     Raises:
-        UserError: not bash, zsh or fish.
-    """
-    if shell not in SCRIPTS:
-        raise unknown("shell", shell, SCRIPTS)
-    return SCRIPTS[shell]
-
-
-def completion_command(args: Sequence[str]) -> int:
-    """`unlearnctl completion SHELL`.
-
-    Raises:
-        UserError: no shell, or one too many.
+        UserError: no shell, one too many, or not bash, zsh or fish.
     """
     if len(args) != 1:
         raise UserError(f"unlearnctl completion: name one shell of {', '.join(sorted(SCRIPTS))}")
-    print(script(args[0]), end="")
+    if args[0] not in SCRIPTS:
+        raise unknown("shell", args[0], SCRIPTS)
+    print(SCRIPTS[args[0]], end="")
     return 0
 
 
-def complete(
-    words: Sequence[str], verbs: Iterable[str] = (), hydra_verbs: Iterable[str] = ("train", "eval", "export")
-) -> list[str]:
+def complete(words: Sequence[str]) -> list[str]:
     """What the last of `words` can become; nothing where nothing is known, and never an error."""
-    words = list(words) or [""]
-    word = words[-1]
+    *before, word = list(words) or [""]
     try:
-        if len(words) == 1:
-            found: Iterable[str] = [*verbs, "--help", "--version"] if word.startswith("-") else verbs
-        elif words[0] == "prefetch":
-            place = word.startswith("to=")
-            found = (
-                [f"to={f}" for f in _folders(word[3:])] if place else _override("train", words[1:-1], word)
-            )
-        elif words[0] in hydra_verbs:
-            found = _override(words[0], words[1:-1], word)
-            if words[0] in ABOUT and "/" in word and "=" not in word:  # a run
-                found = _folders(word)
-        else:
-            found = _argument(words[0], words[1:-1], word)
+        found = _candidates(before, word)
     except (Exception, SystemExit):  # a half-typed line is often wrong; the shell must not be disturbed
         return []
     return sorted({candidate for candidate in found if candidate.startswith(word)})
 
 
+def _candidates(before: Sequence[str], word: str) -> Iterable[str]:
+    if not before:
+        verbs = list(commands.every_verb())
+        return [*verbs, "--help", "--version"] if word.startswith("-") else verbs
+    verb, before = commands.find(before[0]), before[1:]
+    if verb.name == "prefetch":  # takes what train takes, and to=
+        return _values_of_to(word) or _override("train", before, word)
+    if not verb.uses_hydra:
+        return _argument(verb.name, before, word)
+    if verb.run_key and "/" in word and "=" not in word:  # a run
+        return _folders(word)
+    return _override(verb.name, before, word)
+
+
 def _argument(verb: str, before: Sequence[str], word: str) -> Iterable[str]:
-    """Words of the verbs that are no Hydra apps."""
+    """Words of the verbs that do not use Hydra."""
     if word.startswith("-"):
         return ["--help", "--config-dir"] if verb == "ls" else ["--help"]
     if verb == "report" and word.startswith("to="):
-        return [f"to={folder}" for folder in _folders(word[3:])]
+        return _values_of_to(word)
     if verb in ("report", "track") or (before and before[-1] in TAKES_FOLDER):
         return _folders(word)
     if verb == "ls":
@@ -84,6 +127,10 @@ def _argument(verb: str, before: Sequence[str], word: str) -> Iterable[str]:
     if verb == "reproduce" and not before:
         return [path.stem for path in (conf_dir() / "table").glob("*.yaml")]
     return FIRST_WORDS.get(verb, ()) if not before else ()
+
+
+def _values_of_to(word: str) -> list[str]:
+    return [f"to={folder}" for folder in _folders(word[3:])] if word.startswith("to=") else []
 
 
 def _override(verb: str, before: Sequence[str], word: str) -> Iterable[str]:

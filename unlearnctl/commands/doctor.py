@@ -1,4 +1,10 @@
-"""`unlearnctl doctor`: is this machine ready? One line per check, with the remedy."""
+"""Check Python, torch, GPU, hub access and disk.
+
+usage: unlearnctl doctor
+
+example:
+  unlearnctl doctor
+"""
 
 from __future__ import annotations
 
@@ -148,22 +154,22 @@ CHECKS: tuple[Callable[[], Check], ...] = (
 )  # fmt: skip
 
 
-def doctor(checks: Sequence[Callable[[], Check]] | None = None) -> int:
+def run_checks(checks: Sequence[Callable[[], Check]] | None = None) -> int:
     """Run the checks (all of them by default), print a table; return 1 if any failed, else 0."""
     results = [_run(check) for check in (CHECKS if checks is None else checks)]
     _print(results)
     return int(any(result.status == "fail" for result in results))
 
 
-def doctor_command(args: Sequence[str]) -> int:
-    """The verb as the command line calls it; it takes no argument.
+def doctor(args: Sequence[str]) -> int:
+    """Run every check; returns the exit code.
 
     Raises:
         UserError: there is one.
     """
     if args:
         raise UserError(f"unlearnctl doctor: takes no argument, got {args[0]}")
-    return doctor()
+    return run_checks()
 
 
 def _run(check: Callable[[], Check]) -> Check:

@@ -1,14 +1,24 @@
-"""`unlearnctl eval`: measure a model, or a run's result."""
+"""Measure a model, or the result of a run.
+
+usage: unlearnctl eval [RUN | model=NAME] [eval=[a,b]] [key=value ...]
+
+Of a run: its model with what it changed, and its suites unless others are named. run= names the new run.
+
+examples:
+  unlearnctl eval
+  unlearnctl eval outputs/train/NAME/RUN
+  unlearnctl eval outputs/train/NAME/RUN eval=[wmdp,mmlu]
+  unlearnctl eval model=local model.path=DIR eval=[wmdp,mmlu]
+  unlearnctl eval launch=cpu launch.num_processes=2               the questions shared out
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from unlearnctl.commands.from_run import model_of_run, suites_of_run, typed
 from unlearnctl.config.checks import check_read, check_seed, model_spec
 from unlearnctl.config.instantiate import build_suites, plain, resolved
 from unlearnctl.config.tiny_world import check_known
@@ -19,19 +29,24 @@ from unlearnctl.distributed.world import join
 from unlearnctl.evaluation.cache import Scores, kept_answers
 from unlearnctl.evaluation.collapse import flags
 from unlearnctl.evaluation.evaluate import evaluate, validate
-from unlearnctl.models.delta import apply_delta, read_delta
-from unlearnctl.models.load import identity, load_model, same_base
-from unlearnctl.models.skeleton import skeleton
-from unlearnctl.models.spec import ModelSpec
+from unlearnctl.models.delta import apply_delta
+from unlearnctl.models.load import identity, load_model
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.provenance import now, of_run
 from unlearnctl.results.schema import record, write_items, write_results
-from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
+from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
+from unlearnctl.runs.inherit import suites_of_run, with_model_of
 from unlearnctl.runs.lock import locked
+from unlearnctl.runs.update import checkpoint_of
 from unlearnctl.unlearning.outcome import command_line
+from unlearnctl.utils.device import pick_device
 from unlearnctl.utils.errors import UserError
+
+RUN_KEY = "run_dir"
+FROM_RUN = ("model", "eval")
+SEVERAL_PROCESSES = True
 
 
 def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
@@ -110,57 +125,3 @@ def complete(cfg: DictConfig) -> DictConfig:
     merged = with_model_of(cfg, Path(str(cfg.run_dir)))
     merged.eval = suites_of_run(cfg, Path(str(cfg.run_dir)))
     return merged
-
-
-def with_model_of(cfg: DictConfig, run: Path) -> DictConfig:
-    """The verb's config with the model of a train run; what was typed of the model, and a name, holds.
-
-    Raises:
-        UserError: `run` is not a run directory of `unlearnctl train`, or its base is no longer there.
-    """
-    trained = own_config(run, "run_dir", ("model", "objective", "name"))
-    merged = cfg.copy()
-    OmegaConf.set_struct(merged, False)
-    merged.model = model_of_run(trained.model, cfg, run)
-    if typed("name")[0] is None:
-        merged.name = f"{trained.name}"
-    return merged
-
-
-def checkpoint_of(cfg: DictConfig, spec: ModelSpec) -> tuple[dict, dict]:
-    """The run's changed tensors and their manifest; both empty when no run is given.
-
-    Raises:
-        UserError: the checkpoint is damaged or was made from another base model.
-    """
-    if cfg.run_dir is None:
-        return {}, {}
-    tensors, manifest = read_delta(Path(str(cfg.run_dir)) / "checkpoint")
-    check_base(spec, manifest, f"run_dir={cfg.run_dir}")
-    return tensors, manifest
-
-
-def check_base(spec: ModelSpec, manifest: Mapping[str, Any], key: str) -> None:
-    """Refuse a checkpoint whose base is not this model, or whose tensors do not fit it."""
-    made_in = manifest.get("dtype", spec.dtype)
-    if made_in != spec.dtype:
-        raise UserError(f"model.dtype={spec.dtype}: {key} was made in {made_in}; leave model.dtype out")
-    if not same_base(spec, manifest):
-        raise UserError(
-            f"{key}: its checkpoint was made from {manifest['identity']}, but model.path has {identity(spec)}"
-        )
-    shapes = skeleton(spec.config, spec.blocks, spec.trust_remote_code).shapes
-    for name, shape in manifest["tensors"].items():
-        if tuple(shape) != shapes.get(name):
-            raise UserError(f"{key}: its checkpoint's {name} {shape} does not fit the model")
-
-
-def pick_device(asked: str | None) -> str:
-    """`asked`, or cuda if there is one."""
-    import torch
-
-    if asked not in (None, "cpu", "cuda"):
-        raise UserError(f"device={asked}: must be null, cpu or cuda")
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda: no CUDA device is visible; use device=cpu")
-    return asked or ("cuda" if torch.cuda.is_available() else "cpu")

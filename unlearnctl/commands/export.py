@@ -1,4 +1,10 @@
-"""`unlearnctl export`: a run's delta merged into a whole Hugging Face folder, with a model card."""
+"""Merge a run's checkpoint into a whole Hugging Face folder.
+
+usage: unlearnctl export RUN to=DIR
+
+example:
+  unlearnctl export outputs/train/NAME/RUN to=my-model
+"""
 
 from __future__ import annotations
 
@@ -10,8 +16,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from unlearnctl.commands.eval import check_base
-from unlearnctl.commands.from_run import model_of_run
 from unlearnctl.config.checks import check_model, check_writable, model_spec
 from unlearnctl.config.instantiate import plain
 from unlearnctl.config.targets import check_config
@@ -24,7 +28,11 @@ from unlearnctl.reporting.card import done_with, model_card
 from unlearnctl.reporting.lineage import NAME, lineage
 from unlearnctl.results.reading import read_results as read_record
 from unlearnctl.runs.directory import check_space
+from unlearnctl.runs.inherit import model_of_run
+from unlearnctl.runs.update import check_base
 from unlearnctl.utils.errors import UserError
+
+RUN_KEY = "run"
 
 
 def export(cfg: DictConfig) -> Path:

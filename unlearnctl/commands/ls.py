@@ -1,4 +1,11 @@
-"""`unlearnctl ls`: the config groups and their options, each with the first comment of its file."""
+"""List config groups and their options.
+
+usage: unlearnctl ls [GROUP] [--config-dir DIR]
+
+examples:
+  unlearnctl ls
+  unlearnctl ls objective
+"""
 
 from __future__ import annotations
 
@@ -26,9 +33,6 @@ def ls(args: Sequence[str]) -> int:
     chosen = {name: found[name] for name in names} if names else found
     print("\n".join(_lines(chosen)))
     return 0
-
-
-ls_command = ls  # the name under which the command line looks a verb up
 
 
 def groups(folders: Sequence[Path]) -> dict[str, Options]:

@@ -1,33 +1,39 @@
-"""`unlearnctl prefetch`: everything that a training config reads from the hub, fetched where there is a network.
+"""Fetch what a training config needs, for machines without a network.
 
-Data and tasks are read just as a run reads them before its weights load, and what that asks the hub for is written
-down; so no suite has to say twice where its data are.
+usage: unlearnctl prefetch [what train takes] [to=DIR]
+
+Model (safetensors, config, tokenizer), data, task data and classifier of the config, or of every member of a sweep, go
+into the hub's cache, or below DIR. A manifest lists repositories, commits, files, sizes and SHA-256.
+
+examples:
+  unlearnctl prefetch model=llama3_8b data=wmdp_bio eval=[wmdp,mmlu]
+  unlearnctl prefetch model=zephyr_7b,mistral_7b data=wmdp_bio_cyber eval=[wmdp] to=/scratch/hub
+  HF_HOME=/scratch/hub HF_HUB_OFFLINE=1 unlearnctl train model=zephyr_7b data=wmdp_bio_cyber eval=[wmdp]
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
-from unittest import mock
+from typing import TYPE_CHECKING, Any
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from unlearnctl.config.compose import composed
 from unlearnctl.config.composed import guarded
 from unlearnctl.config.trust import allow, read_trust
 from unlearnctl.utils.errors import UserError
-from unlearnctl.utils.paths import conf_dir
 
-NOT_LOCAL = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+if TYPE_CHECKING:
+    from unlearnctl.utils.hub_download import Fetched
+
+Fetch = Callable[[], "list[Fetched]"]  # returns what came from the hub; a local thing gives nothing
 
 
-def prefetch_command(args: Sequence[str]) -> int:
-    """`unlearnctl prefetch [what train takes] [to=DIR]`; returns the exit code.
+def prefetch(args: Sequence[str]) -> int:
+    """Fetch what the config needs and write the manifest; returns the exit code.
 
     Raises:
         UserError: a wrong config, or something could not be fetched.
@@ -38,18 +44,16 @@ def prefetch_command(args: Sequence[str]) -> int:
         configs = composed(overrides, folders)
     if place:
         os.environ["HF_HOME"] = str(Path(place).absolute())  # before the hub's libraries read it
-    from unlearnctl.commands.prefetch_hub import Fetched, hub_home, write_manifest
+    from unlearnctl.utils.hub_download import hub_home, write_manifest
 
-    found: list[Fetched] = []
-    failed = prefetch(configs, found)
+    found, failed = _fetch_all(configs)
     if found:
         print(f"manifest: {write_manifest(found, hub_home())}")
     prefix = f"HF_HOME={hub_home()} " if place else ""
-    print(
-        f"later, without a network: {prefix}HF_HUB_OFFLINE=1 unlearnctl train {' '.join(overrides)}".rstrip()
-    )
-    for error in failed:
-        print(f"failed: {error}")
+    offline = f"{prefix}HF_HUB_OFFLINE=1 unlearnctl train {' '.join(overrides)}"
+    print(f"later, without a network: {offline}".rstrip())
+    for line in failed:
+        print(f"failed: {line}")
     if failed:
         raise UserError(f"{len(failed)} things could not be fetched, as said above")
     return 0
@@ -72,119 +76,73 @@ def _parse(args: Sequence[str]) -> tuple[str, list[str], list[str]]:
     return place, folders, overrides
 
 
-def composed(overrides: Sequence[str], folders: Sequence[str] = ()) -> list[DictConfig]:
-    """The config of `unlearnctl train OVERRIDES`, or one for each member of a sweep, `sweep=NAME` included."""
-    extra = (
-        [f"hydra.searchpath=[{','.join(f'file://{Path(f).resolve()}' for f in folders)}]"] if folders else []
-    )
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        fixed = [
-            each
-            for each in overrides
-            if not OverridesParser.create().parse_override(each).is_sweep_override()
-        ]
-        params = compose("train", [*extra, *fixed], return_hydra_config=True).hydra.sweeper.params or {}
-        parsed = OverridesParser.create().parse_overrides(
-            [*(f"{k}={v}" for k, v in params.items()), *overrides]
-        )
-        return [compose("train", [*extra, *each]) for each in BasicSweeper.split_arguments(parsed, None)[0]]
-
-
-def prefetch(configs: Sequence[DictConfig], found: list[Any]) -> list[str]:
-    """Fetch for all configs, each thing once; `found` gets what came from the hub. Returns what went wrong."""
+def _fetch_all(configs: Sequence[DictConfig]) -> tuple[list[Fetched], list[str]]:
+    """Fetch for all configs, each thing once; returns what came from the hub, and a line for each failure."""
     from unlearnctl.utils.explain import explain
 
+    found: list[Fetched] = []
     failed: list[str] = []
     done: set[str] = set()
     for cfg in configs:
-        for name, work in _works(cfg):
+        for name, fetch in _fetches(cfg):
             if name in done:
                 continue
             done.add(name)
             try:
-                work(found)
-            except Exception as error:  # the hub's own errors are many; the other things are still fetched
+                found += fetch()
+            except Exception as error:  # whatever the hub raises; the other things are still fetched
                 failed.append(f"{name}: {explain(error)}")
-    return failed
+    return found, failed
 
 
-def _works(cfg: DictConfig) -> Iterator[tuple[str, Callable[[list[Any]], None]]]:
-    """What there is to fetch: a name that is the same for the same thing, and how."""
+def _fetches(cfg: DictConfig) -> Iterator[tuple[str, Fetch]]:
+    """What there is to fetch: a name that is the same for the same thing, and how.
+
+    Data and suites are read as a run reads them before its weights load, and what that asks the hub for is recorded:
+    so no suite has to say twice where its data are.
+    """
     from unlearnctl.config.instantiate import build_suites, plain
     from unlearnctl.data.streams import read_data
 
     model, data = plain(cfg.model), plain(cfg.data)
-    yield f"model {model['path']} {model['revision']}", lambda found: _model("model", model, found)
-    yield f"data {data}", lambda found: _recorded("data", str(data["name"]), lambda: read_data(data), found)
-    suites = plain(cfg.eval) if "eval" in cfg else {}
-    for name, node in suites.items():
-        one = DictConfig({name: node})
-        yield (
-            f"eval {name} {node}",
-            lambda found, name=name, one=one: _recorded(  # type: ignore[misc]
-                "eval", name, lambda: build_suites(one)[name].validate(), found
-            ),
-        )
+    yield f"model {model['path']} {model['revision']}", partial(_model, "model", model)
+    yield f"data {data}", partial(_datasets, "data", str(data["name"]), partial(read_data, data))
+    for name, node in (plain(cfg.eval) if "eval" in cfg else {}).items():
+
+        def validate(name: str = name, node: Any = node) -> None:
+            build_suites(DictConfig({name: node}))[name].validate()
+
+        yield f"eval {name} {node}", partial(_datasets, "eval", name, validate)
         if scorer := node.get("scorer"):
             wanted = {"path": scorer, "revision": node.get("scorer_revision")}
-            yield f"classifier {wanted}", lambda found, wanted=wanted: _model("classifier", wanted, found)  # type: ignore[misc]
+            yield f"classifier {wanted}", partial(_model, "classifier", wanted)
 
 
-def _model(what: str, wanted: Mapping[str, Any], found: list[Any]) -> None:
-    from unlearnctl.commands.prefetch_hub import fetch_model
+def _model(what: str, wanted: Mapping[str, Any]) -> list[Fetched]:
     from unlearnctl.models.folder import explain
     from unlearnctl.tinyworld.resolve import resolve
+    from unlearnctl.utils.hub_download import check_online, fetch_model
 
     path = str(wanted["path"])
     if path.startswith("tinyworld:") or Path(resolve(path)).exists():
         print(f"{what}: {path}: local")
-        return
-    _online(path)
+        return []
+    check_online(path)
     try:
-        found.append(fetch_model(what, path, wanted["revision"], bool(wanted.get("trust_remote_code"))))
+        fetched = fetch_model(what, path, wanted["revision"], bool(wanted.get("trust_remote_code")))
     except (OSError, ValueError) as error:  # the hub's errors are OSErrors
         raise UserError(explain(error)) from error
-    print(found[-1].line())
+    print(fetched.line())
+    return [fetched]
 
 
-def _recorded(what: str, name: str, read: Callable[[], object], found: list[Any]) -> None:
-    """Read, and note each hub dataset that was asked for on the way."""
-    from unlearnctl.commands.prefetch_hub import dataset_files, fetch_dataset
+def _datasets(what: str, name: str, read: Callable[[], object]) -> list[Fetched]:
+    """Read, and list each hub dataset that was asked for on the way."""
+    from unlearnctl.utils.hub_download import datasets_read_by
 
-    asked: list[tuple[str, str | None]] = []
-    held: dict[tuple[str, str | None], set[str]] = {}
-    with recording(asked, lambda repo, revision: held.setdefault((repo, revision), dataset_files(repo))):
-        read()
-    if not asked:
+    fetched = datasets_read_by(read, f"{what} {name}")
+    if not fetched:
         print(f"{what}: {name}: local")
-    for repo, revision in dict.fromkeys(asked):
-        found.append(fetch_dataset(f"{what} {name}", repo, revision, held[repo, revision]))
-        print(found[-1].line())
-
-
-@contextmanager
-def recording(
-    asked: list[tuple[str, str | None]], before: Callable[[str, str | None], object]
-) -> Iterator[None]:
-    """Note (repository, revision) of each call of `datasets.load_dataset` that names no local folder or format."""
-    import datasets
-
-    load = datasets.load_dataset
-
-    def noted(path: str, *args: Any, **kwargs: Any) -> Any:
-        if "/" in path and not Path(path).exists():
-            _online(path)
-            asked.append((path, kwargs.get("revision")))
-            before(*asked[-1])
-        return load(path, *args, **kwargs)
-
-    with mock.patch.object(datasets, "load_dataset", noted):
-        yield
-
-
-def _online(repo: str) -> None:
-    for name in NOT_LOCAL:
-        if os.environ.get(name, "").upper() in ("1", "TRUE", "YES", "ON"):
-            raise UserError(
-                f"{name}={os.environ[name]}: the hub is switched off, so {repo} cannot be fetched; unset it"
-            )
+    for each in fetched:
+        print(each.line())
+    return fetched

@@ -1,4 +1,16 @@
-"""`unlearnctl probe`: states of forget and retain text → one probe a layer → directions, accuracies, a plot."""
+r"""Fit a linear probe per layer: where can forget text be told from retain text?
+
+usage: unlearnctl probe [model=NAME] [data=NAME] [layers=[..]] [pool=mean|before] [key=value ...]
+
+Held-out accuracy per layer beside that of the same probe on shuffled labels; directions for
+objective=probe_directions in one safetensors file.
+
+examples:
+  unlearnctl probe
+  unlearnctl probe pool=before
+  unlearnctl probe data=local data.forget.path=paradetox.tsv data.forget.field=toxic \
+      data.retain.path=paradetox.tsv data.retain.field=neutral1 model=local model.path=DIR
+"""
 
 from __future__ import annotations
 
@@ -6,7 +18,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from unlearnctl.commands.eval import pick_device
 from unlearnctl.config.checks import check_data, check_lengths, check_seed, model_spec
 from unlearnctl.config.instantiate import plain
 from unlearnctl.config.tiny_world import check_known
@@ -23,6 +34,7 @@ from unlearnctl.reporting.probe_curve import print_probes, write_probes
 from unlearnctl.results.provenance import now, of_run
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, run_directory
 from unlearnctl.unlearning.outcome import command_line
+from unlearnctl.utils.device import pick_device
 from unlearnctl.utils.errors import UserError
 
 LEAST = 4  # of each side: some are held out

@@ -1,4 +1,16 @@
-"""`unlearnctl repair`: base and unlearned weights → damage → strength → a delta like any other."""
+"""Give back what an unlearning update damaged, without training.
+
+usage: unlearnctl repair RUN [repair=sage|task_arithmetic] [strength=S] [key=value ...]
+       unlearnctl repair model=local model.path=BASE unlearned=DIR data=... eval=[a,b]
+
+Learns where retained text lives at the input of every changed matrix, shrinks the update there, and picks the
+strength by forgetting and retention on the validation items. The result is a checkpoint like any other.
+
+examples:
+  unlearnctl repair outputs/train/NAME/RUN
+  unlearnctl repair outputs/train/NAME/RUN repair=task_arithmetic
+  unlearnctl repair outputs/train/NAME/RUN repair.energy=0.95 strength=30
+"""
 
 from __future__ import annotations
 
@@ -9,9 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from unlearnctl.commands.eval import pick_device, with_model_of
-from unlearnctl.commands.from_run import laid_over, suites_of_run, typed
-from unlearnctl.commands.update import update_of
 from unlearnctl.config.checks import (
     check_data,
     check_lengths,
@@ -40,14 +49,20 @@ from unlearnctl.results.schema import record, scores_to_json, write_results
 from unlearnctl.results.trade_off import trade_off
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
+from unlearnctl.runs.inherit import laid_over, suites_of_run, typed, with_model_of
 from unlearnctl.runs.lock import locked
+from unlearnctl.runs.update import update_of
 from unlearnctl.unlearning.outcome import command_line
 from unlearnctl.unlearning.session import Scores
+from unlearnctl.utils.device import pick_device
 from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+RUN_KEY = "run_dir"
+FROM_RUN = ("model", "data", "eval")
 
 
 def repair(cfg: DictConfig) -> Path:

@@ -1,4 +1,22 @@
-"""`unlearnctl reproduce TABLE`: plan → run what is missing → the table, in every format."""
+"""Make a table of the field: run what is missing, print it in every format.
+
+usage: unlearnctl reproduce TABLE [scale=tiny|paper] [seeds=0,1,2] [jobs=N] [output_dir=DIR] [to=DIR]
+                            [--plan] [--from DIR] [--config-dir DIR]
+
+Runs that exist are not made again, so a command that was interrupted continues where it stopped. `jobs` runs at
+once, by default one for each GPU or core. The table comes as Markdown, LaTeX, CSV, HTML and JSON; published values
+stand beside ours where we know them.
+
+`unlearnctl ls table` lists them.
+
+examples:
+  unlearnctl reproduce knowledge --plan                 what would be run, and what it takes
+  unlearnctl reproduce knowledge
+  unlearnctl reproduce sage seeds=0 to=docs/tables
+  unlearnctl reproduce knowledge --from outputs/reproduce    the table alone, from the runs that exist
+  unlearnctl reproduce knowledge scale=paper --plan
+  unlearnctl reproduce mine --config-dir my-conf             my-conf/table/mine.yaml, and my-conf/objective/*.yaml
+"""
 
 from __future__ import annotations
 
@@ -35,7 +53,7 @@ class Asked:
     only_build: bool = False
 
 
-def reproduce_command(args: list[str]) -> int | None:
+def reproduce(args: list[str]) -> int | None:
     """`unlearnctl reproduce TABLE [key=value ...] [--plan] [--from DIR]`, with keys of `KEYS`.
 
     Raises:

@@ -1,4 +1,15 @@
-"""`unlearnctl tinyworld`: remake the embedded model, or find the world's files."""
+"""Remake the embedded model: tinyworld build to=DIR.
+
+usage: unlearnctl tinyworld build to=DIR [arch=llama|mistral|qwen2|olmo3] [seed=0] [twin=true]
+       unlearnctl tinyworld data
+
+`build` trains the embedded model again (about three minutes on two cores);
+`data` prints the folder with the world's corpora, questions and tasks.
+
+examples:
+  unlearnctl tinyworld build to=my-tinyworld seed=1
+  unlearnctl tinyworld build to=my-mistral arch=mistral
+"""
 
 from __future__ import annotations
 
@@ -10,7 +21,7 @@ from unlearnctl.utils.errors import UserError, unknown, unknown_key
 ACTIONS = ("build", "data")
 
 
-def tinyworld_command(args: list[str]) -> None:
+def tinyworld(args: list[str]) -> None:
     """`build to=DIR [arch=mistral] [seed=N] [twin=true]` or `data`.
 
     Raises:

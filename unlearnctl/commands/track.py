@@ -1,4 +1,14 @@
-"""`unlearnctl track DIR …`: send the metrics of runs to their tracker, where it was down while they ran."""
+"""Send the metrics of runs to their tracker, where it was down while they ran.
+
+usage: unlearnctl track RUN [RUN ...] [tracker=NAME]
+
+Every run keeps its rows in metrics.jsonl; a tracker that fails is reported in one line, and the run continues
+without it. The rows go to the tracker of the run's config, or to another, as a run of their own.
+
+examples:
+  unlearnctl track outputs/train/NAME/RUN
+  unlearnctl track outputs/train/NAME/RUN tracker=tensorboard
+"""
 
 from __future__ import annotations
 
@@ -17,7 +27,7 @@ from unlearnctl.unlearning.resume import own_config
 from unlearnctl.utils.errors import UserError, brief
 
 
-def track_command(args: list[str]) -> None:
+def track(args: list[str]) -> None:
     """Each argument is a run directory of `train`; `tracker=NAME` takes another tracker than its config's.
 
     Raises:
@@ -36,7 +46,7 @@ def send(folder: Path, cfg: DictConfig, name: str | None) -> int:
     """Log every row of metrics.jsonl anew, in a run of its own; returns how many.
 
     Raises:
-        UserError: see `track_command`.
+        UserError: see `track`.
     """
     node = shipped(name) if name else plain(cfg.tracker)
     tracker = build_tracker(node)

@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.command import QUICK, run, succeed
-from unlearnctl.commands.from_run import relearn_corpora
+from unlearnctl.runs.inherit import relearn_corpora
 from unlearnctl.tinyworld import model_dir
 
 SMOKE = ("eval=[smoke]", "device=cpu")
@@ -152,7 +152,7 @@ def test_relearning_reads_conversations_as_the_run_did() -> None:
         "retain": {},
         "forget": {"path": "f.jsonl", "field": "messages", "long": "split"},
     }
-    with mock.patch("unlearnctl.commands.from_run.typed", return_value=(None, [])):
+    with mock.patch("unlearnctl.runs.inherit.typed", return_value=(None, [])):
         relearn_corpora(OmegaConf.create({"data": data}), cfg)
     assert cfg.attack.relearn.corpora == {
         "domain": {"chat_template": True, "path": "f.jsonl", "field": "messages", "long": "cut"},

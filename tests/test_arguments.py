@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from tests.command import QUICK, run, succeed
-from unlearnctl.commands.arguments import prepared
+from unlearnctl.arguments import prepared
+from unlearnctl.commands import find
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )  # fmt: skip
 def test_the_run_becomes_the_key_of_its_verb(typed: list[str], meant: list[str]) -> None:
-    assert sorted(prepared(typed[0], typed[1:])) == sorted(meant)
+    assert sorted(prepared(find(typed[0]), typed[1:])) == sorted(meant)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,21 @@ def laid_over(own: DictConfig, cfg: DictConfig, group: str) -> DictConfig:
     return merged[group]
 
 
+def with_model_of(cfg: DictConfig, run: Path) -> DictConfig:
+    """The verb's config with the model of a train run; what was typed of the model, and a name, holds.
+
+    Raises:
+        UserError: `run` is not a run directory of `unlearnctl train`, or its base is no longer there.
+    """
+    trained = own_config(run, "run_dir", ("model", "objective", "name"))
+    merged = cfg.copy()
+    OmegaConf.set_struct(merged, False)
+    merged.model = model_of_run(trained.model, cfg, run)
+    if typed("name")[0] is None:
+        merged.name = f"{trained.name}"
+    return merged
+
+
 def suites_of_run(cfg: DictConfig, run: Path) -> DictConfig:
     """The run's own suites with what was typed of them; those that were named instead, if any were.
 

@@ -1,20 +1,24 @@
-"""The hub's side of `unlearnctl prefetch`: fetch a repository into the cache, list what is there, write it down."""
+"""Fetch repositories of the hub into its cache, list what is there, and keep a manifest of it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import huggingface_hub
 
 from unlearnctl.utils.atomic import write_atomically
+from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.safe_json import loads
 
 MANIFEST = "unlearnctl-manifest.json"
+OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 UNWANTED = ["original/*", "onnx/*", "consolidated*"]  # the same weights once more, in forms that are not read
 
@@ -56,18 +60,43 @@ def fetch_model(what: str, repo: str, revision: str | None, code: bool = False) 
     return _listed(what, "model", repo, Path(str(folder)), before)
 
 
-def dataset_files(repo: str) -> set[str]:
-    """What the cache holds of a dataset now."""
-    return _cached(repo, "dataset")
+def datasets_read_by(read: Callable[[], object], what: str) -> list[Fetched]:
+    """Call `read`, and list each hub dataset that it asked `datasets.load_dataset` for, now in the cache."""
+    import datasets
+
+    load = datasets.load_dataset
+    before: dict[tuple[str, str | None], set[str]] = {}  # repository, revision → files that were there
+
+    def noted(path: str, *args: Any, **kwargs: Any) -> Any:
+        if "/" in path and not Path(path).exists():  # neither a format, such as "json", nor a folder
+            check_online(path)
+            before.setdefault((path, kwargs.get("revision")), _cached(path, "dataset"))
+        return load(path, *args, **kwargs)
+
+    with mock.patch.object(datasets, "load_dataset", noted):
+        read()
+    return [_fetched_dataset(what, repo, revision, files) for (repo, revision), files in before.items()]
 
 
-def fetch_dataset(what: str, repo: str, revision: str | None, before: Collection[str]) -> Fetched:
-    """What reading the dataset has just put into the cache."""
+def _fetched_dataset(what: str, repo: str, revision: str | None, before: Collection[str]) -> Fetched:
     commit = huggingface_hub.HfApi().repo_info(repo, revision=revision, repo_type="dataset").sha
     folder = huggingface_hub.snapshot_download(
         repo, repo_type="dataset", revision=commit, local_files_only=True
     )
     return _listed(what, "dataset", repo, Path(str(folder)), before)
+
+
+def check_online(repo: str) -> None:
+    """Refuse to fetch while the hub is switched off.
+
+    Raises:
+        UserError: it is; names the variable.
+    """
+    for name in OFFLINE:
+        if os.environ.get(name, "").upper() in ("1", "TRUE", "YES", "ON"):
+            raise UserError(
+                f"{name}={os.environ[name]}: the hub is switched off, so {repo} cannot be fetched; unset it"
+            )
 
 
 def _listed(what: str, kind: str, repo: str, folder: Path, before: Collection[str]) -> Fetched:

@@ -1,4 +1,4 @@
-"""What is typed after a verb, before Hydra reads it: the run that it is about, and what Hydra would misunderstand."""
+"""Read what is typed after a verb before Hydra does: the run that it is about, and what Hydra would misunderstand."""
 
 from __future__ import annotations
 
@@ -7,15 +7,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from unlearnctl.commands import Verb
 from unlearnctl.utils.errors import UserError
 
-ABOUT = {
-    "eval": "run_dir",
-    "attack": "run_dir",
-    "repair": "run_dir",
-    "export": "run",
-}  # verb -> key of its run
-TAKEN = {"eval": ("model", "eval"), "attack": ("model", "eval"), "repair": ("model", "data", "eval")}
 VALUED = (  # flags that a value follows
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
     "--info", "-i", "--resume",
@@ -42,7 +36,7 @@ def check_text(args: Sequence[str]) -> None:
 
 
 def check_named(verb: str, args: Sequence[str]) -> None:
-    """Refuse an empty name where a verb without Hydra takes one: of `report ""` it would be the working directory.
+    """Refuse an empty name where a verb without Hydra takes one: `report ""` would mean the working directory.
 
     Raises:
         UserError: one is.
@@ -52,7 +46,7 @@ def check_named(verb: str, args: Sequence[str]) -> None:
             raise UserError(f"unlearnctl {verb}: {arg or 'an argument'}: empty; give a name, or leave it out")
 
 
-def prepared(verb: str, args: Sequence[str]) -> list[str]:
+def prepared(verb: Verb, args: Sequence[str]) -> list[str]:
     """The arguments with the run as the key that the verb has for it.
 
     Raises:
@@ -60,16 +54,15 @@ def prepared(verb: str, args: Sequence[str]) -> list[str]:
     """
     words = _words(args)
     rest = [arg for arg in args if arg not in words]
-    if verb == "export":  # the key that every other verb has
+    if verb.run_key == "run":  # every other verb calls it run_dir
         rest = [f"run={arg.removeprefix('run_dir=')}" if arg.startswith("run_dir=") else arg for arg in rest]
     _check_empty(verb, rest, words)
-    key = ABOUT.get(verb)
-    if key is None:
+    if verb.run_key is None:
         _check_no_run(verb, words)
         rest = [*rest, *words]
     elif words:
-        rest = [*rest, _run_key(verb, key, rest, words)]
-    if key != "run":
+        rest = [*rest, _run_key(verb, verb.run_key, rest, words)]
+    if verb.run_key != "run":
         _check_new_name(verb, rest)
     return _forced(verb, rest)
 
@@ -89,76 +82,79 @@ def _is_run(text: str) -> bool:
     return (Path(text) / "config.yaml").is_file()
 
 
-def _check_empty(verb: str, rest: Sequence[str], words: Sequence[str]) -> None:
+def _check_empty(verb: Verb, rest: Sequence[str], words: Sequence[str]) -> None:
     if "" in words:
-        raise UserError(f"unlearnctl {verb}: an empty argument{_example(verb)}")
+        raise UserError(f"unlearnctl {verb.name}: an empty argument{_example(verb)}")
     for arg in rest:
         key, equals, value = arg.lstrip("+").partition("=")
         if equals and key in NEEDED and not value.strip(" '\""):
             raise UserError(f"{key}=: empty; give a directory, or leave it out")
 
 
-def _example(verb: str) -> str:
-    return f"; give a run, as in unlearnctl {verb} outputs/train/NAME/RUN" if verb in ABOUT else ""
+def _example(verb: Verb) -> str:
+    return f"; give a run, as in unlearnctl {verb.name} outputs/train/NAME/RUN" if verb.run_key else ""
 
 
-def _check_no_run(verb: str, words: Sequence[str]) -> None:
-    """Of a verb that makes runs from configs alone."""
+def _check_no_run(verb: Verb, words: Sequence[str]) -> None:
+    """Refuse a folder where a verb makes runs from configs alone."""
     folder = next((word for word in words if Path(word).is_dir()), None)
     if folder is None:
         return
-    how = f"; go on with a run: unlearnctl train resume={shlex.quote(folder)}" if verb == "train" else ""
-    raise UserError(f"{folder}: unlearnctl {verb} takes key=value, and no folder by itself{how}")
+    resume = f"; to resume a run: unlearnctl train resume={shlex.quote(folder)}"
+    how = resume if verb.name == "train" else ""
+    raise UserError(f"{folder}: unlearnctl {verb.name} takes key=value, not a folder by itself{how}")
 
 
-def _run_key(verb: str, key: str, rest: Sequence[str], words: Sequence[str]) -> str:
+def _run_key(verb: Verb, key: str, rest: Sequence[str], words: Sequence[str]) -> str:
     """`run_dir=DIR`, quoted for Hydra; several runs become a sweep over them."""
     given = next((arg for arg in rest if arg.startswith(f"{key}=")), None)
     if given:
-        raise UserError(f"{given}: the run is given twice, it is {words[0]} too")
+        raise UserError(f"{given}: the run is given twice, as {words[0]} too")
     if len(words) > 1 and not any(flag in rest for flag in MANY):
         raise UserError(
-            f"unlearnctl {verb}: takes one run, got {len(words)} ({', '.join(words)}); one after the other: add -m"
+            f"unlearnctl {verb.name}: takes one run, got {len(words)} ({', '.join(words)}); "
+            "add -m to take one after the other"
         )
     for word in words:
         if (Path(word) / "config.json").is_file() and not _is_run(word):
-            instead = f"; type unlearnctl {verb} model=local model.path={shlex.quote(word)}"
-            raise UserError(f"{word}: a model and not a run{instead if verb in TAKEN else ''}")
+            instead = f"; type unlearnctl {verb.name} model=local model.path={shlex.quote(word)}"
+            raise UserError(f"{word}: a model and not a run{instead if verb.from_run else ''}")
     return f"{key}={','.join(map(_quoted, words))}"
 
 
 def _quoted(word: str) -> str:
-    """As Hydra's parser takes it for the very text."""
+    """Quoted and escaped so that Hydra's parser reads exactly this text."""
     if re.fullmatch(r"[\w./@%:+-]*/[\w./@%:+-]*", word, re.ASCII):
         return word
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), word)
     return f"'{escaped}'".replace("${", r"\${")
 
 
-def _check_new_name(verb: str, rest: Sequence[str]) -> None:
-    """`run=` names the run that will be made; who gives a run there means another thing."""
+def _check_new_name(verb: Verb, rest: Sequence[str]) -> None:
+    """Refuse `run=` with a run that exists: it names the run that will be made."""
     place = next((arg.partition("=")[2] for arg in rest if arg.startswith("output_dir=")), "outputs")
     for arg in rest:
         key, _, value = arg.partition("=")
         name = value.strip("'\"")
         if key != "run" or not name or not (_is_run(name) or name.startswith(f"{place.rstrip('/')}/")):
             continue
-        typed = f" {'resume=' if verb == 'train' else ''}{shlex.quote(name)}"
-        how = f"; for that run type unlearnctl {verb}{typed}" if verb in ABOUT or verb == "train" else ""
+        typed = f" {'resume=' if verb.name == 'train' else ''}{shlex.quote(name)}"
+        takes_run = verb.run_key or verb.name == "train"
+        how = f"; for that run type unlearnctl {verb.name}{typed}" if takes_run else ""
         raise UserError(
-            f"run={name}: names the new run, in {place}/{verb}/NAME, and not one that exists{how}"
+            f"run={name}: names the new run, in {place}/{verb.name}/NAME, and not one that exists{how}"
         )
 
 
-def _forced(verb: str, rest: Sequence[str]) -> list[str]:
-    """What is typed of a run's own model, data and suites: Hydra does not know them, so it has to take any key."""
+def _forced(verb: Verb, rest: Sequence[str]) -> list[str]:
+    """Have Hydra take any key of what comes from the run, `++eval.x.limit=1`: it does not know the run's groups."""
     if not any(arg.startswith("run_dir=") for arg in rest):
         return list(rest)
-    kept = [group for group in TAKEN[verb] if not any(arg.startswith(f"{group}=") for arg in rest)]
+    kept = [group for group in verb.from_run if not any(arg.startswith(f"{group}=") for arg in rest)]
     out = []
     for arg in rest:
         group = re.split(r"[.=]", arg.lstrip("+~"))[0]
-        if arg.startswith("~") and group in TAKEN[verb]:
+        if arg.startswith("~") and group in verb.from_run:
             raise UserError(
                 f"{arg}: nothing can be taken out of what a run has; name what you want, {group}=..."
             )
