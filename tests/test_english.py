@@ -32,7 +32,6 @@ TO_DO = (  # rooms whose language has not been edited yet
     "docs/",
     "hydra_plugins/",
     "unlearnctl/",
-    "CHANGELOG.md",
 )
 
 
