@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.launch import light
+from tests.distributed import light
 from unlearnctl.distributed import start
 from unlearnctl.utils.errors import UserError
 
