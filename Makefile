@@ -1,10 +1,13 @@
 # Everything runs in .venv, which is made when it is needed. Plain `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-real lint type bench
+.PHONY: help setup demo test test-rest test-all test-real lint type bench
 
 BIN := .venv/bin
 STAMP := .venv/.installed
 REAL_MODEL := .venv/real-model
+JOBS ?= 2
+# One thread in each of several processes: the models are tiny, and threads would only wait for each other.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 # The first Python that is new enough; one that is named but broken is passed over.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
@@ -18,8 +21,13 @@ setup: $(STAMP) ## make .venv with everything in it (PYTHON=... and TORCH_INDEX=
 demo: $(STAMP) ## unlearn the embedded tiny world; prints where the run is
 	@$(BIN)/unlearnctl train
 
-test: $(STAMP) ## run the tests (ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## run the ordinary tests, on $(JOBS) cores (ARGS="-k name" for some of them)
+	@$(PYTEST) $(ARGS)
+
+test-rest: $(STAMP) ## run the tests that `make test` leaves out
+	@$(PYTEST) -m full $(ARGS)
+
+test-all: test test-rest ## run every test: the ordinary ones, then the rest
 
 test-real: $(STAMP) $(REAL_MODEL) ## run the tests on real data and a real model (DATA=FOLDER)
 	@test -d "$(DATA)" || { echo "make test-real DATA=FOLDER: the folder that holds the data sets" >&2; exit 1; }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+from collections import Counter
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -20,7 +22,7 @@ import pytest
 import torch
 
 import tests.typecheck  # noqa: F401  the hook of --jaxtyping-packages looks it up by attribute
-from tests.models.tiny import ARCHITECTURES
+from tests.models.tiny import ARCHITECTURES, USUAL
 
 with redirect_stderr(StringIO()):  # else it closes pytest's own stderr when logging is set up anew
     import absl.logging  # noqa: F401  of rouge-score
@@ -28,6 +30,7 @@ with redirect_stderr(StringIO()):  # else it closes pytest's own stderr when log
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # the models are so small that a second thread only waits
+gc.freeze()  # each run collects garbage; it need not walk through every imported library
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +44,21 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["UNLEARNCTL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
-@pytest.fixture(params=ARCHITECTURES)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`first(n)` marks all but the first n parameter sets of a test as `full`."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("first")
+        if marker:
+            test = (item.nodeid.partition("::")[0], item.originalname)  # type: ignore[attr-defined]
+            seen[test] += 1
+            if seen[test] > marker.args[0]:
+                item.add_marker("full")
+
+
+@pytest.fixture(
+    params=[name if name in USUAL else pytest.param(name, marks=pytest.mark.full) for name in ARCHITECTURES]
+)
 def architecture(request: pytest.FixtureRequest) -> str:
     return request.param

@@ -40,6 +40,7 @@ def test_the_run_becomes_the_key_of_its_verb(typed: list[str], meant: list[str])
     assert sorted(prepared(find(typed[0]), typed[1:])) == sorted(meant)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "name", ["5", "null", "with a space", "a,b", "it's", "x=y", "${x}", "back\\", "a\\'b", "[a]"]
 )
@@ -54,6 +55,7 @@ def test_a_run_of_any_name_is_evaluated(
     assert done.run_dir == "outputs/eval/n/e"
 
 
+@pytest.mark.full
 def test_an_export_by_position_is_the_run_s(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +66,7 @@ def test_an_export_by_position_is_the_run_s(
     assert Path("by-position/model.safetensors").read_bytes() == Path("by-key/model.safetensors").read_bytes()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("args", "line"),
     [
@@ -95,6 +98,7 @@ def test_several_runs_make_a_sweep(trained: Path, tmp_path: Path, monkeypatch: p
     assert sorted(runs) == ["a", "b"]
 
 
+@pytest.mark.full
 def test_a_typed_name_and_seed_hold_beside_a_run(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def sample() -> list[Entry]:
     return [entry for entry in ALL[::12] if not entry.without]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("entry", sample(), ids=[f"{e.file}/{e.id}" for e in sample()])
 def test_in_a_process_of_its_own(entry: Entry, store: Path, tmp_path: Path) -> None:
     place = tmp_path / "here"

@@ -21,7 +21,7 @@ def bench(name: str, results: Path, preset: str = "tiny") -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_step_is_timed_beside_the_plain_one_and_leaves_its_weights(tmp_path: Path) -> None:
     out = bench("step.py", tmp_path / "r.md")
     assert "weights after 5 steps apart by 0.0e+00 |" in out
@@ -29,6 +29,7 @@ def test_a_step_is_timed_beside_the_plain_one_and_leaves_its_weights(tmp_path: P
     assert "### RMU step, preset tiny" in (tmp_path / "r.md").read_text()
 
 
+@pytest.mark.full
 def test_the_floor_is_computed_and_says_so(tmp_path: Path) -> None:
     out = bench("floor.py", tmp_path / "r.md", "8b")
     assert "computed, not measured" in out
@@ -36,12 +37,14 @@ def test_the_floor_is_computed_and_says_so(tmp_path: Path) -> None:
     assert "| ours, prefix cached | 9.14 |" in out
 
 
+@pytest.mark.full
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_the_large_preset_says_what_it_lacks(tmp_path: Path) -> None:
     assert "needs a CUDA GPU" in bench("step.py", tmp_path / "r.md", "8b")
     assert not (tmp_path / "r.md").exists()
 
 
+@pytest.mark.full
 def test_reports_are_timed_over_runs_made_for_it(tmp_path: Path) -> None:
     out = bench("report.py", tmp_path / "r.md")
     first, second = (line.split("|") for line in out.splitlines() if line.startswith(("| report", "| end")))
@@ -69,6 +72,7 @@ def run_of(folder: Path, name: str, seed: int, hazard: float, **objective: objec
     (folder / "results.json").write_text(json.dumps(record))
 
 
+@pytest.mark.full
 def test_effects_are_means_errors_and_paired_differences(tmp_path: Path) -> None:
     """By hand: hazard .25 is forgotten 1, retained 2/2.5 = .8; differences .1, .2, .3 have t = 2/(1/√3)."""
     for seed, apart in enumerate((0.1, 0.2, 0.3)):
@@ -87,6 +91,7 @@ def test_effects_are_means_errors_and_paired_differences(tmp_path: Path) -> None
     assert lines[-1].strip() == said
 
 
+@pytest.mark.full
 def test_two_runs_that_would_share_a_cell_are_named(tmp_path: Path) -> None:
     for name in ("a", "b"):
         run_of(tmp_path / name, "npo", 0, 0.25)
@@ -100,7 +105,7 @@ def test_two_runs_that_would_share_a_cell_are_named(tmp_path: Path) -> None:
     assert done.stderr.strip().endswith("b/results.json: a second run of npo with seed 0")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_evaluation_is_timed_beside_the_harness_and_gives_its_answers(tmp_path: Path) -> None:
     out = bench("evaluation.py", tmp_path / "r.md")
     assert out.count("24 of 24 answers the same") == 3
@@ -116,6 +121,7 @@ def repair_of(folder: Path, method: str, seed: int, curve: list[tuple[float, flo
     (folder / "results.json").write_text(json.dumps(record))
 
 
+@pytest.mark.full
 def test_repair_curves_are_compared_by_the_area_that_they_dominate(tmp_path: Path) -> None:
     """By hand: (1, 0), (.8, .5), (.4, 1) dominate .8 · .5 + .4 · .5 = .6; with (.5, .5) in place of the middle .45."""
     for seed in (0, 1):

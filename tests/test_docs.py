@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from unlearnctl.utils.paths import conf_dir
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -41,6 +43,7 @@ def test_the_worked_example_works(tmp_path: Path) -> None:
     assert "probability_descent" in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.full
 def test_getting_started_runs_as_written(tmp_path: Path) -> None:
     """Its files are written and its commands run, in order, by a shell that knows `unlearnctl` alone."""
     text = (DOCS / "getting-started.md").read_text()

@@ -73,6 +73,7 @@ def test_every_attack_on_a_run(trained: str) -> None:
     assert (folder / "robustness.csv").is_file()
 
 
+@pytest.mark.full
 def test_two_folders_give_what_the_run_gives(trained: str) -> None:
     succeed("export", f"run={trained}", "to=unlearned")
     fixed = (*SMALL, "attack=[quantize]", "attack.quantize.bits=[4]", "model.dtype=float32")

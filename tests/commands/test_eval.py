@@ -45,6 +45,7 @@ def test_no_disk_space(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Path("outputs").exists()
 
 
+@pytest.mark.full
 def test_an_evaluation_that_is_killed_resumes(tmp_path: Path) -> None:
     """SIGKILL after the third line of answers; the second run asks only for the rest and gives the same scores."""
     env = {

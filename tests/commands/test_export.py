@@ -84,6 +84,7 @@ def test_no_disk_space_for_the_whole_model(copy: Path, monkeypatch: pytest.Monke
     assert not Path("m").exists()
 
 
+@pytest.mark.full
 def test_a_run_of_another_verb_is_no_base_for_eval(copy: Path) -> None:
     measured = succeed("eval", "eval=[smoke]", "device=cpu", "run=e").run_dir
     assert "not a run of `unlearnctl train`" in refused("eval", f"run_dir={measured}", "eval=[smoke]")
@@ -109,6 +110,7 @@ def scores(folder: str | Path) -> dict:
     return {name: metric["value"] for name, metric in after.items()}
 
 
+@pytest.mark.full
 def test_what_is_published_is_what_was_trained(littered: Path) -> None:
     out = succeed("export", f"run={littered}", "to=out").out
     assert out.splitlines()[0] == (
@@ -133,6 +135,7 @@ def test_a_link_out_of_the_base_is_refused(littered: Path) -> None:
     assert not Path("out.partial").exists()
 
 
+@pytest.mark.full
 def test_an_export_of_an_export(littered: Path) -> None:
     succeed("export", f"run={littered}", "to=out")
     again = succeed(

@@ -46,6 +46,7 @@ def test_a_run_is_repaired_and_exported(trained: str) -> None:
     assert results(again)["after"] == record["after"]
 
 
+@pytest.mark.full
 def test_no_repair_gives_back_the_run_and_a_strong_one_the_base(trained: str) -> None:
     source, _ = read_delta(Path(trained) / "checkpoint")
     none = succeed("repair", f"run_dir={trained}", *SMALL, "strength=0").run_dir
@@ -59,6 +60,7 @@ def test_no_repair_gives_back_the_run_and_a_strong_one_the_base(trained: str) ->
     assert all(m["damage_after"] <= 1e-12 * m["damage_before"] for m in record["repair"]["modules"].values())
 
 
+@pytest.mark.full
 def test_two_folders_give_what_the_run_gives(trained: str) -> None:
     succeed("export", f"run={trained}", "to=unlearned")
     from unlearnctl.tinyworld import model_dir

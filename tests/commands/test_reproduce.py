@@ -79,6 +79,7 @@ def test_from_nothing_again_and_after_a_cut(tmp_path: Path) -> None:
     assert made("elsewhere") == whole
 
 
+@pytest.mark.full
 def test_a_run_that_fails_does_not_stop_the_others() -> None:
     Path("conf/table/quick.yaml").write_text(
         TABLE.replace("rmu: [objective=rmu]", "rmu: [objective=rmu, objective.layer=99]")
@@ -103,6 +104,7 @@ def test_workers_show_no_bars_of_libraries() -> None:
         assert not pool.submit(is_progress_bar_enabled).result()
 
 
+@pytest.mark.full
 def test_processes_cut_short_leave_nothing_behind_and_the_same_table() -> None:
     """Killed, then interrupted, then left alone: the bytes of a command that nobody touched."""
     subprocess.run(

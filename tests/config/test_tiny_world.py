@@ -67,6 +67,7 @@ def test_a_folder_with_its_vocabulary_is_the_tiny_world(tmp_path: Path) -> None:
     assert not is_tinyworld("org/model")
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("here")
 def test_eval_takes_the_suites_of_the_run_unless_they_are_typed() -> None:
     own = succeed("eval", f"run_dir={RUN}", "run=a").run_dir
@@ -96,6 +97,7 @@ def test_eval_takes_the_suites_of_the_run_unless_they_are_typed() -> None:
         assert run("eval", f"run_dir={RUN}", typed).err.startswith(f"error: {line}; ")
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("here")
 def test_repair_takes_data_and_suites_of_the_run() -> None:
     repaired = config(succeed("repair", f"run_dir={RUN}", "strength=1", "sequences=4").run_dir)
@@ -103,6 +105,7 @@ def test_repair_takes_data_and_suites_of_the_run() -> None:
     assert repaired["data"] == config(RUN)["data"]
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("here")
 def test_attack_takes_suites_and_texts_of_the_run() -> None:
     quick = ("attack.relearn.steps=[1]", "attack.relearn.lrs=[1e-3]", "attack.relearn.corpora.domain.limit=4")

@@ -77,6 +77,7 @@ def test_a_plugin_is_used_where_it_was_typed_and_not_imported_elsewhere(plugin: 
     assert run(*command).code == 2  # the next command starts without trust
 
 
+@pytest.mark.full
 def test_a_run_with_a_plugin_is_resumed_with_it_typed_anew(plugin: None) -> None:
     done = succeed("train", "--config-dir", "conf", "objective=mine", *QUICK, "plugins=[mine_for_tests]")
     refused = run("train", f"resume={done.run_dir}")

@@ -34,6 +34,7 @@ def alive(pids: list[int]) -> list[int]:
     return [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("does", "message"),
     [
@@ -62,6 +63,7 @@ def command(does: str, directory: Path) -> subprocess.Popen:
     return started
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("does", "number", "code"),
     [
@@ -84,6 +86,7 @@ def test_signals_reach_the_ranks_and_nothing_outlives_the_command(
     assert wait_for(lambda: not alive([p.pid for p in family]), 15)
 
 
+@pytest.mark.full
 def test_several_commands_at_once_do_not_fight_over_a_port(tmp_path: Path) -> None:
     several = [command("end", tmp_path / str(number)) for number in range(2)]
     for each in several:
@@ -92,6 +95,7 @@ def test_several_commands_at_once_do_not_fight_over_a_port(tmp_path: Path) -> No
     assert all(len(below(tmp_path / str(number))) == light.RANKS for number in range(2))
 
 
+@pytest.mark.full
 def test_a_port_that_was_taken_meanwhile_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
@@ -105,6 +109,7 @@ def test_a_port_that_was_taken_meanwhile_is_given_up(tmp_path: Path, monkeypatch
     assert len(below(tmp_path)) == light.RANKS
 
 
+@pytest.mark.full
 def test_a_rank_that_hangs_is_named_and_nothing_outlives_it(tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
         light.start("hang", tmp_path, timeout=3.0)

@@ -21,6 +21,7 @@ from unlearnctl.distributed.watchdog import Watch
 RUN = Path("outputs/train/n/r")
 
 
+@pytest.mark.full
 def test_a_clock_that_goes_back_an_hour(undisturbed: dict[str, Any]) -> None:
     wall = time.time
     with at_step(2, lambda trainer: setattr(time, "time", lambda: wall() - 3600)):
@@ -37,6 +38,7 @@ def test_a_clock_that_goes_back_an_hour(undisturbed: dict[str, Any]) -> None:
     assert outcome(RUN) == undisturbed
 
 
+@pytest.mark.full
 def test_a_time_stamp_that_comes_again_overwrites_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     class Frozen(datetime):
         @classmethod
@@ -76,6 +78,7 @@ def test_a_watch_does_not_look_at_the_wall_clock(tmp_path: Path, monkeypatch: py
         assert watch.silent()
 
 
+@pytest.mark.full
 def test_a_lock_of_another_host_is_said_clearly() -> None:
     with at_step(3, lambda trainer: (_ for _ in ()).throw(KeyboardInterrupt)):
         assert run("train", *SHORT, "run=r").code == 130

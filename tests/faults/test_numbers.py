@@ -42,6 +42,7 @@ def divergence(what: str, after: int, lr: str = "0.0003") -> str:
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_term_that_is_not_finite(value: float, undisturbed: dict[str, Any]) -> None:
     with bad_term(4, value):
@@ -61,6 +62,7 @@ def test_a_term_that_is_not_finite(value: float, undisturbed: dict[str, Any]) ->
     assert outcome(RUN) == undisturbed
 
 
+@pytest.mark.full
 def test_a_gradient_that_is_not_finite(undisturbed: dict[str, Any]) -> None:
     clip = Trainer._clip
 
@@ -94,6 +96,7 @@ def test_a_weight_that_is_not_finite_is_never_saved(undisturbed: dict[str, Any])
     assert outcome(RUN) == undisturbed
 
 
+@pytest.mark.full
 def test_going_on_at_a_smaller_rate() -> None:
     """The rate that broke it, for real; then a tenth of another, from the last checkpoint that is known to be good."""
     done = run("train", *SHORT, f"{RATE}=1e30", "run=r")
@@ -107,6 +110,7 @@ def test_going_on_at_a_smaller_rate() -> None:
     assert outcome(RUN) == outcome(RUN.with_name("s"))
 
 
+@pytest.mark.full
 def test_another_rate_half_way_is_taken_and_recorded() -> None:
     with bad_term(4, math.nan):
         assert run("train", *SHORT, "trainer.schedule=linear", f"{RATE}=1e-3", "run=r").code == 2
@@ -118,6 +122,7 @@ def test_another_rate_half_way_is_taken_and_recorded() -> None:
     assert "lr: 0.0001" in (RUN / "config.yaml").read_text()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["gpu", "cpu", "python"])
 def test_too_little_memory_says_what_to_lower(kind: str) -> None:
     with memory_for(2, kind, step=3):
@@ -139,6 +144,7 @@ def tensors(name: str) -> dict[str, torch.Tensor]:
     return read_delta(RUN.with_name(name) / "checkpoint")[0]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("way", [(), ("objective.retain_noise=0.1",)], ids=["plain", "random"])
 def test_halving_is_the_run_with_the_smaller_micro_batch(way: tuple[str, ...]) -> None:
     with memory_for(2, "gpu"):
@@ -151,6 +157,7 @@ def test_halving_is_the_run_with_the_smaller_micro_batch(way: tuple[str, ...]) -
     assert all(torch.equal(halved[name], two[name]) for name in two)
 
 
+@pytest.mark.full
 def test_halving_half_way_is_kept_by_a_resumption() -> None:
     def cut(trainer: Trainer) -> None:
         raise KeyboardInterrupt
@@ -171,6 +178,7 @@ def test_halving_half_way_is_kept_by_a_resumption() -> None:
     assert all(torch.equal(halved[name], value) for name, value in one.items())
 
 
+@pytest.mark.full
 def test_one_sequence_that_does_not_fit_is_said() -> None:
     with memory_for(0, "gpu"):
         done = run("train", *SHORT, "trainer.on_oom=halve", "run=r")
@@ -178,6 +186,7 @@ def test_one_sequence_that_does_not_fit_is_said() -> None:
     assert done.err.startswith("error: out of memory at step 1: lower data.max_length=64, or set ")
 
 
+@pytest.mark.full
 def test_too_little_memory_in_the_final_evaluation(undisturbed: dict[str, Any]) -> None:
     def fail(*args: object) -> None:
         raise too_little("cpu")
@@ -193,6 +202,7 @@ def test_too_little_memory_in_the_final_evaluation(undisturbed: dict[str, Any]) 
     assert outcome(RUN) == undisturbed
 
 
+@pytest.mark.full
 def test_too_little_memory_in_eval(whole: Path) -> None:
     with mock.patch("unlearnctl.commands.eval.evaluate", side_effect=too_little("gpu")):
         done = run("eval", *MEASURE, f"run_dir={whole}", "run=e")
@@ -203,6 +213,7 @@ def test_too_little_memory_in_eval(whole: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_halving_is_refused_where_ranks_would_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("train", *SHORT, "trainer.on_oom=halve", "launch=cpu", "launch.num_processes=2", "run=r")
     assert done.code == 2

@@ -64,6 +64,7 @@ def said(done: Done, name: str, reason: str) -> None:
     assert done.out.splitlines().count(line) == 1, done.out
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("place", "rows"), [("start", 0), ("log1", 0), ("log3", 2), ("finish", 4)])
 def test_training_goes_on(
     place: str,
@@ -86,6 +87,7 @@ def test_training_goes_on(
     assert board.ended[-1] == "completed"
 
 
+@pytest.mark.full
 def test_a_disk_that_is_full_for_tensorboard(undisturbed: dict[str, Any]) -> None:
     with refusing("*/tensorboard/events*", errno.ENOSPC):
         done = succeed("train", *SHORT, "tracker=tensorboard", "run=r")
@@ -94,6 +96,7 @@ def test_a_disk_that_is_full_for_tensorboard(undisturbed: dict[str, Any]) -> Non
     assert f"{RUN}: 4 rows sent" in succeed("track", str(RUN), "tracker=tensorboard").out
 
 
+@pytest.mark.full
 def test_a_folder_that_tensorboard_may_not_make(undisturbed: dict[str, Any]) -> None:
     with refusing("*/tensorboard", errno.EACCES):
         done = succeed("train", *SHORT, "tracker=tensorboard", "run=r")
@@ -101,6 +104,7 @@ def test_a_folder_that_tensorboard_may_not_make(undisturbed: dict[str, Any]) -> 
     assert outcome(RUN) == undisturbed
 
 
+@pytest.mark.full
 def test_wandb_without_its_server_is_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
@@ -120,6 +124,7 @@ def test_wandb_without_its_server_is_offline(tmp_path: Path, monkeypatch: pytest
     assert modes == ["online", "offline"]
 
 
+@pytest.mark.full
 def test_what_cannot_be_sent_is_said() -> None:
     run("train", *SHORT, "run=r")
     assert (

@@ -78,6 +78,7 @@ def one_line(done: Done, fault: Fault) -> None:
     assert fault.line in (done.err if fault.code else done.out), done.out + done.err
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_disk_that_refuses(name: str, undisturbed: dict[str, Any]) -> None:
     fault = FAULTS[name]
@@ -98,6 +99,7 @@ def test_a_disk_that_refuses(name: str, undisturbed: dict[str, Any]) -> None:
     read_delta(RUN / "checkpoint")
 
 
+@pytest.mark.full
 def test_a_plot_that_cannot_be_written(pictures: None, undisturbed: dict[str, Any]) -> None:
     with refusing("*before_after.png*", DENIED):
         done = succeed("train", *SHORT, "run=r")
@@ -108,6 +110,7 @@ def test_a_plot_that_cannot_be_written(pictures: None, undisturbed: dict[str, An
     assert {"before_after.png", "report.html"} <= set(complete(RUN))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", [FULL, DENIED])
 def test_a_prefix_cache_that_cannot_be_written(
     number: int, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -126,6 +129,7 @@ def test_a_prefix_cache_that_cannot_be_written(
     assert outcome(RUN)[file] == undisturbed[file]
 
 
+@pytest.mark.full
 def test_a_resumption_asks_no_question_again(undisturbed: dict[str, Any]) -> None:
     with refusing("*results.json*", FULL):
         run("train", *SHORT, "run=r")
@@ -141,6 +145,7 @@ def test_a_resumption_asks_no_question_again(undisturbed: dict[str, Any]) -> Non
     assert not list((cache_dir() / "answers").iterdir())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", [FULL, READ_ONLY, DENIED])
 def test_a_run_that_cannot_begin_leaves_nothing_in_the_way(number: int, undisturbed: dict[str, Any]) -> None:
     with refusing("*config.yaml*", number):
@@ -165,6 +170,7 @@ def test_metrics_wait_until_the_disk_takes_them(undisturbed: dict[str, Any]) -> 
     assert steps == [1, 2, 3, 4]
 
 
+@pytest.mark.full
 def test_metrics_that_are_lost_are_counted() -> None:
     with refusing("*metrics.jsonl", READ_ONLY):
         done = succeed("train", *SHORT, "run=r")
@@ -172,6 +178,7 @@ def test_metrics_that_are_lost_are_counted() -> None:
     load_run(RUN)
 
 
+@pytest.mark.full
 def test_a_cache_that_is_full_costs_time_alone(
     undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +190,7 @@ def test_a_cache_that_is_full_costs_time_alone(
     assert not list((tmp_path / "cache" / "base-results").iterdir())
 
 
+@pytest.mark.full
 def test_answers_that_cannot_be_kept(undisturbed: dict[str, Any]) -> None:
     with refusing("*/answers/*.jsonl", FULL):
         done = succeed("train", *SHORT, "run=r")
@@ -190,6 +198,7 @@ def test_answers_that_cannot_be_kept(undisturbed: dict[str, Any]) -> None:
     assert outcome(RUN) == undisturbed
 
 
+@pytest.mark.full
 def test_a_directory_that_vanishes_is_made_anew(undisturbed: dict[str, Any]) -> None:
     with at_step(3, lambda trainer: shutil.rmtree(RUN)):
         done = succeed("train", *SHORT, "run=r")
@@ -201,6 +210,7 @@ def test_a_directory_that_vanishes_is_made_anew(undisturbed: dict[str, Any]) -> 
     assert "objective" in (RUN / "config.yaml").read_text()
 
 
+@pytest.mark.full
 def test_a_mount_that_vanishes_for_good_is_said(undisturbed: dict[str, Any]) -> None:
     def unmount(trainer: object) -> None:
         shutil.rmtree("outputs")
@@ -218,6 +228,7 @@ def test_a_mount_that_vanishes_for_good_is_said(undisturbed: dict[str, Any]) -> 
     assert outcome(RUN) == undisturbed
 
 
+@pytest.mark.full
 def test_a_quota_of_the_kernel(undisturbed: dict[str, Any]) -> None:
     """No patch: from one megabyte on the kernel refuses (EFBIG), to Python and to safetensors alike."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

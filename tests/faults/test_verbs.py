@@ -54,6 +54,7 @@ def repaired(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dic
 AGAIN = "the answers are kept, so the same command with run={} asks none of them again"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("pattern", "number", "line"),
     [
@@ -77,6 +78,7 @@ def test_an_evaluation_is_not_asked_twice(
     assert "exists already; choose another run=NAME" in run(*command).err
 
 
+@pytest.mark.full
 def test_an_evaluation_without_a_place_for_answers_or_report(whole: Path, measured: dict[str, Any]) -> None:
     with refusing("*/answers/*.jsonl", FULL, skip=1), refusing("*report.html*", DENIED):
         done = succeed("eval", *MEASURE, "eval.smoke.parts=[narrative,mcq]", f"run_dir={whole}", "run=e")
@@ -87,6 +89,7 @@ def test_an_evaluation_without_a_place_for_answers_or_report(whole: Path, measur
     assert numbers(EVAL)["after"]["smoke"] == measured["after"]["smoke"]
 
 
+@pytest.mark.full
 def test_an_evaluation_where_nothing_can_be_written(whole: Path) -> None:
     with refusing("outputs*", READ_ONLY):
         done = run("eval", *MEASURE, f"run_dir={whole}", "run=e")
@@ -94,6 +97,7 @@ def test_an_evaluation_where_nothing_can_be_written(whole: Path) -> None:
     assert done.err == f"error: output_dir={EVAL}: cannot be written: Read-only file system\n"
 
 
+@pytest.mark.full
 def test_two_commands_on_one_directory(whole: Path, measured: dict[str, Any]) -> None:
     command = ("eval", *MEASURE, f"run_dir={whole}", "run=e")
     with refusing("*results.json*", FULL):
@@ -108,6 +112,7 @@ def test_two_commands_on_one_directory(whole: Path, measured: dict[str, Any]) ->
     assert numbers(EVAL) == measured
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("pattern", "number", "file"),
     [
@@ -138,6 +143,7 @@ ATTACK = (
 VARIANTS = "the variants that were measured are kept, so the same command with run=a goes on"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("pattern", "skip", "kept"),
     [("*attacks.jsonl", 1, 1), ("*attacks.jsonl*", 0, 0), ("*results.json*", 0, 2)],
@@ -167,6 +173,7 @@ def test_an_attack_measures_no_variant_twice(
     assert "exists already" in run(*command).err
 
 
+@pytest.mark.full
 def test_a_repair_without_its_curve(whole: Path, repaired: tuple[dict[str, Any], str]) -> None:
     with refusing("*repair_curve.csv*", DENIED):
         done = succeed("repair", *REPAIRED, f"run_dir={whole}")
@@ -183,6 +190,7 @@ EXPORT_FAULTS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", EXPORT_FAULTS)
 def test_an_export_is_whole_or_not_there(name: str, whole: Path) -> None:
     pattern, number = EXPORT_FAULTS[name]
@@ -219,6 +227,7 @@ def damage(folder: Path, file: str, how: str) -> None:
     path.write_bytes(bytes(content[: len(content) // 2] if how == "cut" else content))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("file", "how", "line"),
     [
@@ -258,6 +267,7 @@ def members() -> dict[str, Path]:
     return found
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("how", [(), ("hydra/launcher=side_by_side",)], ids=["one-by-one", "side-by-side"])
 def test_a_disk_that_is_full_for_one_member_costs_that_one(
     how: tuple[str, ...], undisturbed: dict[str, Any]
@@ -274,6 +284,7 @@ def test_a_disk_that_is_full_for_one_member_costs_that_one(
     assert outcome(members()["40"]) == undisturbed
 
 
+@pytest.mark.full
 def test_a_status_that_cannot_be_written_is_made_up_for(undisturbed: dict[str, Any]) -> None:
     with refusing("*status.json*", FULL, skip=3, times=1):
         done = run("train", *SWEEP)
@@ -284,6 +295,7 @@ def test_a_status_that_cannot_be_written_is_made_up_for(undisturbed: dict[str, A
     assert outcome(members()["40"]) == undisturbed
 
 
+@pytest.mark.full
 def test_a_summary_that_cannot_be_written() -> None:
     with refusing("*summary.md*", FULL):
         done = succeed("train", *SWEEP)

@@ -15,6 +15,7 @@ _COMMON = {
     "pad_token_id": 0,
 }  # fmt: skip
 _GROUPED = {"num_key_value_heads": 2}
+USUAL = ("llama", "gemma2", "gpt_neox")  # the others are tested in `make test-all` alone
 ARCHITECTURES = ("llama", "mistral", "qwen2", "gemma2", "gpt_neox", "olmo2", "olmo3")
 _EXTRA = {
     "llama": _GROUPED,

@@ -40,6 +40,7 @@ def test_the_second_default_name_of_a_second_has_a_suffix(
     assert f"run: {SECOND}-2\n" in (home / f"{SECOND}-2/config.yaml").read_text()
 
 
+@pytest.mark.full
 def test_a_name_that_was_typed_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     succeed("eval", *VERBS["eval"], f"run={SECOND}")

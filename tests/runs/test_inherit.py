@@ -61,6 +61,7 @@ def test_a_base_that_moved_is_asked_for(moved: Path) -> None:
         assert refused(verb, f"run_dir={moved}", *SMOKE) == said.format("run_dir")
 
 
+@pytest.mark.full
 def test_a_base_that_moved_may_be_given_anew(moved: Path) -> None:
     own = scores(str(moved))
     for choice in ([], ["model=local"]):
@@ -83,12 +84,14 @@ def test_a_path_that_could_be_a_hub_id_is_not_looked_for_there(moved: Path) -> N
     )
 
 
+@pytest.mark.full
 def test_from_another_working_directory(moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "model.path=m1: no such folder" in refused("export", "run=w/outputs/train/x/a", "to=out")
     succeed("export", "run=w/outputs/train/x/a", "to=out", "model.path=w/m2")
 
 
+@pytest.mark.full
 def test_copies_and_what_lies_beside_the_weights_make_no_difference(moved: Path) -> None:
     shutil.copytree("m2", "m4", copy_function=shutil.copyfile)
     Path("m4/trainer_state.json").write_text("{}")
@@ -114,6 +117,7 @@ def test_another_model_or_dtype_is_refused(moved: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_typed_settings_and_names_hold(moved: Path) -> None:
     done = succeed(
         "eval", f"run_dir={moved}", "model.path=m2", "model.attn_implementation=eager", "name=mine", *SMOKE

@@ -30,7 +30,7 @@ def command(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *args], capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_same_table_and_the_same_failure(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -51,7 +51,7 @@ def test_the_same_table_and_the_same_failure(
     assert (FOLDER / "summary.md").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_optuna_script_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("optuna")
     monkeypatch.chdir(tmp_path)

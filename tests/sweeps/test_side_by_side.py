@@ -28,6 +28,7 @@ def scores(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text())["after"]
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     "how",
     [
@@ -49,6 +50,7 @@ def test_members_equal_their_runs_alone(how: tuple[str, ...]) -> None:
         assert scores(folder) == scores(one_by_one[name])
 
 
+@pytest.mark.full
 def test_those_that_cannot_share_train_apart() -> None:
     sweep = ("train", "-m", *QUICK, "run=s", "objective=rmu", "objective.layer=3,4", "seed=0,1,2", SIDE)
     done = succeed(*sweep, "hydra.launcher.members=2")
@@ -57,6 +59,7 @@ def test_those_that_cannot_share_train_apart() -> None:
     assert len(members(done)) == 6
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("how", [(), (SIDE,)])
 def test_members_may_differ_in_precision(how: tuple[str, ...]) -> None:
     """accelerate keeps one for the whole process; each is as it would be alone, whatever came before it."""
@@ -69,6 +72,7 @@ def test_members_may_differ_in_precision(how: tuple[str, ...]) -> None:
     assert set(bytes_.values()) != {(expected / "checkpoint/delta.safetensors").read_bytes()}
 
 
+@pytest.mark.full
 def test_a_wrong_member_is_named_before_any_trains_and_the_others_do() -> None:
     done = run("train", "-m", *QUICK, "run=s", "objective=rmu", "objective.layer=3,99", SIDE)
     assert done.code == 2
@@ -79,6 +83,7 @@ def test_a_wrong_member_is_named_before_any_trains_and_the_others_do() -> None:
     assert len(members(done)) == 1
 
 
+@pytest.mark.full
 def test_a_member_that_fails_at_its_end_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     finish, seen = stage_run.Run.finish, []
 

@@ -36,6 +36,7 @@ def table(folder: Path = FOLDER) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key != "run"} for row in rows]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("how", [(), (SIDE,)], ids=["one_by_one", "side_by_side"])
 def test_failures_stop_no_other_and_a_resumption_runs_only_what_is_missing(how: tuple[str, ...]) -> None:
     done = run(*SWEEP, *how)
@@ -63,6 +64,7 @@ def test_failures_stop_no_other_and_a_resumption_runs_only_what_is_missing(how: 
     assert sum(status.state == "done" for status in states().values()) == 3
 
 
+@pytest.mark.full
 def test_names_do_not_hang_on_the_order_of_members() -> None:
     succeed("train", "-m", *QUICK, *TINY, "run=a", "seed=0,1", SIDE)
     succeed("train", "-m", *QUICK, *TINY, "run=b", "seed=1,0,1", SIDE)  # one of them twice: run once
@@ -71,6 +73,7 @@ def test_names_do_not_hang_on_the_order_of_members() -> None:
     assert table(a) == table(b)
 
 
+@pytest.mark.full
 def test_a_member_that_was_cut_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed: its status says running, and its directory holds half a run."""
     finish = stage_run.Run.finish
@@ -95,6 +98,7 @@ def test_a_member_that_was_cut_is_finished(monkeypatch: pytest.MonkeyPatch) -> N
     assert states()[cut].attempt == 2
 
 
+@pytest.mark.full
 def test_an_error_in_training_costs_only_its_member(monkeypatch: pytest.MonkeyPatch) -> None:
     begin = stage_run.Run.begin
 
@@ -110,6 +114,7 @@ def test_an_error_in_training_costs_only_its_member(monkeypatch: pytest.MonkeyPa
     assert sorted(s.state for s in states().values()) == ["done", "done", "failed"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -133,6 +138,7 @@ def test_members_in_one_process_tokenise_once(monkeypatch: pytest.MonkeyPatch) -
     assert len(prints) == 2  # the order of each seed is its own
 
 
+@pytest.mark.full
 def test_a_sweep_does_not_write_into_another() -> None:
     succeed("train", "-m", *QUICK, *TINY, "run=s", "seed=0")
     done = run("train", "-m", *QUICK, *TINY, "run=s", "seed=1")
@@ -141,6 +147,7 @@ def test_a_sweep_does_not_write_into_another() -> None:
     assert len(states()) == 1
 
 
+@pytest.mark.full
 def test_two_sweeps_at_once_do_not_collide() -> None:
     """The same command twice, in two processes, begun in the same second."""
     code = "import sys; from unlearnctl.cli import main; main(sys.argv[1:])"

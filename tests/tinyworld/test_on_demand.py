@@ -32,6 +32,7 @@ def spec_of(arch: str) -> ModelSpec:
         return ModelSpec.from_config(plain(compose("train", [f"model=tinyworld_{arch}"]).model))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("arch", built.NAMES)
 def test_planned_before_and_built_in_the_same_shape(arch: str) -> None:
     spec = spec_of(arch)
@@ -47,6 +48,7 @@ def test_planned_before_and_built_in_the_same_shape(arch: str) -> None:
     assert f"arch={arch} to=DIR" in (Path(spec.path) / "README.md").read_text()
 
 
+@pytest.mark.full
 def test_once_and_never_half(capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(resolve("tinyworld:mistral"))
     left = folder.with_name(f".{folder.name}.draft")  # by a process that was killed
@@ -71,6 +73,7 @@ def test_nothing_else_is_built(tmp_path: Path) -> None:
         assert not path.exists()
 
 
+@pytest.mark.full
 def test_a_run_builds_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = succeed("train", "model=tinyworld_olmo3", "objective=npo", *QUICK)

@@ -43,6 +43,7 @@ def test_weights_are_small_plain_bf16() -> None:
     assert {tensor.dtype for tensor in load_file(file).values()} == {torch.bfloat16}
 
 
+@pytest.mark.full
 def test_every_number_of_the_card(model: Any, tokenizer: Any, card: dict[str, Any]) -> None:
     from unlearnctl.tinyworld.measure import ablation, measure
 
@@ -130,7 +131,7 @@ def _two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.usefixtures("_two_threads")
 def test_recipe_gives_what_is_shipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card: dict[str, Any], tokenizer: Any

@@ -27,6 +27,7 @@ def one_process(name: str) -> Trajectory:
     return trajectory(name)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("world", "sharding"), [(2, "none"), (4, "none"), (2, "fsdp")])
 def test_the_number_of_processes_changes_only_the_time(world: int, sharding: str, tmp_path: Path) -> None:
     """After ten AdamW steps at a rate of 1e-3; the losses along the way to 2e-5."""

@@ -17,6 +17,7 @@ def _workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.full
 def test_two_functions_in_one_run() -> None:
     done = succeed(*BOTH, "objective@objective.by_topic.hazard=rmu", "objective.by_topic.toxic.layers=[4,5]")
     assert done.out.count("probes: held-out accuracy by layer 4: ") == 1

@@ -26,6 +26,7 @@ def checkpoint(folder: str) -> bytes:
     return (Path(folder) / "checkpoint/delta.safetensors").read_bytes()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_a_cached_run_leaves_the_same_checkpoint(kind: str) -> None:
     plain = succeed(*RMU, "run=plain").run_dir
@@ -35,6 +36,7 @@ def test_a_cached_run_leaves_the_same_checkpoint(kind: str) -> None:
     assert checkpoint(plain) == checkpoint(cached.run_dir)
 
 
+@pytest.mark.full
 def test_the_stated_size_holds_and_another_seed_or_model_has_a_cache_of_its_own() -> None:
     done = succeed(*RMU, "run=a", "trainer.prefix_cache=disk")
     stated = float(done.out.split("at most ")[1].split(" kB")[0]) * 1e3
@@ -49,6 +51,7 @@ def test_the_stated_size_holds_and_another_seed_or_model_has_a_cache_of_its_own(
     assert len(list((cache_dir() / "prefix").iterdir())) == 3
 
 
+@pytest.mark.full
 def test_a_damaged_cache_is_made_anew() -> None:
     first = succeed(*RMU, "run=a", "trainer.prefix_cache=disk").run_dir
     (shard,) = (cache_dir() / "prefix").glob("*/*.safetensors")
@@ -61,6 +64,7 @@ def test_a_damaged_cache_is_made_anew() -> None:
     assert checkpoint(first) == checkpoint(second.run_dir)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("objective", ["rmu_cosine", "npo"])
 def test_lora_leaves_a_delta_like_any_other(objective: str) -> None:
     done = succeed(
@@ -76,6 +80,7 @@ def test_lora_leaves_a_delta_like_any_other(objective: str) -> None:
     assert json.loads((Path(again) / "results.json").read_text())["after"] == record["after"]
 
 
+@pytest.mark.full
 def test_memory_held_is_what_was_planned() -> None:
     for args in (("objective=npo",), ("objective=rmu", "trainer.prefix_cache=memory")):
         done = succeed("train", *QUICK, *args, f"name={len(args)}{args[0][-3:]}")

@@ -15,6 +15,7 @@ def _workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.full
 def test_atwu_saves_scores_and_shows_its_weights() -> None:
     done = succeed("train", *QUICK, "objective=atwu", "run=a")
     folder = Path(done.run_dir)
@@ -36,6 +37,7 @@ def test_atwu_saves_scores_and_shows_its_weights() -> None:
     assert ' true"' in page
 
 
+@pytest.mark.full
 def test_hostile_tokens_are_escaped_and_a_broken_file_is_left_out() -> None:
     run = succeed("train", *QUICK, "objective=atwu", "run=a").run_dir
     file = Path(run) / "token_weights.json"
@@ -51,6 +53,7 @@ def test_hostile_tokens_are_escaped_and_a_broken_file_is_left_out() -> None:
         assert "Token weights" not in (Path(run) / "report.html").read_text()
 
 
+@pytest.mark.full
 def test_without_spans_there_is_no_score() -> None:
     weights = ("objective=npo", "objective/token_weights=probability", "data.forget.spans_field=null")
     run = succeed("train", *QUICK, *weights, "run=a").run_dir
@@ -59,6 +62,7 @@ def test_without_spans_there_is_no_score() -> None:
     assert json.loads((Path(run) / "token_weights.json").read_text())["texts"][0]["true"] is None
 
 
+@pytest.mark.full
 def test_spans_that_mark_nothing_give_no_score() -> None:
     Path("f.jsonl").write_text('{"text": "The base of Inka Rusk is wormgrass.", "s": []}\n' * 8)
     data = ("data.forget.path=f.jsonl", "data.forget.spans_field=s", "data.forget.alternate_field=null")
@@ -68,6 +72,7 @@ def test_spans_that_mark_nothing_give_no_score() -> None:
     assert set(record) == {"mean"}
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("objective", ["dpo", "idk_dpo", "altpo"])
 def test_what_should_be_said_instead(objective: str) -> None:
     assert succeed("train", *QUICK, f"objective={objective}", "run=a").run_dir

@@ -29,6 +29,7 @@ def delta(run: str) -> bytes:
     return (Path(run) / "checkpoint/delta.safetensors").read_bytes()
 
 
+@pytest.mark.full
 def test_online_acts_at_each_evaluation_and_is_replayed_bit_for_bit() -> None:
     learned = succeed("train", *SHORT, "trainer.meta.layers=[[4],[3,4]]", "run=a")
     acts = rows(learned.run_dir, "meta")
@@ -49,6 +50,7 @@ def test_online_acts_at_each_evaluation_and_is_replayed_bit_for_bit() -> None:
     assert "Learned trade-offs" in (Path(learned.run_dir) / "report.html").read_text()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("cache", ["none", "memory"])
 def test_episodes_leave_no_trace_in_the_run_itself(cache: str) -> None:
     """One episode, which has the config's own values: the run is that of the fixed setting, to the last bit."""
@@ -61,6 +63,7 @@ def test_episodes_leave_no_trace_in_the_run_itself(cache: str) -> None:
     assert record["steps"] == 6 + 3
 
 
+@pytest.mark.full
 def test_the_best_episode_is_what_is_run_and_can_be_replayed() -> None:
     mode = ("trainer.meta.mode=random", "trainer.meta.episodes=3", "trainer.meta.episode_steps=2")
     found = succeed("train", *SHORT, *mode, "run=a")

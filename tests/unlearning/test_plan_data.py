@@ -12,6 +12,7 @@ from tests.command import QUICK, run, succeed
 DRY = ("train", *QUICK, "launch.dry_run=true", "eval=[]", "trainer.monitor.every=0", "data=local")
 
 
+@pytest.mark.full
 def test_what_is_lost_stands_in_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "150")

@@ -40,6 +40,7 @@ def scores(folder: str) -> dict[str, float]:
     return {name: metric["value"] for name, metric in after.items()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_verb_means_the_same_tensors(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

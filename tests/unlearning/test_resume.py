@@ -80,6 +80,7 @@ def cut_at(step: int, monkeypatch: pytest.MonkeyPatch, *args: str) -> Done:
         return run("train", *args)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_that_is_cut_goes_on_to_the_same_bytes(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     args = (*WAYS[way], *SHORT) if "trainer=meta" in WAYS[way] else (*SHORT, *WAYS[way])
@@ -98,6 +99,7 @@ def test_a_run_that_is_cut_goes_on_to_the_same_bytes(way: str, monkeypatch: pyte
     assert not can_resume(directory("cut"))
 
 
+@pytest.mark.full
 def test_cut_again_and_again_and_the_newest_checkpoint_torn(monkeypatch: pytest.MonkeyPatch) -> None:
     succeed("train", *SHORT, "run=whole")
     cut_at(4, monkeypatch, *SHORT, "run=cut")
@@ -118,6 +120,7 @@ def test_cut_again_and_again_and_the_newest_checkpoint_torn(monkeypatch: pytest.
     assert outcome(directory("cut")) == outcome(directory("whole"))
 
 
+@pytest.mark.full
 def test_an_exploration_that_is_cut_repeats_no_episode(monkeypatch: pytest.MonkeyPatch) -> None:
     succeed("train", *SEARCH, *SHORT, "run=whole")
     fit, trained = Trainer.fit, []
@@ -136,6 +139,7 @@ def test_an_exploration_that_is_cut_repeats_no_episode(monkeypatch: pytest.Monke
     assert outcome(directory("cut")) == outcome(directory("whole"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("every", ["1e-9", "300"])
 def test_cut_in_the_final_evaluation_no_step_is_repeated(every: str, monkeypatch: pytest.MonkeyPatch) -> None:
     args = (*SHORT, f"trainer.checkpoint.every={every}")
@@ -153,6 +157,7 @@ def raise_cut(*args: object) -> None:
     raise Cut
 
 
+@pytest.mark.full
 def test_cut_in_the_report_only_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(stage_result, "write_report", raise_cut)
@@ -165,6 +170,7 @@ def test_cut_in_the_report_only_that_is_made(monkeypatch: pytest.MonkeyPatch) ->
     assert not can_resume(directory("cut"))
 
 
+@pytest.mark.full
 def test_sigterm_leaves_what_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
     succeed("train", *SHORT, "run=whole")
     step_of = Trainer.step
@@ -185,6 +191,7 @@ def test_sigterm_leaves_what_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> 
     assert outcome(directory("cut")) == outcome(directory("whole"))
 
 
+@pytest.mark.full
 def test_without_a_checkpoint_it_starts_anew_in_the_same_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     never = (*SHORT, "trainer.checkpoint.every=0")
     succeed("train", *never, "run=whole")
@@ -197,6 +204,7 @@ def test_without_a_checkpoint_it_starts_anew_in_the_same_directory(monkeypatch: 
     assert outcome(directory("cut")) == outcome(directory("whole"))
 
 
+@pytest.mark.full
 def test_a_disk_that_is_full_costs_the_checkpoint_not_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
@@ -220,6 +228,7 @@ def refused(*args: str) -> str:
     return done.err
 
 
+@pytest.mark.full
 def test_what_does_not_fit_is_refused_before_weights_load(cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unlearnctl.models.shared.load_model", raise_cut)
     monkeypatch.setattr("unlearnctl.models.shared.load_trunk", raise_cut)
@@ -260,6 +269,7 @@ def test_one_process_at_a_time(cut: Path) -> None:
     assert not (cut / "run.lock").exists()
 
 
+@pytest.mark.full
 def test_a_member_that_trained_side_by_side_goes_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     both = (*SHORT, "-m", "objective.alpha=1,10", "hydra/launcher=side_by_side")
     succeed("train", *both, "run=whole")
@@ -272,12 +282,14 @@ def test_a_member_that_trained_side_by_side_goes_on_alone(monkeypatch: pytest.Mo
         assert outcome(config.parent) == outcome(Path("outputs/train/sweep/whole") / config.parent.name)
 
 
-def test_sigkill() -> None:
-    """Three trials; `python -m tests.unlearning.kill_trials` makes twenty."""
+@pytest.mark.first(1)
+@pytest.mark.parametrize("trials", [1, 3])
+def test_sigkill(trials: int) -> None:
+    """`python -m tests.unlearning.kill_trials` makes twenty trials."""
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.unlearning.kill_trials", "--trials", "3"],
+        [sys.executable, "-W", "ignore", "-m", "tests.unlearning.kill_trials", "--trials", str(trials)],
         cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 trials, 3 with the bytes of a run left alone" in done.stdout
+    assert f"{trials} trials, {trials} with the bytes of a run left alone" in done.stdout

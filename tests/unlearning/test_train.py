@@ -52,6 +52,7 @@ def test_a_run_leaves_everything_and_says_where(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_same_seed_same_bytes_and_another_seed_others() -> None:
     delta = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -61,6 +62,7 @@ def test_same_seed_same_bytes_and_another_seed_others() -> None:
     assert delta[0] != delta[2]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("trunk", ["true", "false"])
 def test_a_trunk_trains_to_the_same_bytes(trunk: str) -> None:
     run = succeed("train", *QUICK, "run=t", f"trainer.trunk={trunk}", f"name=trunk-{trunk}").run_dir
@@ -95,6 +97,7 @@ def test_a_multirun_leaves_members_and_one_summary() -> None:
     assert done.out.strip().splitlines()[-1].startswith("sweep: ")
 
 
+@pytest.mark.full
 def test_monitoring_keeps_the_best_step() -> None:
     run = succeed(
         "train", *QUICK, "trainer.steps=4", "trainer.monitor.every=2", "trainer.monitor.keep=best", "run=m"
@@ -103,6 +106,7 @@ def test_monitoring_keeps_the_best_step() -> None:
     assert results(run)["train"]["best_step"] in (2, 4)
 
 
+@pytest.mark.full
 def test_a_run_without_suites_trains_all_the_same() -> None:
     run = succeed("train", *QUICK, "eval=[]", "run=n").run_dir
     record = results(run)
@@ -111,10 +115,12 @@ def test_a_run_without_suites_trains_all_the_same() -> None:
     assert (Path(run) / "report.html").is_file()
 
 
+@pytest.mark.full
 def test_names_like_numbers_are_names() -> None:
     assert succeed("train", *QUICK, "run=7", "name=2024").run_dir == "outputs/train/2024/7"
 
 
+@pytest.mark.full
 def test_too_much_damage_stops_early() -> None:
     run = succeed(
         "train", *QUICK, "objective=grad_ascent", "trainer.optimizer.lr=3e-2", "trainer.steps=20",
@@ -126,6 +132,7 @@ def test_too_much_damage_stops_early() -> None:
     assert record["train"]["steps"] < 20
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("objective", ["rmu", "rmu_adaptive", "grad_diff", "npo", "simnpo"])
 def test_every_objective_runs_with_its_shipped_settings(objective: str) -> None:
     run = succeed("train", *QUICK, f"objective={objective}", "run=o").run_dir
@@ -150,6 +157,7 @@ def test_real_text_on_a_local_folder_of_any_architecture(architecture: str, tmp_
     AutoModelForCausalLM.from_pretrained("out")
 
 
+@pytest.mark.full
 def test_what_lies_above_the_layer_read_is_left_out() -> None:
     """The shipped settings train blocks 1 to 6; an objective that reads block 2 cannot reach 3 to 6."""
     run = succeed("train", *QUICK, "objective.layer=2", "run=l").run_dir
@@ -157,6 +165,7 @@ def test_what_lies_above_the_layer_read_is_left_out() -> None:
     assert {int(name.split(".")[2]) for name in names} == {1, 2}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("error", "status"), [(RuntimeError("out of memory"), "failed"), (KeyboardInterrupt(), "interrupted")]
 )

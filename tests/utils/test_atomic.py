@@ -140,6 +140,7 @@ def test_no_other_module_opens_a_file_for_writing() -> None:
 SHADOWS = ("yaml", "random", "torch", "json", "sitecustomize", "hydra_plugins", "unlearnctl_plugin")
 
 
+@pytest.mark.full
 def test_nothing_is_imported_from_the_working_directory(tmp_path: Path) -> None:
     for name in SHADOWS:
         (tmp_path / f"{name}.py").write_text("open('PWNED', 'w').close()\n")

@@ -20,6 +20,7 @@ cli.main([])
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("number", "code", "line"),
     [

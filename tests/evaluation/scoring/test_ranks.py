@@ -22,6 +22,7 @@ def one_process() -> tuple[dict[str, Any], int]:
     return measured(answers), answers.asked
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("world", [2, 4])
 def test_ranks_share_the_work_and_agree(world: int, tmp_path: Path) -> None:
     """Each rank ends with all results: the same accuracies and replies, log-likelihoods to 1e-4."""

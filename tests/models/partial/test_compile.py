@@ -11,7 +11,7 @@ from unlearnctl.models.load import compile_blocks
 from unlearnctl.objectives.rmu import RMU
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns about itself
 def test_ten_steps_agree() -> None:
