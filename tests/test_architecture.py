@@ -1,15 +1,18 @@
-"""The house stays as drawn: directions of dependency, and one file ↔ one YAML ↔ one test."""
+"""The house stays as drawn: no circles, no upward imports, and one file ↔ one YAML ↔ one test."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 
+from tests import architecture
+from tests.architecture import PATH_TO_THE_STEP, Graph
 from unlearnctl.config.compose import composed
 from unlearnctl.config.instantiate import build_objective, build_suites, plain
 from unlearnctl.objectives.base import Objective
@@ -17,16 +20,15 @@ from unlearnctl.runs.directory import config_hash
 from unlearnctl.utils.paths import conf_dir
 
 PACKAGE = Path(__file__).parent.parent / "unlearnctl"
-LEAVES = {
-    "errors",
-    "files",
-    "hub",
-    "keys",
-    "live",
-    "untrusted",
-    "seal",
-    "stopping",
-}  # every part may use them
+# Being removed: each by the first module of its circle, or by the module that looks up.
+KNOWN_CIRCLES = {"unlearning.advice", "unlearning.resume", "commands"}
+KNOWN_UPWARD = {"tables.missing", "unlearning.train"}
+# File names that several rooms have, because each means by it what the others mean.
+SAME_MEANING = {
+    "base": "what every class of the room has in common",
+    "settings": "the room's part of a config",
+    "spec": "a description of something that is not built yet",
+}
 SHARED = {"__init__", "base", "retain", "loss_level", "token_weights", "retain_noise"}
 OBJECTIVES = sorted(p.stem for p in (PACKAGE / "objectives").glob("*.py") if p.stem not in SHARED)
 OPTIONS = {
@@ -34,102 +36,116 @@ OPTIONS = {
 }
 
 
-def imports(folder: str) -> set[str]:
-    """Every module imported anywhere in a part of the package, type-checking blocks left out."""
-    found: set[str] = set()
-    root = PACKAGE / folder
-    for file in [root] if root.is_file() else sorted(root.rglob("*.py")):
-        tree = ast.parse(file.read_text())
-        skipped = [n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)]
-        ignored = {id(child) for block in skipped for child in ast.walk(block)}
-        for node in ast.walk(tree):
-            if id(node) in ignored:
-                continue
-            if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                assert node.module, f"{file.name}: relative import"
-                names = {f"{node.module}.{alias.name}" for alias in node.names}
-                found |= names if node.module == "unlearnctl" else {node.module}
-    return found
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return architecture.imports()
 
 
-def own(folder: str) -> set[str]:
-    return {m.removeprefix("unlearnctl.") for m in imports(folder) if m.startswith("unlearnctl.")}
+def test_every_file_stands_in_a_room(graph: Graph) -> None:
+    assert {architecture.room_of(module) for module in graph} == set(architecture.ROOMS)
+
+
+def test_no_imports_go_in_circles(graph: Graph) -> None:
+    assert [group for group in architecture.circles(graph) if group[0] not in KNOWN_CIRCLES] == []
+
+
+def test_no_room_imports_one_above_it(graph: Graph) -> None:
+    assert [pair for pair in architecture.upward(graph) if pair[0] not in KNOWN_UPWARD] == []
+
+
+def test_the_path_from_the_command_to_the_step_is_as_documented(graph: Graph) -> None:
+    page = (PACKAGE.parent / "docs/architecture.md").read_text(encoding="utf-8")
+    steps = [page.index(f"`unlearnctl/{name.replace('.', '/')}.py`") for name in PATH_TO_THE_STEP]
+    assert steps == sorted(steps)
+    assert len(PATH_TO_THE_STEP) == 4
+    for later, name in enumerate(PATH_TO_THE_STEP):
+        assert not graph[name] & set(PATH_TO_THE_STEP[:later]), f"{name} calls back"
 
 
 @pytest.mark.parametrize(
-    ("part", "allowed"),
+    ("edges", "found"),
     [
-        ("ops", ("ops",)),
-        ("objectives", ("ops", "objectives", "errors", "data.batch")),
-        ("models", ("ops", "models", "errors", "files", "paths", "data.batch", "objectives.base")),
-        ("data", ("data", "errors", "paths")),
-        ("evaluation", ("evaluation", "errors", "files", "paths", "data", "ops")),
-        (
-            "training",
-            (
-                "training",
-                "models.tapped",
-                "models.rows",
-                "models.prefix_cache",
-                "models.sharding",
-                "models.files",
-                "objectives.base",
-                "ops.processes",
-                "ops.signs",
-                "data.batch",
-                "evaluation.record",
-                "errors",
-                "files",
-            ),
-        ),
-        ("probes", ("probes", "models.decoder", "models.files", "data", "errors", "files")),
-        ("repair", ("repair", "data.batch", "errors")),
-        (
-            "attacks",
-            (
-                "attacks",
-                "ops",
-                "probes",
-                "models.decoder",
-                "models.agreement",
-                "models.skeleton",
-                "data",
-                "evaluation",
-                "errors",
-            ),
-        ),
-        ("reporting", ("reporting", "errors", "files")),
-        ("tracking", ("tracking", "errors", "files", "keys")),
-        ("launch", ("launch", "errors", "messages", "ops.signs", "quiet", "trust")),
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a"}}, [["a", "b", "c"]]),
+        ({"a": {"b"}, "b": {"a", "c"}, "c": {"d"}, "d": {"c"}}, [["c", "d"], ["a", "b"]]),
     ],
 )
-def test_dependencies_point_one_way(part: str, allowed: tuple[str, ...]) -> None:
-    used = own(part) - LEAVES
-    strangers = {m for m in used if not any(m == a or m.startswith(f"{a}.") for a in allowed)}
-    assert not strangers
+def test_circles_are_found(edges: Graph, found: list[list[str]]) -> None:
+    assert architecture.circles(edges) == found
 
 
-def test_what_everything_may_use_uses_nothing_else() -> None:
-    for leaf in LEAVES:
-        assert own(f"{leaf}.py") <= LEAVES, leaf
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("def f():\n    import unlearnctl.ops.masked", "unlearnctl.ops.masked"),
+        ("if TYPE_CHECKING:\n    from unlearnctl.ops import masked", "unlearnctl.ops.masked"),
+        ("import_module('unlearnctl.ops.masked').mean()", "unlearnctl.ops.masked"),
+        ("importlib.import_module(f'unlearnctl.ops.{name}')", "unlearnctl.ops.*"),
+        ("import_module(f'{__name__}.{name}')", "unlearnctl.here.*"),
+    ],
+)
+def test_imports_of_every_kind_are_read(line: str, name: str) -> None:
+    assert name in set(architecture.named("unlearnctl.here", ast.parse(line)))
+
+
+def test_no_file_name_stands_for_two_things() -> None:
+    """Verbs and suites are named as users type them."""
+    files = [p for p in PACKAGE.rglob("[a-z]*.py") if p.parent.name not in ("commands", "suites")]
+    twice = {name for name, count in Counter(p.stem for p in files).items() if count > 1}
+    assert twice <= SAME_MEANING.keys()
+
+
+def test_tests_mirror_the_rooms() -> None:
+    """Beside the rooms, tests/ has folders for what concerns several of them."""
+    beside = {"bad_inputs", "faults", "fuzz", "golden", "real"}
+    folders = {p.name for p in Path(__file__).parent.iterdir() if p.is_dir() and p.name[0] != "_"}
+    assert folders - beside <= set(architecture.ROOMS)
 
 
 def test_only_the_edge_knows_hydra() -> None:
-    edge = {"cli.py", "stages", "launch", "sweeps", "completion.py", "messages.py"}
-    parts = {p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
-    for part in parts - edge:
-        assert not {m for m in imports(part) if m.split(".")[0] in ("hydra", "omegaconf")}, part
+    edge = {
+        "cli.py",
+        "hydra_app.py",
+        "commands",
+        "config",
+        "distributed",
+        "runs",
+        "sweeps",
+        "tables",
+        "unlearning",
+    }
+    for part in PACKAGE.iterdir():
+        if part.name not in edge and (part.suffix == ".py" or (part / "__init__.py").is_file()):
+            assert not {name for name in roots(part) if name in ("hydra", "omegaconf")}, part.name
 
 
-def test_training_knows_no_concrete_objective() -> None:
-    assert {m for m in own("training") if m.startswith("objectives")} == {"objectives.base"}
+def roots(part: Path) -> set[str]:
+    """The first part of each name that a room imports."""
+    files = [part] if part.is_file() else sorted(part.rglob("*.py"))
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    return {name.partition(".")[0] for tree in trees for name in architecture.named(part.name, tree)}
+
+
+def test_training_knows_no_concrete_objective(graph: Graph) -> None:
+    used = {m for module in graph if module.startswith("training.") for m in graph[module]}
+    assert {m for m in used if m.startswith("objectives.")} == {"objectives.base"}
+
+
+def test_tensor_functions_import_only_torch() -> None:
+    assert roots(PACKAGE / "ops") <= {
+        "__future__",
+        "collections",
+        "jaxtyping",
+        "math",
+        "torch",
+        "typing",
+        "unlearnctl",
+    }
 
 
 def test_reports_need_no_torch() -> None:
     """Not even through something that they import."""
-    assert "torch" not in imports("reporting")
+    assert "torch" not in roots(PACKAGE / "reporting")
     modules = [f"unlearnctl.reporting.{p.stem}" for p in (PACKAGE / "reporting").glob("[a-z]*.py")]
     code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
