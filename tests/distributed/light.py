@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from unlearnctl.distributed import launcher as command
 from unlearnctl.distributed import worker
-from unlearnctl.distributed.heartbeat import sign
+from unlearnctl.distributed.heartbeat import beat
 from unlearnctl.distributed.settings import Launch
 from unlearnctl.distributed.start import start_workers
 from unlearnctl.utils.errors import UserError
@@ -42,7 +42,7 @@ def light(cfg: DictConfig, directory: Path) -> None:
     if rank == 1 and cfg.does == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if cfg.does == "hang":
-        sign("step 3", waits=rank != 1)
+        beat("step 3", waits=rank != 1)
     for _ in range(600 if cfg.does != "end" else 0):
         if stop:
             (directory / f"{rank}.saved").touch()

@@ -39,8 +39,11 @@ def alive(pids: list[int]) -> list[int]:
     ("does", "message"),
     [
         ("mistake", r"^objective\.layer=99: must be 0 to 7$"),
-        ("raise", r"^rank 1: ValueError: out of luck; what the processes said is in .*launch\.log$"),
-        ("die", r"^rank 1 was killed by SIGKILL: out of memory\?; what .* is in .*launch\.log$"),
+        ("raise", r"^rank 1: ValueError: out of luck; the processes' output is in .*launch\.log$"),
+        (
+            "die",
+            r"^rank 1 was killed by SIGKILL: out of memory\?; the processes' output is in .*launch\.log$",
+        ),
     ],
 )
 def test_the_failing_rank_is_heard_in_one_line(does: str, message: str, tmp_path: Path) -> None:
@@ -114,8 +117,8 @@ def test_a_rank_that_hangs_is_named_and_nothing_outlives_it(tmp_path: Path) -> N
     with pytest.raises(UserError) as raised:
         light.start("hang", tmp_path, timeout=3.0)
     assert str(raised.value) == (
-        "no sign of life for 3 s (launch.timeout) of rank 1 (last at step 3); all processes are ended, and where each "
-        f"was is in {tmp_path / 'launch.log'}"
+        "no sign of life for 3 s (launch.timeout) from rank 1 (last at step 3); all processes were stopped, and their "
+        f"stack traces are in {tmp_path / 'launch.log'}"
     )
     stacks = (tmp_path / "launch.log").read_text().split("rank ")[-2:]
     assert [stack[:2] for stack in stacks] == ["0:", "1:"]

@@ -16,7 +16,7 @@ from tests.faults.conftest import SHORT
 from tests.faults.inject import at_step
 from tests.unlearning.same_outcome import outcome
 from unlearnctl.distributed.failures import FOLDER, failed_rank, note_failure
-from unlearnctl.distributed.watchdog import Watch
+from unlearnctl.distributed.watchdog import Watchdog
 
 RUN = Path("outputs/train/n/r")
 
@@ -69,7 +69,7 @@ def test_the_first_failure_is_the_first_whatever_the_clock_says(
 
 def test_a_watch_does_not_look_at_the_wall_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "0.sign").write_text(json.dumps({"count": 1, "at": "step 1", "waits": False}))
-    watch = Watch(tmp_path, 60.0, 1)
+    watch = Watchdog(tmp_path, 60.0, 1)
     assert not watch.silent()
     with mock.patch.object(time, "time", return_value=4e9):
         assert not watch.silent()

@@ -1,1 +1,1 @@
-"""Several processes: started, watched, and talking to each other."""
+"""Several processes: starting them, watching them, and the collectives by which they talk to each other."""

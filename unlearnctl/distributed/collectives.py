@@ -1,4 +1,7 @@
-"""What depends on how many processes there are."""
+"""Collective operations: sums, gathers and broadcasts that also work with a single process.
+
+Every rank has to make each of these calls, in the same order: a rank that skips one leaves the others waiting.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,17 @@ T = TypeVar("T")
 
 
 def several() -> bool:
-    """Whether this process is one of several that compute together."""
+    """Return whether this process is one of several that compute together."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def rank_and_size() -> tuple[int, int]:
-    """This process's rank, and how many there are."""
+    """Return this process's rank, and the number of ranks."""
     return (dist.get_rank(), dist.get_world_size()) if several() else (0, 1)
 
 
 def gathered(value: T) -> list[T]:
-    """Everybody's value, by rank, on each; each has to ask."""
+    """Gather every rank's value on every rank, in the order of ranks."""
     if not several():
         return [value]
     parts: list[Any] = [None] * dist.get_world_size()
@@ -35,7 +38,7 @@ def gathered(value: T) -> list[T]:
 
 
 def sum_over_processes(value: Tensor) -> Tensor:
-    """The sum over all ranks, on each; the value itself if there is one process."""
+    """Return the sum over all ranks, on every rank; the value itself if there is one process."""
     if several():
         value = value.clone()
         with waiting():
@@ -44,7 +47,7 @@ def sum_over_processes(value: Tensor) -> Tensor:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether the flag is set on any rank; each has to ask."""
+    """Return whether the flag is set on any rank."""
     if not several():
         return flag
     device = "cuda" if "nccl" in dist.get_backend() else "cpu"
@@ -52,12 +55,15 @@ def any_rank(flag: bool) -> bool:
 
 
 def all_ranks(flag: bool) -> bool:
-    """Whether the flag is set on every rank; each has to ask."""
+    """Return whether the flag is set on every rank."""
     return not any_rank(not flag)
 
 
 def on_main(work: Callable[[], T]) -> T:
-    """`work()` done by rank 0 alone; every rank, each of which has to call, gets its result or its error."""
+    """Do `work()` on rank 0 alone; every rank gets its result, or raises its error.
+
+    The error is broadcast like a result, or the other ranks would wait for rank 0 until the time-out.
+    """
     if not several():
         return work()
     box: list[Any] = [None, None]

@@ -1,4 +1,4 @@
-"""Signs of life of one process of several: what it is at, for whoever has started it."""
+"""The heartbeat of a worker: a small file that says what it is doing, for the process that started it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-FOLDER = "UNLEARNCTL_SIGNS"  # environment variable of workers: where each keeps RANK.sign
+FOLDER = "UNLEARNCTL_SIGNS"  # environment variable of workers: the folder for RANK.sign
 _last: dict[str, Any] = {"count": 0, "at": "the start", "waits": False}
 
 
-def sign(at: str | None = None, waits: bool = False) -> None:
-    """Say that this process lives, and what it is `at`; `waits` for the others. Costs a small file where it is read."""
+def beat(at: str | None = None, waits: bool = False) -> None:
+    """Write that this process is alive; does nothing where no watchdog reads it.
+
+    Args:
+        at: what it is doing; None: still the same.
+        waits: it waits for the other ranks.
+    """
     folder = os.environ.get(FOLDER)
     if folder is None:
         return
     _last.update(count=_last["count"] + 1, at=at or _last["at"], waits=waits)
-    with suppress(OSError):
+    with suppress(OSError):  # a full disk must not end the run
         (Path(folder) / f"{os.environ['RANK']}.sign").write_text(json.dumps(_last), encoding="utf-8")
 
 
 @contextmanager
 def waiting() -> Iterator[None]:
-    """In this block all processes have to meet: one that is here is not the one that hangs."""
-    sign(waits=True)
+    """Mark a block in which all ranks have to meet, so that a rank that waits here is not blamed for hanging."""
+    beat(waits=True)
     try:
         yield
     finally:
-        sign()
+        beat()

@@ -1,4 +1,4 @@
-"""The command line that starts the workers of this machine, their environment, and the port they meet at."""
+"""The launcher's command line, the workers' environment, and the port at which they meet."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ WORKER = "unlearnctl.distributed.worker"
 
 
 def launcher_command(launch: Launch, port: int, worker: Sequence[str]) -> list[str]:
-    """torch.distributed.run for CPU ranks, accelerate's launcher for GPUs.
+    """Return the command for this machine's workers: torch.distributed.run for CPU ranks, accelerate's for GPUs.
 
-    `accelerate launch --cpu --num_processes 2` would silently run one process. Precision and compilation are not
-    taken from the user's accelerate config: `trainer` has them.
+    Not accelerate's for both: `accelerate launch --cpu --num_processes 2` silently runs one process. Precision and
+    compilation are switched off explicitly, or the user's accelerate config would override `trainer`.
 
     Args:
-        launch: what was asked for.
-        port: where the ranks meet, on machine 0.
+        launch: the launch settings.
+        port: port on machine 0 at which the ranks meet.
         worker: arguments of the worker module.
     """
     if launch.on_cpu:
@@ -42,9 +42,9 @@ def launcher_command(launch: Launch, port: int, worker: Sequence[str]) -> list[s
 
 
 def worker_environment(launch: Launch, environ: Mapping[str, str]) -> dict[str, str]:
-    """The parent's, with a fair share of the cores a rank and, for CPU ranks, no GPU in sight.
+    """Return the parent's environment, with a fair share of the cores for each rank and no GPU visible to CPU ranks.
 
-    Modules of the working directory are out of sight too, for the launcher and for what it starts.
+    PYTHONSAFEPATH keeps modules of the working directory from being imported by the launcher and its workers.
     """
     cores = os.cpu_count() or 1
     ours = {"OMP_NUM_THREADS": str(max(1, cores // launch.per_machine))}
@@ -53,7 +53,7 @@ def worker_environment(launch: Launch, environ: Mapping[str, str]) -> dict[str, 
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now. A launcher's own choice (port 0) has been seen to wait forever."""
+    """Return a TCP port that is free now. Port 0, the launcher's own choice, has been seen to hang."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]

@@ -1,4 +1,4 @@
-"""One launcher process and all below it: signals go on to the workers, and nothing outlives the call."""
+"""Runs one launcher: forwards signals to its workers, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from unlearnctl.distributed.watchdog import Watch
+from unlearnctl.distributed.watchdog import Watchdog
 from unlearnctl.utils.stopping import SIGNALS, stop
 
 FORWARDED = (signal.SIGINT, *SIGNALS)
@@ -21,35 +21,36 @@ FORWARDED = (signal.SIGINT, *SIGNALS)
 
 @dataclass(frozen=True)
 class Ended:
-    """How it went: the launcher's exit code, and the first signal that came meanwhile."""
+    """How a launcher ended: its exit code, and the first signal that arrived meanwhile."""
 
     code: int
     signal: int | None
-    hung: bool = False  # nobody gave a sign of life, so all were ended
+    hung: bool = False  # no rank gave a sign of life, so all were killed
 
     def reraise(self) -> None:
-        """As one process would end after that signal.
+        """Raise what a single process would raise on that signal.
 
         Raises:
-            KeyboardInterrupt: there was one.
+            KeyboardInterrupt: a signal arrived.
         """
         if self.signal:
             raise stop(self.signal)
 
 
 def supervise(
-    command: Sequence[str], environment: Mapping[str, str], log: Path, watch: Watch | None = None
+    command: Sequence[str], environment: Mapping[str, str], log: Path, watchdog: Watchdog | None = None
 ) -> Ended:
-    """Run a launcher to its end.
+    """Run a launcher until it ends.
 
-    The first SIGINT, SIGTERM or SIGHUP goes to the workers, which save and stop as one process would; the launcher
-    itself would give them thirty seconds. The second kills all.
+    The first SIGINT, SIGTERM or SIGHUP is passed to the workers, not to the launcher: workers save and stop as a
+    single process would, however long that takes, whereas the launcher kills them after thirty seconds. A second
+    signal kills all.
 
     Args:
-        command: the launcher's.
+        command: the launcher's command line.
         environment: its whole environment.
-        log: takes its standard error; the standard output is ours.
-        watch: says when the workers have been silent for too long; None: they may be.
+        log: file for its standard error; it shares our standard output.
+        watchdog: notices when the workers have been silent for too long; None: they may be.
     """
     seen: list[int] = []
     started: list[subprocess.Popen] = []
@@ -60,23 +61,24 @@ def supervise(
             _pass_on(started[0].pid, number, again=len(seen) > 1)
 
     try:
-        heard = [number for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
-        old = {number: signal.signal(number, forward) for number in heard}
-    except ValueError:  # not in the main thread: signals stay with whoever owns it
+        heeded = [number for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+        old = {number: signal.signal(number, forward) for number in heeded}
+    except ValueError:  # Python sets handlers in the main thread alone
         old = {}
     try:
         with log.open("wb") as errors:
-            # a session of its own: the terminal's Ctrl-C reaches the workers once, through us
-            started.append(subprocess.Popen(
+            # In a session of its own, so that the terminal's Ctrl-C reaches the workers once, through us.
+            launcher = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stderr=errors, start_new_session=True
-            ))  # fmt: skip
-            if seen:  # before there was anyone to pass it on to
-                _kill(started[0].pid)
-            hung = watch is not None and _is_silent(started[0], watch)
+            )
+            started.append(launcher)
+            if seen:  # it arrived before there was a launcher
+                _kill(launcher.pid)
+            hung = watchdog is not None and _is_silent(launcher, watchdog)
             if hung:
-                _ask_where(started[0].pid)
-                _kill(started[0].pid)
-            return Ended(started[0].wait(), seen[0] if seen else None, hung)
+                _dump_stacks(launcher.pid)
+                _kill(launcher.pid)
+            return Ended(launcher.wait(), seen[0] if seen else None, hung)
     finally:
         for process in started:
             _kill(process.pid)
@@ -85,27 +87,28 @@ def supervise(
             signal.signal(number, handler)
 
 
-def _is_silent(launcher: subprocess.Popen, watch: Watch) -> bool:
-    """Wait for its end, and be False then; True as soon as its workers are silent."""
+def _is_silent(launcher: subprocess.Popen, watchdog: Watchdog) -> bool:
+    """Wait until the launcher ends, and return False; return True as soon as its workers are silent."""
     while True:
         try:
             launcher.wait(timeout=0.5)
             return False
         except subprocess.TimeoutExpired:
-            if watch.silent():
+            if watchdog.silent():
                 return True
 
 
-def _ask_where(launcher: int) -> None:
-    """Have each worker write its stack."""
+def _dump_stacks(launcher: int) -> None:
+    """Make each worker write its stack trace (see `worker._dump_stack_on_signal`)."""
     with suppress(psutil.NoSuchProcess):
         for worker in psutil.Process(launcher).children():
             with suppress(psutil.NoSuchProcess):
                 worker.send_signal(signal.SIGUSR1)
-        time.sleep(1)
+        time.sleep(1)  # for them to write
 
 
 def _pass_on(launcher: int, number: int, again: bool) -> None:
+    """Send a signal to the workers; kill everything if it is the second one, or if there are no workers yet."""
     with suppress(psutil.NoSuchProcess):
         workers = psutil.Process(launcher).children()
         if again or not workers:
@@ -116,7 +119,10 @@ def _pass_on(launcher: int, number: int, again: bool) -> None:
 
 
 def _kill(launcher: int) -> None:
-    """The launcher and all that descends from it; what is gone already is left alone."""
+    """Kill the launcher and all its descendants.
+
+    A pid that is no longer our child belongs to another program by now, and is left alone.
+    """
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(launcher)
         if process.ppid() != os.getpid():

@@ -1,4 +1,4 @@
-"""Which worker hangs: read from the signs of life that each leaves (`distributed/heartbeat.py`)."""
+"""Finds the worker that hangs, from the heartbeat files that each of them writes (`distributed/heartbeat.py`)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-BEGIN = 120.0  # seconds that workers may take to begin, whatever the time-out
+BEGIN = 120.0  # seconds that workers may take to start, even if the time-out is shorter
 
 
 @dataclass
-class Watch:
-    """The signs of this machine's workers; the clock is monotonic, so that setting the time changes nothing.
+class Watchdog:
+    """The heartbeats of this machine's workers. Its clock is monotonic, so that setting the time changes nothing.
+
+    Only silence of all workers counts: a rank that hangs soon makes the others wait for it, so all fall silent.
 
     Args:
-        folder: where they are.
-        seconds: of silence of all that are one too many. Those that wait for the others are silent too.
-        workers: how many.
-        machine: this one's place, and of how many.
+        folder: where the heartbeat files are.
+        seconds: how long all workers may be silent.
+        workers: number of workers on this machine.
+        machine: this machine's index, and the number of machines.
     """
 
     folder: Path
@@ -30,7 +32,7 @@ class Watch:
     since: float = field(default_factory=time.monotonic)
 
     def silent(self) -> bool:
-        """Whether no worker has given a sign for too long."""
+        """Return whether no worker has given a sign of life for too long."""
         signs = self._read()
         if signs != self.signs:
             self.signs, self.since = signs, time.monotonic()
@@ -38,17 +40,17 @@ class Watch:
         return time.monotonic() - self.since > bound
 
     def line(self) -> str:
-        """Which rank it is, and where it was last."""
+        """Describe which rank hangs, and what it was doing last."""
         first = self.machine[0] * self.workers
         ranks = {rank: self.signs.get(rank) for rank in range(first, first + self.workers)}
         guilty = {rank: last for rank, last in ranks.items() if last is None or not last["waits"]}
         if not guilty and self.machine[1] > 1:
-            return f"no sign of life for {self.seconds:g} s (launch.timeout): all ranks here wait for another machine's"
+            return f"no sign of life for {self.seconds:g} s (launch.timeout): all ranks here wait for another machine"
         places = ", ".join(
-            f"rank {rank} ({'last at ' + last['at'] if last else 'it never began'})"
+            f"rank {rank} ({'last at ' + last['at'] if last else 'it never started'})"
             for rank, last in (guilty or ranks).items()
         )
-        return f"no sign of life for {self.seconds:g} s (launch.timeout) of {places}"
+        return f"no sign of life for {self.seconds:g} s (launch.timeout) from {places}"
 
     def _read(self) -> dict[int, dict[str, Any]]:
         found = dict(self.signs)
@@ -56,5 +58,5 @@ class Watch:
             try:
                 found[int(file.stem)] = json.loads(file.read_text(encoding="utf-8"))
             except (OSError, ValueError):
-                continue  # it is being written
+                continue  # it is being written; what was read before still holds
         return found

@@ -1,6 +1,7 @@
-"""One process of several: python -m unlearnctl.distributed.worker VERB CONFIG RUN_DIRECTORY COMMAND...
+"""Runs one of several processes: python -m unlearnctl.distributed.worker VERB CONFIG RUN_DIRECTORY COMMAND...
 
-CONFIG is resolved and checked; COMMAND is what was typed, for the record. Started by `unlearnctl.distributed.start`.
+CONFIG is resolved and checked; COMMAND is what the user typed, for the run's records. Workers are started by
+`unlearnctl.distributed.start`.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ import psutil
 from unlearnctl.config.trust import allow, read_trust
 from unlearnctl.distributed.failures import note_failure
 from unlearnctl.distributed.heartbeat import FOLDER as SIGNS
-from unlearnctl.distributed.heartbeat import sign
+from unlearnctl.distributed.heartbeat import beat
 from unlearnctl.distributed.start import PARENT
 from unlearnctl.distributed.world import leave
 from unlearnctl.utils.quiet import quiet_environment, quiet_libraries
 
 
 def main() -> int:
-    """Run the stage as this rank; exit code 0, 2 after an error, 130 after Ctrl-C."""
+    """Run the verb as this rank; return exit code 0, 2 after an error, or 130 after Ctrl-C."""
     verb, config, directory, *sys.argv = sys.argv[1:]
     allow(read_trust(sys.argv))
     rank = int(os.environ["RANK"])
-    _tell_where(Path(os.environ[SIGNS]) / f"{rank}.stack")
-    sign()
+    _dump_stack_on_signal(Path(os.environ[SIGNS]) / f"{rank}.stack")
+    beat()
     threading.Thread(target=_die_with_parents, daemon=True).start()
     try:
         quiet_environment()
@@ -52,13 +53,13 @@ def main() -> int:
     return 0
 
 
-def _tell_where(file: Path) -> None:
-    """Have SIGUSR1 write where this process is: the command asks when nobody gives a sign of life."""
+def _dump_stack_on_signal(file: Path) -> None:
+    """Make SIGUSR1 write this process's stack: the parent sends it when no rank gives a sign of life."""
     faulthandler.register(signal.SIGUSR1, file.open("w"), all_threads=False)
 
 
 def _die_with_parents() -> None:
-    """End this process as soon as the launcher or the command is gone, however they ended."""
+    """End this process as soon as the launcher or the command is gone, even if they were killed."""
     launcher = os.getppid()
     with suppress(psutil.NoSuchProcess):
         command = psutil.Process(int(os.environ[PARENT]))
@@ -70,4 +71,4 @@ def _die_with_parents() -> None:
 if __name__ == "__main__":
     code = main()
     if code:
-        os._exit(code)  # a rank whose partners are gone could wait for them in its exit handlers
+        os._exit(code)  # a rank whose partners are gone could hang in its exit handlers, waiting for them

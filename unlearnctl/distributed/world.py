@@ -1,4 +1,4 @@
-"""The processes that compute together: found in the environment, joined, left."""
+"""The processes that compute together: finds them in the environment, joins and leaves them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ class World:
 
     @property
     def main(self) -> bool:
-        """The rank that prints and writes."""
+        """Return whether this is the rank that prints and writes."""
         return self.rank == 0
 
 
 def existing_world(environ: Mapping[str, str]) -> World | None:
-    """The world of more than one process that torchrun, accelerate or srun has put this process into, if any.
+    """Return the world of several processes in which torchrun, accelerate or srun started this one, if any.
 
-    `SLURM_STEP_NUM_TASKS` is srun's alone: a batch script, which sees `SLURM_NTASKS` too, is one process.
+    Not `SLURM_NTASKS`, which a batch script sees too, although it is a single process: only srun sets
+    `SLURM_STEP_NUM_TASKS`.
     """
     if "RANK" in environ and int(environ.get("WORLD_SIZE", "1")) > 1:
         return World(int(environ["RANK"]), int(environ["WORLD_SIZE"]), "torchrun")
@@ -39,7 +40,10 @@ def existing_world(environ: Mapping[str, str]) -> World | None:
 
 
 def torch_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """What torch reads, from what srun sets; the port follows from the job and step, so that all tasks agree."""
+    """Translate srun's environment variables into torch's.
+
+    The port is computed from the job and the step, so that all tasks agree on it without talking.
+    """
     job, step = int(environ.get("SLURM_JOB_ID", "0")), int(environ.get("SLURM_STEP_ID", "0"))
     nodes = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST") or "127.0.0.1"
     found = {
@@ -53,13 +57,13 @@ def torch_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def first_host(nodes: str) -> str:
-    """`gpu[007-012,15],cpu3` → `gpu007`."""
+    """Return the first host of a SLURM node list: `gpu[007-012,15],cpu3` → `gpu007`."""
     match = re.match(r"([^\[,]+)(?:\[([^\],-]+)[^\]]*\])?", nodes)
     return f"{match[1]}{match[2] or ''}" if match else nodes
 
 
 def join(on_cpu: bool) -> World | None:
-    """Join the world in the environment, if there is one; from here on its ranks other than 0 print nothing.
+    """Join the world that the environment describes, if any; from then on ranks other than 0 print nothing.
 
     Raises:
         UserError: torch.distributed is not as large as the environment says.
@@ -72,7 +76,7 @@ def join(on_cpu: bool) -> World | None:
     import torch
     from accelerate import PartialState
 
-    # without cpu=True, where there is no GPU, each rank would believe that it is alone
+    # Without cpu=True on a machine without GPUs, each rank would believe that it is the only one.
     state = PartialState(cpu=on_cpu or not torch.cuda.is_available())
     if state.num_processes != world.size:
         raise UserError(

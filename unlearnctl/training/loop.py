@@ -13,7 +13,7 @@ import torch
 
 from unlearnctl.data.batch import Batch, Batches
 from unlearnctl.distributed.collectives import all_ranks, any_rank, gathered
-from unlearnctl.distributed.heartbeat import sign, waiting
+from unlearnctl.distributed.heartbeat import beat, waiting
 from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.sharding import whole
 from unlearnctl.objectives.base import Loss, Objective
@@ -87,7 +87,7 @@ class Trainer:
     def advance(self) -> bool:
         """Take one step, log and evaluate it; returns False once there is nothing more to do."""
         started = time.perf_counter()
-        sign(f"step {self.result.steps + 1}")
+        beat(f"step {self.result.steps + 1}")
         if self.result.steps == 0:
             self._calibrate()
         row = self.step(self.result.steps)

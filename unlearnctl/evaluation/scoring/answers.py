@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from unlearnctl.distributed.collectives import gathered, on_main, rank_and_size
-from unlearnctl.distributed.heartbeat import sign
+from unlearnctl.distributed.heartbeat import beat
 from unlearnctl.utils.atomic import open_ours
 from unlearnctl.utils.safe_json import loads
 
@@ -53,7 +53,7 @@ class Answers:
         if mine:
             with self._log() as write:
                 for index, answer in work(mine):
-                    sign(f"evaluation, {len(found) + 1} of {len(mine)} answers")
+                    beat(f"evaluation, {len(found) + 1} of {len(mine)} answers")
                     found[keys[index]] = answer
                     write(keys[index], answer)
         for part in gathered(found):
