@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from unlearnctl import __version__, commands
 from unlearnctl.arguments import check_named, check_text
 from unlearnctl.utils.redact import redact
-from unlearnctl.utils.stopping import listening, number_of, told
+from unlearnctl.utils.stopping import describe_signal, signal_of, signals_raise
 
 OVERVIEW = """\
 usage: unlearnctl VERB [key=value ...]
@@ -43,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ["PYTHONSAFEPATH"] = "1"  # processes that we start import nothing from the working directory
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing; the printing is ours
     try:
-        with listening():
+        with signals_raise():
             sys.exit(run(args) or 0)
     except KeyboardInterrupt as stopped:
-        number = number_of(stopped)
-        print("interrupted" if number == signal.SIGINT else told(number), file=sys.stderr)
+        number = signal_of(stopped)
+        print("interrupted" if number == signal.SIGINT else describe_signal(number), file=sys.stderr)
         sys.exit(128 + number)
     except Exception as error:
         if debug:

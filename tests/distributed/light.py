@@ -22,7 +22,7 @@ from unlearnctl.distributed.heartbeat import beat
 from unlearnctl.distributed.settings import Launch
 from unlearnctl.distributed.start import start_workers
 from unlearnctl.utils.errors import UserError
-from unlearnctl.utils.stopping import number_of
+from unlearnctl.utils.stopping import signal_of
 
 RANKS = 2
 
@@ -64,7 +64,7 @@ if __name__ == "__main__":
         try:
             start(sys.argv[2], Path(sys.argv[3]))
         except KeyboardInterrupt as stopped:
-            sys.exit(128 + number_of(stopped))
+            sys.exit(128 + signal_of(stopped))
     else:
         stage = ModuleType("unlearnctl.commands.light")
         stage.light = light  # type: ignore[attr-defined]

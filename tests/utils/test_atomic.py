@@ -79,7 +79,7 @@ def test_nothing_is_appended_through_a_link(kind: str, why: str, mode: str, vict
 
 def test_nothing_waits_for_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p")
-    with pytest.raises(OSError, match="is no file"):
+    with pytest.raises(OSError, match="is not a file"):
         open_ours(tmp_path / "p", "a+b", buffering=0)
 
 

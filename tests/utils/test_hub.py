@@ -44,7 +44,7 @@ def test_out_of_reach_is_offline(
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     ask_once()
     ask_once()
-    assert capsys.readouterr().out.count("; going on with what is in the hub's cache\n") == 1
+    assert capsys.readouterr().out.count("; using what is in the hub's cache\n") == 1
     assert constants.HF_HUB_OFFLINE
     assert datasets.config.HF_HUB_OFFLINE
     assert os.environ["HF_HUB_OFFLINE"] == "1"

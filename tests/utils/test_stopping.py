@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from unlearnctl.utils.stopping import Stopped, listening, number_of, stop, stop_of, told
+from unlearnctl.utils.stopping import (
+    Stopped,
+    describe_signal,
+    exception_for,
+    exception_from,
+    signal_of,
+    signals_raise,
+)
 
 ENDED = """
 import os, signal, sys
@@ -42,7 +49,7 @@ def test_a_command_that_is_ended_says_by_what(number: int, code: int, line: str)
 def test_what_is_ignored_stays_ignored() -> None:
     held = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
     try:
-        with listening():
+        with signals_raise():
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
@@ -51,7 +58,7 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 def test_the_words_and_the_exceptions_agree() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        assert number_of(stop_of(told(number))) == number
-        assert number_of(stop(number)) == number
+        assert signal_of(exception_from(describe_signal(number))) == number
+        assert signal_of(exception_for(number)) == number
     assert isinstance(Stopped(signal.SIGTERM), KeyboardInterrupt)
-    assert type(stop_of(None)) is KeyboardInterrupt
+    assert type(exception_from(None)) is KeyboardInterrupt

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from unlearnctl.distributed.watchdog import Watchdog
-from unlearnctl.utils.stopping import SIGNALS, stop
+from unlearnctl.utils.stopping import SIGNALS, exception_for
 
 FORWARDED = (signal.SIGINT, *SIGNALS)
 
@@ -34,7 +34,7 @@ class Ended:
             KeyboardInterrupt: a signal arrived.
         """
         if self.signal:
-            raise stop(self.signal)
+            raise exception_for(self.signal)
 
 
 def supervise(

@@ -21,7 +21,7 @@ from unlearnctl.utils.atomic import open_ours, why, write_atomically
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.numbers import finite
 from unlearnctl.utils.safe_json import loads
-from unlearnctl.utils.stopping import number_of, stop_of, told
+from unlearnctl.utils.stopping import describe_signal, exception_from, signal_of
 
 QUIET = "UNLEARNCTL_MEMBER_LOG"  # set where the live table has the terminal: members then write into log.txt
 
@@ -105,7 +105,7 @@ def attempt(directory: Path, goes_on: bool = False) -> Iterator[None]:
             end(directory, status, error)
             raise
         if (ended := end(directory, status)).state == "interrupted":
-            raise stop_of(ended.error)
+            raise exception_from(ended.error)
 
 
 def start(directory: Path, goes_on: bool = False) -> tuple[Status, float]:
@@ -128,7 +128,7 @@ def end(directory: Path, started: tuple[Status, float], error: BaseException | N
     state, line = "done", None
     if isinstance(error, KeyboardInterrupt) or (error is None and _was_interrupted(directory)):
         state = "interrupted"
-        line = _stop_reason(directory) if error is None else told(number_of(error))
+        line = _stop_reason(directory) if error is None else describe_signal(signal_of(error))
     elif error is not None:
         state, line = "failed", explain(error)
     status = replace(

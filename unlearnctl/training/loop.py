@@ -21,7 +21,7 @@ from unlearnctl.training.settings import TrainerSettings
 from unlearnctl.training.sharpness import ascent, perturbed
 from unlearnctl.training.snapshot import snapshot
 from unlearnctl.utils.errors import out_of_memory
-from unlearnctl.utils.stopping import interruptible, told
+from unlearnctl.utils.stopping import describe_signal, interruptible
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -274,7 +274,7 @@ class Trainer:
 
 def interruption(signalled: int) -> str | None:
     """Why to stop after this step, on all ranks alike: a signal reaches one rank sooner than another."""
-    return told(max(gathered(signalled))) if any_rank(bool(signalled)) else None
+    return describe_signal(max(gathered(signalled))) if any_rank(bool(signalled)) else None
 
 
 def smaller_micro_batch(micro: int) -> int:

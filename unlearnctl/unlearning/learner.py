@@ -21,7 +21,7 @@ from unlearnctl.training.meta.search import search
 from unlearnctl.training.meta.settings import MetaSettings
 from unlearnctl.training.settings import Monitor, TrainerSettings
 from unlearnctl.utils.errors import UserError
-from unlearnctl.utils.stopping import stop_of
+from unlearnctl.utils.stopping import exception_from
 
 if TYPE_CHECKING:
     from unlearnctl.unlearning.session import Run
@@ -146,7 +146,7 @@ class Meta:
         short = replace(settings, steps=self.settings.episode_steps, monitor=Monitor())
         fit = run.make_trainer(objective, short).fit()
         if fit.status == "interrupted":
-            raise stop_of(fit.stop_reason)
+            raise exception_from(fit.stop_reason)
         now = run.watcher.evaluate()
         with torch.no_grad():
             for name, parameter in run.tapped.trained().items():

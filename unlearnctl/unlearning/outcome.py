@@ -15,7 +15,7 @@ from unlearnctl.results.provenance import of_run
 from unlearnctl.results.schema import paired_tests, record, write_items, write_results
 from unlearnctl.runs.disk import report_or_say
 from unlearnctl.utils.safe_json import loads
-from unlearnctl.utils.stopping import stop_of
+from unlearnctl.utils.stopping import exception_from
 
 if TYPE_CHECKING:
     from unlearnctl.unlearning.session import Run, Scores
@@ -101,7 +101,7 @@ def check_ended(directory: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         return
     if interrupted:
-        raise stop_of(reason)
+        raise exception_from(reason)
 
 
 def command_line() -> str:

@@ -1,4 +1,8 @@
-"""The one home of files that we write: whole or not at all, never through a link; refusals name the file."""
+"""Writing files: whole or not at all, never through a link; every error names the file.
+
+Each file that the package writes goes through this module, so that a crash never leaves half a file, and nobody who
+can place a link in a run's directory can make us write elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Errors of the system in this block name `path`: also where they name no file, or come from safetensors.
+    """Make system errors in this block name `path`, also those that name no file, or that safetensors raises.
 
     Raises:
         OSError: with `errno`, `strerror` and `filename`.
@@ -38,13 +42,13 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary file beside the target; on success flushed to disk and renamed over it, else removed.
+    """Yield a temporary file beside the target; on success flush it to disk and rename it over the target.
 
-    Nobody can know its name before it is there. Its mode is what the umask says, whoever writes it. A link in the
-    target's place is replaced, not followed.
+    Its name cannot be guessed, so nobody can place a link there first. Its mode follows the umask, whoever writes it.
+    A link in the target's place is replaced, not followed.
 
     Raises:
-        OSError: named after the target, which is then as it was.
+        OSError: it names the target, which is then unchanged.
     """
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     with naming(target):
@@ -53,10 +57,8 @@ def replacing(target: Path) -> Iterator[Path]:
         os.close(handle)
         try:
             yield temporary
-            if (
-                stat.S_IMODE(temporary.stat().st_mode) != mode
-            ):  # safetensors writes a file of its own, for us alone
-                temporary.chmod(mode)
+            if stat.S_IMODE(temporary.stat().st_mode) != mode:
+                temporary.chmod(mode)  # safetensors replaces the file by one that only its owner can read
             flush(temporary)
             temporary.replace(target)
         finally:
@@ -65,10 +67,10 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def open_ours(path: Path, mode: str, **how: Any) -> Any:
-    """A file to append to, or a lock: made if it is not there, and nothing but a file with this one name.
+    """Open a file to append to, or a lock file; create it if need be. Refuse links of any kind.
 
     Raises:
-        OSError: it is a link, has another name, is no file, or cannot be opened.
+        OSError: it is a link, has a second name, is not a regular file, or cannot be opened.
     """
     with naming(path):
         file = open(path, mode, opener=_without_links, **how)  # noqa: SIM115  Path.open takes no opener
@@ -76,7 +78,7 @@ def open_ours(path: Path, mode: str, **how: Any) -> Any:
         if stat.S_ISREG(seen.st_mode) and seen.st_nlink < 2:
             return file
         file.close()
-        what = "has another name (a hard link)" if stat.S_ISREG(seen.st_mode) else "is no file"
+        what = "has another name (a hard link)" if stat.S_ISREG(seen.st_mode) else "is not a file"
         raise OSError(errno.EPERM, f"{what}, so nothing is written to it")
 
 
@@ -90,7 +92,7 @@ def _without_links(path: str, flags: int) -> int:
 
 
 def flush(path: Path) -> None:
-    """A file's content, or a folder's list of names, to the disk."""
+    """Flush a file's content, or a folder's list of names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -99,7 +101,7 @@ def flush(path: Path) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """The old text or the new one, never half of one.
+    """Write a text file such that readers see the old text or the new one, never half of one.
 
     Raises:
         OSError: see `replacing`.
@@ -109,28 +111,28 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def why(error: OSError) -> str:
-    """`PATH: No space left on device`."""
+    """Describe a system error: `PATH: No space left on device`."""
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename else reason
 
 
 def made_once(folder: Path, make: Callable[[Path], None], message: str) -> None:
-    """A folder of the cache, made by `make` in a draft if it is not there: whole or not at all, by one process.
+    """Make a folder of the cache unless it exists: whole or not at all, by one process while others wait.
 
     Args:
         folder: where it will be.
-        make: fills the draft that it is given.
-        message: said on standard error before the wait.
+        make: fills the draft folder that it is given.
+        message: printed on standard error before the wait.
     """
     if folder.is_dir():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open_ours(folder.with_name(f".{folder.name}.lock"), "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be making it
-        if folder.is_dir():
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.is_dir():  # another process made it while we waited for the lock
             return
         draft = folder.with_name(f".{folder.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
         draft.mkdir()
         print(message, file=sys.stderr, flush=True)
         make(draft)

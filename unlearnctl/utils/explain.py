@@ -1,4 +1,8 @@
-"""Any exception → one line that names the config key, the value and what is allowed."""
+"""Turns any exception into one line that names the config key, the value and what is allowed.
+
+Hydra's and OmegaConf's errors have types, but their keys and values are only in their texts; the patterns here are
+tested against the versions that the package allows.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from unlearnctl.utils.redact import redact
 
 
 def explain(error: BaseException) -> str:
-    """The line to print for `error`, without keys; unknown kinds get their type, first line and how to see more."""
+    """Return the line to print, secrets redacted; unknown errors get their type, first line and how to see more."""
     return one_line(redact(_explain(error)))
 
 

@@ -1,4 +1,4 @@
-"""How numbers are written, the same in every table: shares with three decimals, perplexities with two."""
+"""Formats numbers, the same way in every table: shares with three decimals, perplexities with two."""
 
 from __future__ import annotations
 
@@ -12,42 +12,40 @@ Z95 = 1.96
 ASCII = str.maketrans(
     {"–": "-", "−": "-", "±": "+-", "↓": "v", "↑": "^", "✓": "+", "✗": "!", "≈": "=", "→": "->", "●": "*"}
 )
-
-
-LARGEST = 1e100  # beyond it a sum, a square or a scale may overflow; no measurement is there
+LARGEST = 1e100  # beyond it a sum, a square or a scale may overflow; no measurement is that large
 
 
 def finite(value: object) -> float | None:
-    """`value` as a float when it is an ordinary number, else None."""
+    """Return `value` as a float if it is an ordinary number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if -LARGEST <= value <= LARGEST else None
 
 
 def is_perplexity(metric: str) -> bool:
-    """Perplexities and the like: unbounded, hence their own axis and fewer decimals."""
+    """Return whether a metric is a perplexity: unbounded, hence its own axis and fewer decimals."""
     return any(word in metric.lower() for word in ("ppl", "perplexity"))
 
 
 def decimals(metric: str) -> int:
-    """Decimals for a value of this metric, its error and its change alike."""
+    """Return the number of decimals for a value of this metric, and for its error and its change."""
     return 2 if is_perplexity(metric) else 3
 
 
 def value(number: float | None, metric: str = "") -> str:
-    """`0.267`, `12.35`, `nan`; a dash where there is nothing."""
+    """Format a value: `0.267`, `12.35`, `nan`; a dash if there is none."""
     return MISSING if number is None else f"{number:.{decimals(metric)}f}"
 
 
 def with_error(number: float | None, half: float | None, metric: str = "") -> str:
-    """`0.267 ± 0.051`: half of the 95 % interval, with the precision of the value."""
+    """Format a value with half its 95 % interval, at the same precision: `0.267 ± 0.051`."""
     if finite(number) is None or finite(half) is None:
         return value(number, metric)
     return f"{value(number, metric)} ± {value(half, metric)}"
 
 
 def change(number: float | None, metric: str = "") -> str:
-    """`-0.711`, `+0.02`; zero carries no sign."""
+    """Format a change with its sign, `-0.711` or `+0.02`; zero has none."""
     if number is None:
         return MISSING
     text = f"{number:+.{decimals(metric)}f}"
@@ -55,13 +53,13 @@ def change(number: float | None, metric: str = "") -> str:
 
 
 def cut(text: object, length: int = 60) -> str:
-    """`plain`, and no longer than `length`: for error lines that quote a file."""
+    """Apply `plain`, and cut at `length`: for error lines that quote a file."""
     shown = plain(str(text)[: length + 1])
     return shown if len(shown) <= length else f"{shown[:length]}…"
 
 
 def setting(entry: object) -> str:
-    """A config value in a table cell: `1e-05` stays as short as it was typed, null is spelled out."""
+    """Format a config value for a table: `1e-05` stays as short as it was typed, null is spelled out."""
     if entry is None:
         return "null"
     if isinstance(entry, bool):
@@ -74,7 +72,7 @@ def setting(entry: object) -> str:
 
 
 def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """`{"a": {"b": 1}}` → `{"a.b": 1}`. Lists are values: a sweep over lists differs as a whole."""
+    """Flatten `{"a": {"b": 1}}` to `{"a.b": 1}`. Lists are values, since a sweep over lists varies them as a whole."""
     flat: dict[str, object] = {}
     for key, entry in tree.items():
         if isinstance(entry, Mapping) and entry:

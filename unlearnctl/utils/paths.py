@@ -1,4 +1,4 @@
-"""Where things live: shipped config, cache."""
+"""Where things are: the shipped config, the cache."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def conf_dir() -> Path:
-    """The shipped Hydra config folder: beside the package in a checkout, inside it in a wheel."""
+    """Return the shipped Hydra config folder: beside the package in a checkout, inside it in a wheel."""
     packaged = PACKAGE / "conf"
     return packaged if packaged.is_dir() else PACKAGE.parent / "conf"
 
 
 def shown(path: Path) -> Path:
-    """As a reader would type it: from the working directory where it lies below that."""
+    """Return a path as a user would type it: relative, if it lies below the working directory."""
     try:
         return path.absolute().relative_to(Path.cwd())
     except ValueError:
@@ -23,7 +23,7 @@ def shown(path: Path) -> Path:
 
 
 def cache_dir() -> Path:
-    """`$UNLEARNCTL_CACHE`, or `unlearnctl` under `$XDG_CACHE_HOME` (default `~/.cache`). Not created here."""
+    """Return `$UNLEARNCTL_CACHE`, or `unlearnctl` under `$XDG_CACHE_HOME` (`~/.cache` by default); it may not exist."""
     if root := os.environ.get("UNLEARNCTL_CACHE"):
         return Path(root)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unlearnctl"

@@ -1,4 +1,4 @@
-"""What ends a command from outside: Ctrl-C, or a signal that is not it."""
+"""How a command is stopped from outside: Ctrl-C, SIGTERM or SIGHUP."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # besides SIGINT, which Python raises by itself
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # besides SIGINT, which Python turns into an exception by itself
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal other than Ctrl-C's: what stops at Ctrl-C stops at this too."""
+    """A signal other than Ctrl-C's; a subclass, so that whatever handles Ctrl-C handles it too."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-def stop(number: int) -> KeyboardInterrupt:
-    """The exception for a signal."""
+def exception_for(number: int) -> KeyboardInterrupt:
+    """Return the exception for a signal."""
     return KeyboardInterrupt() if number == signal.SIGINT else Stopped(number)
 
 
-def number_of(error: BaseException | None) -> int:
-    """The signal behind a `KeyboardInterrupt`."""
+def signal_of(error: BaseException | None) -> int:
+    """Return the number of the signal behind a `KeyboardInterrupt`."""
     return error.number if isinstance(error, Stopped) else signal.SIGINT
 
 
-def told(number: int) -> str:
-    """How a stop is called, on the terminal and in results.json."""
-    return (
-        "interrupted by Ctrl-C" if number == signal.SIGINT else f"terminated ({signal.Signals(number).name})"
-    )
+def describe_signal(number: int) -> str:
+    """Describe a stop as the terminal and results.json do."""
+    if number == signal.SIGINT:
+        return "interrupted by Ctrl-C"
+    return f"terminated ({signal.Signals(number).name})"
 
 
-def stop_of(reason: object) -> KeyboardInterrupt:
-    """The exception for what `told` said."""
+def exception_from(reason: object) -> KeyboardInterrupt:
+    """Return the exception for a description by `describe_signal`."""
     named = re.search(r"\((SIG[A-Z]+)\)$", str(reason))
-    return stop(
-        signal.Signals[named[1]] if named and named[1] in signal.Signals.__members__ else signal.SIGINT
-    )
+    if named and named[1] in signal.Signals.__members__:
+        return exception_for(signal.Signals[named[1]])
+    return exception_for(signal.SIGINT)
 
 
 @contextmanager
-def listening() -> Iterator[None]:
-    """Turn the signals into `Stopped`, except those that somebody handles or ignores (nohup) already."""
+def signals_raise() -> Iterator[None]:
+    """Turn signals into `Stopped`, except those that are already handled or ignored (as nohup does)."""
 
     def handle(number: int, frame: object) -> None:
         raise Stopped(number)
@@ -54,7 +54,7 @@ def listening() -> Iterator[None]:
     try:
         for number in ours:
             signal.signal(number, handle)
-    except ValueError:  # not in the main thread: signals stay with whoever owns it
+    except ValueError:  # Python sets handlers in the main thread alone
         ours = []
     try:
         yield
@@ -65,22 +65,22 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], int]]:
-    """The first Ctrl-C, SIGTERM or SIGHUP asks the loop to stop after the step, so that it can save; the second kills.
+    """Let the first Ctrl-C, SIGTERM or SIGHUP stop a loop after its step, so that it can save; a second one raises.
 
-    Yields what returns the signal's number, 0 if there was none.
+    Yields a function that returns the signal's number, or 0 if there was none.
     """
     seen: list[int] = []
 
     def note(number: int, frame: object) -> None:
         if seen:
-            raise stop(number)
+            raise exception_for(number)
         seen.append(number)
 
     try:
         ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # by nohup
-        heard = (signal.SIGINT, *(s for s in SIGNALS if s != signal.SIGHUP or not ignored))
-        old = {s: signal.signal(s, note) for s in heard}
-    except ValueError:  # not in the main thread: signals stay with whoever owns it
+        heeded = (signal.SIGINT, *(s for s in SIGNALS if s != signal.SIGHUP or not ignored))
+        old = {s: signal.signal(s, note) for s in heeded}
+    except ValueError:  # Python sets handlers in the main thread alone
         yield lambda: 0
         return
     try:
