@@ -16,7 +16,7 @@ from benchmarks._common import Preset, alternate, needs_gpu, preset, report, row
 from benchmarks._ours import Repeated, make_trainer, share, trunk
 from benchmarks._plain import PlainRMU
 from unlearnctl.models.load import compile_blocks
-from unlearnctl.models.shared import sharing_copy
+from unlearnctl.models.shared_models import sharing_copy
 from unlearnctl.objectives.rmu import RMU
 from unlearnctl.training.loop import Trainer
 

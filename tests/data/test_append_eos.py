@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.models.tiny import tiny_model
 from tests.models.words import word_tokenizer
+from unlearnctl.data.corpus import Corpus
 from unlearnctl.data.encode import encode, with_end
-from unlearnctl.data.readers import Corpus
 from unlearnctl.data.streams import load_data
 from unlearnctl.objectives.base import Outputs, View
 from unlearnctl.objectives.grad_diff import GradDiff

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.models.words import word_tokenizer
 from unlearnctl.data.batch import IGNORE
+from unlearnctl.data.corpus import Corpus, read_corpus
 from unlearnctl.data.encode import collate, encode
-from unlearnctl.data.readers import Corpus, read_corpus
 from unlearnctl.data.sampler import indices
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import ForgetRetain, check_batch, load_data, said_instead

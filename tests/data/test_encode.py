@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.models.words import word_tokenizer
+from unlearnctl.data.corpus import Corpus
 from unlearnctl.data.encode import Encoder, enough
-from unlearnctl.data.readers import Corpus
 from unlearnctl.data.streams import load_data
 from unlearnctl.reporting.losses import losses
 from unlearnctl.utils.errors import UserError

@@ -10,7 +10,7 @@ import pyarrow
 import pytest
 
 from unlearnctl.data import opening
-from unlearnctl.data.readers import read_corpus
+from unlearnctl.data.corpus import read_corpus
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.utils.errors import UserError
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.models.words import word_tokenizer
+from unlearnctl.data.corpus import read_corpus
 from unlearnctl.data.encode import encode
-from unlearnctl.data.readers import read_corpus
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.utils.errors import UserError
 

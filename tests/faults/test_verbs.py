@@ -15,10 +15,10 @@ from tests.faults.conftest import MEASURE, SHORT
 from tests.faults.inject import complete, refusing
 from tests.unlearning.same_outcome import outcome
 from unlearnctl.commands import attack
-from unlearnctl.models.digest import sha256
 from unlearnctl.results.run import load_run
 from unlearnctl.runs.lock import locked
 from unlearnctl.sweeps.status import read_status
+from unlearnctl.utils.hashing import sha256
 
 FULL, READ_ONLY, DENIED, STALE = errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ESTALE
 EVAL, REPAIR = Path("outputs/eval/n/e"), Path("outputs/repair")

@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM
 
 from tests.models.tiny import make_batch
 from unlearnctl.models.delta import apply_delta, read_delta, save_delta
+from unlearnctl.models.export import export
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.stored import stored_dtypes
-from unlearnctl.models.whole import export
+from unlearnctl.models.storage_layout import stored_dtypes
 from unlearnctl.utils.errors import UserError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unlearnctl.data.readers import read_corpus
+from unlearnctl.data.corpus import read_corpus
 from unlearnctl.data.spec import CorpusSpec
 
 pytestmark = pytest.mark.real

@@ -230,8 +230,8 @@ def refused(*args: str) -> str:
 
 @pytest.mark.full
 def test_what_does_not_fit_is_refused_before_weights_load(cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unlearnctl.models.shared.load_model", raise_cut)
-    monkeypatch.setattr("unlearnctl.models.shared.load_trunk", raise_cut)
+    monkeypatch.setattr("unlearnctl.models.shared_models.load_model", raise_cut)
+    monkeypatch.setattr("unlearnctl.models.shared_models.load_trunk", raise_cut)
     alone = "a run is resumed with its own config"
     assert alone in refused(f"resume={cut}", "seed=1")
     assert alone in refused(f"resume={cut}", "trainer.steps=9", "tracker=none")

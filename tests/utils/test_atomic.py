@@ -29,7 +29,7 @@ OTHERS = {
     "distributed/world.py": "/dev/null",
     "training/checkpoint.py": "a folder that was just made",
     "models/partial/prefix_cache.py": "a folder that was just made",
-    "models/whole.py": "a folder that was just made",
+    "models/export.py": "a folder that was just made",
     "models/gguf.py": "a folder that was just made",
     "models/delta.py": "a folder that was just made, and `replacing`",
     "probes/fit.py": "`replacing`",

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from unlearnctl.data.batch import Batch
+from unlearnctl.data.corpus import Corpus, read_corpus
 from unlearnctl.data.encode import Row, collate, encode
-from unlearnctl.data.readers import Corpus, read_corpus
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.results.metric import Metric
 from unlearnctl.utils.errors import UserError

@@ -20,10 +20,10 @@ from unlearnctl.config.checks import check_model, check_writable, model_spec
 from unlearnctl.config.instantiate import plain
 from unlearnctl.config.targets import check_config
 from unlearnctl.models.delta import read_manifest
+from unlearnctl.models.export import export as merge
 from unlearnctl.models.folder import check_folder, explain, shards
 from unlearnctl.models.skeleton import auto_class
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.whole import export as merge
 from unlearnctl.reporting.card import done_with, model_card
 from unlearnctl.reporting.lineage import NAME, lineage
 from unlearnctl.results.reading import read_results as read_record

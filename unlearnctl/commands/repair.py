@@ -39,7 +39,7 @@ from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.models.delta import apply_delta, digest, save_delta
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.stored import stored_dtypes
+from unlearnctl.models.storage_layout import stored_dtypes
 from unlearnctl.repair.spectrum import Spectrum, linear_updates, second_moments
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.strength_curve import print_curve, write_curve

@@ -14,10 +14,10 @@ from unlearnctl.config.types import check_kinds, check_type
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.data.streams import check_batch
 from unlearnctl.models.folder import shards
+from unlearnctl.models.limits import check_length
 from unlearnctl.models.skeleton import Skeleton, skeleton
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.stored import headers
-from unlearnctl.models.text import check_length
+from unlearnctl.models.storage_layout import headers
 from unlearnctl.training.meta.settings import MetaSettings
 from unlearnctl.training.settings import Checkpoint, Monitor, TrainerSettings
 from unlearnctl.utils.errors import UserError, brief, unknown

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
+from unlearnctl.data.corpus import Corpus, Read
 from unlearnctl.data.encode import Lost
-from unlearnctl.data.readers import Corpus, Read
 from unlearnctl.data.spec import CorpusSpec
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unlearnctl.data.batch import IGNORE, Batch
-from unlearnctl.data.column import Progress, in_chunks
-from unlearnctl.data.joined import Joined, check_template, joined
-from unlearnctl.data.readers import Corpus
+from unlearnctl.data.corpus import Corpus
+from unlearnctl.data.prompted import PromptedText, check_template, prompted
+from unlearnctl.data.text_store import Progress, in_chunks
 from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Encoder:
         """The rows of the texts at `places`, in order; `index` is the place."""
         if corpus.turns is not None:
             check_template(self.tokenizer, self.key)
-        texts = [joined(corpus, place, self.tokenizer, self.key) for place in places]
+        texts = [prompted(corpus, place, self.tokenizer, self.key) for place in places]
         pieces = self._split if self.long == "split" else self._cut
         told = corpus.spans is not None
         for place, text, found in zip(places, texts, pieces(texts, told), strict=True):
@@ -104,7 +104,7 @@ class Encoder:
                 ids = with_end(each.row.ids, closing, self.max_length)
                 yield replace(each.row, ids=ids, index=place, spans=spans)
 
-    def _cut(self, texts: Sequence[Joined], told: bool) -> Iterator[list[_Piece]]:
+    def _cut(self, texts: Sequence[PromptedText], told: bool) -> Iterator[list[_Piece]]:
         """One piece of each text: its beginning."""
         given = [enough(self.tokenizer, text.whole, self.max_length) for text in texts]
         encoded = self._ids(
@@ -119,7 +119,7 @@ class Encoder:
             offsets = encoded["offset_mapping"][i] if told else []
             yield [_Piece(Row(ids, _common(ids, heads[i]), 0), text, offsets, more)]
 
-    def _split(self, texts: Sequence[Joined], told: bool) -> Iterator[list[_Piece]]:
+    def _split(self, texts: Sequence[PromptedText], told: bool) -> Iterator[list[_Piece]]:
         """All pieces of each text, each after what the first one begins with: the prompt, or the tokenizer's bos."""
         for text in texts:
             parts = list(text.parts(PIECE))
@@ -140,7 +140,7 @@ class Encoder:
     def _ids(self, texts: list[str], special: bool, **how: Any) -> Any:
         return self.tokenizer(texts, add_special_tokens=special, verbose=False, **how)
 
-    def _heads(self, prompts: Sequence[str | None], first: Joined) -> list[list[int]]:
+    def _heads(self, prompts: Sequence[str | None], first: PromptedText) -> list[list[int]]:
         if first.prompt is None:
             return [[] for _ in prompts]
         heads: list[list[int]] = self._ids([p or "" for p in prompts], first.special)["input_ids"]
@@ -153,7 +153,7 @@ class Encoder:
             return bool(encoded.encodings[place].overflowing)
         return len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_length
 
-    def _count(self, text: Joined, found: Sequence[_Piece], kept: Sequence[_Piece]) -> None:
+    def _count(self, text: PromptedText, found: Sequence[_Piece], kept: Sequence[_Piece]) -> None:
         lost, filled = self.lost, not found or any(piece.more for piece in found)
         lost.texts += 1
         if not kept:
@@ -168,7 +168,7 @@ class _Piece:
     """A row in the making: of which (part of a) text, where its tokens stand in it, and whether it goes on."""
 
     row: Row
-    text: Joined
+    text: PromptedText
     offsets: list[tuple[int, int]]
     more: bool
 

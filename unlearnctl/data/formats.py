@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.data.opening import PACKED, lines, suffix
 from unlearnctl.data.spec import CorpusSpec
+from unlearnctl.data.text_lines import PACKED, lines, suffix
 from unlearnctl.utils.errors import UserError, brief, unknown
 from unlearnctl.utils.safe_json import loads
 

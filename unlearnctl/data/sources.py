@@ -7,10 +7,10 @@ from glob import glob, has_magic
 from itertools import chain
 from pathlib import Path
 
-from unlearnctl.data.folders import choose, is_data
 from unlearnctl.data.formats import SUFFIXES, Rows, file_rows
-from unlearnctl.data.opening import suffix
+from unlearnctl.data.hub_layout import choose, is_data
 from unlearnctl.data.spec import CorpusSpec
+from unlearnctl.data.text_lines import suffix
 from unlearnctl.tinyworld.resolve import resolve
 from unlearnctl.utils.errors import UserError, brief, nearest, prefetch_hint, unknown
 from unlearnctl.utils.hub import ask_once

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.data.batch import Batch
+from unlearnctl.data.corpus import Corpus, read_corpus
 from unlearnctl.data.counts import Counts, shared
 from unlearnctl.data.encode import Encoder, Row, collate
-from unlearnctl.data.late import LateRows
-from unlearnctl.data.readers import Corpus, read_corpus
+from unlearnctl.data.lazy_rows import LazyRows
 from unlearnctl.data.refusals import REFUSALS
 from unlearnctl.data.sampler import indices
 from unlearnctl.data.spec import CorpusSpec, DataSpec
@@ -68,7 +68,7 @@ def load_data(
             length = one.max_length or spec.max_length
             encoder = Encoder(tokenizer, length, key, one.long, _ends(corpus, spec))
             late = corpus.large and one.long == "cut" and (side == "retain" or not set(INSTEAD) & set(sides))
-            found = LateRows(encoder, corpus) if late else encoder.all(corpus)
+            found = LazyRows(encoder, corpus) if late else encoder.all(corpus)
             rows[side][topic] = found
             lost = replace(encoder.lost)  # as it is now: rows drawn later count no more
             counts[key] = Counts(key, one, length, corpus.read, lost, len(found), late=late)

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.models.digest import follow_umask, sha256
 from unlearnctl.models.load import content
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.utils.atomic import replacing
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.hashing import sha256
 from unlearnctl.utils.safe_json import loads
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ def save_delta(folder: Path, tensors: Mapping[str, Tensor], spec: ModelSpec, ide
     ready = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replacing(folder / "delta.safetensors") as temporary:
         save_file(ready, temporary, metadata={"format": "pt"})
-        follow_umask(temporary)
     manifest = {
         "format": FORMAT,
         "base": spec.path,

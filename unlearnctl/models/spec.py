@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from unlearnctl.models.folder import check_folder, explain
 from unlearnctl.models.gguf import dequantised
 from unlearnctl.models.hub_cache import check_cached
+from unlearnctl.models.limits import check_ids
 from unlearnctl.models.remote_code import code_of
-from unlearnctl.models.text import check_ids
 from unlearnctl.tinyworld.resolve import provide, resolve
 from unlearnctl.utils.errors import UserError, brief, unknown, unknown_key
 

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unlearnctl.models.digest import follow_umask, sha256
 from unlearnctl.utils.atomic import replacing
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.hashing import sha256
 from unlearnctl.utils.safe_json import loads
 
 FORMAT = "unlearnctl/probes/1"
@@ -133,7 +133,6 @@ def save_probes(folder: Path, probes: Probes, note: Mapping[str, Any]) -> dict[s
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "probes.safetensors") as temporary:
         save_file({name: value.contiguous() for name, value in probes.tensors().items()}, temporary)
-        follow_umask(temporary)
     manifest = {
         "format": FORMAT,
         "layers": list(probes.layers),

@@ -14,7 +14,7 @@ from unlearnctl.models.folder import check_folder
 from unlearnctl.models.load import identity, same_base
 from unlearnctl.models.skeleton import skeleton
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.stored import changed_tensors
+from unlearnctl.models.storage_layout import changed_tensors
 from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from unlearnctl.models.digest import follow_umask, sha256
-from unlearnctl.utils.atomic import flush, naming
+from unlearnctl.utils.atomic import flush, follow_umask, naming
+from unlearnctl.utils.hashing import sha256
 from unlearnctl.utils.safe_json import loads
 
 FORMAT = "unlearnctl/training/1"

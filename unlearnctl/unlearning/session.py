@@ -20,8 +20,8 @@ from unlearnctl.models.delta import apply_delta, save_delta
 from unlearnctl.models.load import compile_blocks, enable_checkpointing, identity
 from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.sharding import shard, whole
-from unlearnctl.models.shared import SharedModels
-from unlearnctl.models.stored import stored_dtypes
+from unlearnctl.models.shared_models import SharedModels
+from unlearnctl.models.storage_layout import stored_dtypes
 from unlearnctl.probes.fit import Probes, load_probes
 from unlearnctl.probes.fitting import fit_on
 from unlearnctl.results.metric import Metric

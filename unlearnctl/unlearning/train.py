@@ -21,7 +21,7 @@ from unlearnctl.distributed.settings import Launch, read_launch
 from unlearnctl.distributed.start import start_workers
 from unlearnctl.distributed.world import World, join
 from unlearnctl.evaluation.evaluate import validate
-from unlearnctl.models.shared import SharedModels
+from unlearnctl.models.shared_models import SharedModels
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, run_directory
 from unlearnctl.runs.lock import locked
 from unlearnctl.sweeps.together import fit_together

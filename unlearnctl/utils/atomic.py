@@ -100,6 +100,13 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
+def follow_umask(file: Path) -> None:
+    """Give a file the mode that `open` would give it: safetensors creates files that only their owner can read."""
+    mask = os.umask(0o077)  # the only way to read the mask is to set it
+    os.umask(mask)
+    file.chmod(0o666 & ~mask)
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file such that readers see the old text or the new one, never half of one.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache, partial
 
 from tests.fuzz.target import Target, scratch
-from unlearnctl.data.readers import read_corpus
+from unlearnctl.data.corpus import read_corpus
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.evaluation.items import read_items
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unlearnctl.data.corpus import read_corpus
 from unlearnctl.data.encode import Row
-from unlearnctl.data.readers import read_corpus
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.evaluation.items import check_positive
 from unlearnctl.evaluation.scoring.answers import Answers

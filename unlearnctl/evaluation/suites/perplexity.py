@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unlearnctl.data.batch import IGNORE
+from unlearnctl.data.corpus import Corpus, read_corpus
 from unlearnctl.data.encode import Row, collate, encode
-from unlearnctl.data.readers import Corpus, read_corpus
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.results.metric import Metric

@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.models.digest import sha256
 from unlearnctl.utils.atomic import naming
+from unlearnctl.utils.hashing import sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

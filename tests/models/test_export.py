@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 from tests.models.tiny import tiny_model
 from unlearnctl.models import whole
 from unlearnctl.models.delta import save_delta
+from unlearnctl.models.export import export
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.whole import export
 from unlearnctl.utils.errors import UserError
 
 NAME = "model.layers.3.mlp.down_proj.weight"

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unlearnctl.models.belonging import Files, files_of
 from unlearnctl.models.delta import apply_delta, read_delta
-from unlearnctl.models.digest import follow_umask
+from unlearnctl.models.export_files import Files, files_of
 from unlearnctl.models.folder import read_header, shards
 from unlearnctl.models.load import load_model
 from unlearnctl.models.skeleton import auto_class
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.stored import SAFETENSORS_TO_TORCH, aliases, as_stored, outline, stored_dtypes
-from unlearnctl.utils.atomic import flush, naming
+from unlearnctl.models.storage_layout import SAFETENSORS_TO_TORCH, aliases, as_stored, outline, stored_dtypes
+from unlearnctl.utils.atomic import flush, follow_umask, naming
 from unlearnctl.utils.errors import UserError, brief
 from unlearnctl.utils.safe_json import loads
 

@@ -11,10 +11,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from tests.models.tiny import make_batch, tiny_model
 from unlearnctl.models.delta import apply_delta, save_delta
+from unlearnctl.models.export import export
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.stored import changed_tensors, stored_dtypes
-from unlearnctl.models.whole import export
+from unlearnctl.models.storage_layout import changed_tensors, stored_dtypes
 from unlearnctl.utils.errors import UserError
 
 MOE = {

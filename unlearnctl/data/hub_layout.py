@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from unlearnctl.data.formats import SUFFIXES
-from unlearnctl.data.opening import bare, suffix
 from unlearnctl.data.spec import CorpusSpec
+from unlearnctl.data.text_lines import bare, suffix
 from unlearnctl.utils.errors import UserError, nearest
 
 SPLITS = {

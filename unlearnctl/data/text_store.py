@@ -17,7 +17,7 @@ LARGE = 1 << 25  # characters from which on a corpus is held on the disk, and to
 EVERY = 5.0  # seconds between two lines that say how far it is
 
 
-class Texts(Sequence[str]):
+class TextStore(Sequence[str]):
     """Grows by `append`; beyond `LARGE` characters it takes 8 bytes of memory a text."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unlearnctl.models.belonging import files_of
+from unlearnctl.models.export_files import files_of
 from unlearnctl.utils.errors import UserError
 
 BELONG = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from tests.models.tiny import make_batch, tiny_model
-from unlearnctl.models.shared import sharing_copy
+from unlearnctl.models.shared_models import sharing_copy
 
 
 def test_a_copy_shares_all_but_its_own(architecture: str) -> None:

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import overload
 
+from unlearnctl.data.corpus import Corpus
 from unlearnctl.data.encode import Encoder, Row
-from unlearnctl.data.readers import Corpus
 from unlearnctl.utils.errors import UserError
 
 LOOKED_AT = 256  # texts of a large corpus that are tokenised before training, evenly spread
 KEPT = 4096  # rows of a large corpus that stay tokenised
 
 
-class LateRows(Sequence[Row]):
+class LazyRows(Sequence[Row]):
     """Rows of a large corpus, tokenised when they are drawn. Where a text has nothing to learn from, the next one
     that has stands in its place: to leave it out, all would have to be tokenised before the first step.
 

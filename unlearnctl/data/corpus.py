@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from unlearnctl.data import fields
-from unlearnctl.data.column import Progress, Texts, in_chunks
 from unlearnctl.data.fields import Row, Turn
 from unlearnctl.data.sources import rows_of
 from unlearnctl.data.spec import CorpusSpec
+from unlearnctl.data.text_store import Progress, TextStore, in_chunks
 from unlearnctl.utils.errors import UserError
 
 
@@ -37,7 +37,7 @@ class Corpus:
     @property
     def large(self) -> bool:
         """Whether its texts lie on the disk."""
-        return isinstance(self.texts, Texts) and self.texts.large
+        return isinstance(self.texts, TextStore) and self.texts.large
 
     def content(self) -> Iterator[str]:
         """JSON of all that decides the rows, in parts; a column that came later only where it is there."""
@@ -47,7 +47,7 @@ class Corpus:
             if column is None:
                 yield "null"
                 continue
-            if isinstance(column, Texts) and column.large:
+            if isinstance(column, TextStore) and column.large:
                 yield f'"{column.digest}"'
                 continue
             for place, chunk in enumerate(in_chunks(column)):
@@ -86,7 +86,7 @@ class _Columns:
 
     def __init__(self, spec: CorpusSpec, key: str) -> None:
         self.spec, self.key = spec, key
-        self.texts, self.prompts = Texts(), Texts()
+        self.texts, self.prompts = TextStore(), TextStore()
         self.alternates: list[list[str]] = []
         self.spans: list[list[list[int]]] = []
         self.turns: list[list[Turn]] = []

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoConfig
 
 from tests.models.tiny import tiny_config
-from unlearnctl.models.text import check_length, positions
+from unlearnctl.models.limits import check_length, positions
 from unlearnctl.utils.errors import UserError
 
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 256}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unlearnctl.data.readers import read_corpus
+from unlearnctl.data.corpus import read_corpus
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.utils.errors import UserError
 

@@ -11,12 +11,12 @@ import pytest
 
 from tests.models.words import word_tokenizer
 from unlearnctl.data import column
-from unlearnctl.data.column import Progress, Texts
+from unlearnctl.data.corpus import Corpus, read_corpus
 from unlearnctl.data.encode import Encoder
-from unlearnctl.data.late import LateRows
-from unlearnctl.data.readers import Corpus, read_corpus
+from unlearnctl.data.lazy_rows import LazyRows
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.data.streams import ForgetRetain, load_data
+from unlearnctl.data.text_store import Progress, TextStore
 from unlearnctl.reporting.losses import losses
 from unlearnctl.utils.errors import UserError
 
@@ -46,7 +46,7 @@ def drawn(data: ForgetRetain) -> list[list[list[int]]]:
 
 
 def test_texts_on_the_disk_are_those_in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    held, spilled = Texts(), Texts()
+    held, spilled = TextStore(), TextStore()
     texts = ["", "ž kůň \U0001f40e", "w1 " * 9, "x"] * 40
     for text in texts:
         held.append(text)
@@ -66,7 +66,7 @@ def test_a_large_corpus_gives_the_same_batches(tmp_path: Path, monkeypatch: pyte
     small = load_data(config(tmp_path), word_tokenizer(), 0)
     monkeypatch.setattr(column, "LARGE", 1000)
     large = load_data(config(tmp_path), word_tokenizer(), 0)
-    assert isinstance(large.rows["forget"]["all"], LateRows)
+    assert isinstance(large.rows["forget"]["all"], LazyRows)
     assert drawn(large) == drawn(small)
     again = load_data(config(tmp_path), word_tokenizer(), 0)
     assert large.fingerprint() == again.fingerprint()
@@ -95,11 +95,11 @@ def test_where_something_stands_in_their_place_all_is_tokenised(
 
 def test_a_text_without_tokens_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = Corpus(["w1", "w2", "w3"], ["w5", "w5 " * 20, "w6"])
-    rows = LateRows(Encoder(word_tokenizer(), 8, "k"), corpus)
+    rows = LazyRows(Encoder(word_tokenizer(), 8, "k"), corpus)
     assert [rows[i].index for i in range(3)] == [0, 2, 2]
     assert [row.index for row in rows[1:]] == [2, 2]
     with pytest.raises(UserError, match=r"^k: no row has a token to learn from within max_length=8$"):
-        LateRows(Encoder(word_tokenizer(), 8, "k"), Corpus(["w1"], ["w5 " * 20]))
+        LazyRows(Encoder(word_tokenizer(), 8, "k"), Corpus(["w1"], ["w5 " * 20]))
 
 
 def test_the_fingerprint_of_small_data_is_what_it_always_was(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.data.readers import Corpus
+from unlearnctl.data.corpus import Corpus
 from unlearnctl.utils.errors import UserError, brief
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Joined:
+class PromptedText:
     """What the model reads: `before`, `text` and `after`; of it, the tokens of `prompt` do not count."""
 
     text: str
@@ -29,7 +29,7 @@ class Joined:
         """All of it."""
         return self.before + self.text + self.after
 
-    def parts(self, characters: int) -> Iterator[Joined]:
+    def parts(self, characters: int) -> Iterator[PromptedText]:
         """Itself, or a longer text in parts that end with a word, each with all that stands before it."""
         start = 0
         while len(self.text) - start > characters:
@@ -54,7 +54,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase, key: str) -> None:
         )
 
 
-def joined(corpus: Corpus, place: int, tokenizer: PreTrainedTokenizerBase, key: str) -> Joined:
+def prompted(corpus: Corpus, place: int, tokenizer: PreTrainedTokenizerBase, key: str) -> PromptedText:
     """The text at `place`, with what stands around it.
 
     Raises:
@@ -64,13 +64,13 @@ def joined(corpus: Corpus, place: int, tokenizer: PreTrainedTokenizerBase, key: 
     if corpus.turns is not None:
         return _of_turns(corpus.turns[place], text, tokenizer, f"{key}: text {place + 1}")
     if corpus.prompts is None:
-        return Joined(text)
+        return PromptedText(text)
     prompt = corpus.prompts[place]
-    whole = join(prompt, text)
-    return Joined(text, whole[: len(whole) - len(text)], prompt=prompt)
+    whole = join_prompt(prompt, text)
+    return PromptedText(text, whole[: len(whole) - len(text)], prompt=prompt)
 
 
-def _of_turns(turns: Any, text: str, tokenizer: PreTrainedTokenizerBase, where: str) -> Joined:
+def _of_turns(turns: Any, text: str, tokenizer: PreTrainedTokenizerBase, where: str) -> PromptedText:
     answer = {"role": "assistant", "content": text}
     try:
         prompt = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
@@ -80,10 +80,10 @@ def _of_turns(turns: Any, text: str, tokenizer: PreTrainedTokenizerBase, where: 
     start = whole.rfind(text)
     if start < 0:  # the template rewrites it, as those that strip it do
         start = len(prompt) if whole.startswith(prompt) else 0
-        return Joined(whole[start:], whole[:start], "", prompt, special=False)
-    return Joined(text, whole[:start], whole[start + len(text) :], prompt, special=False)
+        return PromptedText(whole[start:], whole[:start], "", prompt, special=False)
+    return PromptedText(text, whole[:start], whole[start + len(text) :], prompt, special=False)
 
 
-def join(prompt: str, text: str) -> str:
+def join_prompt(prompt: str, text: str) -> str:
     """Prompt and text with a space between them, unless there is one."""
     return prompt + text if not prompt or prompt[-1].isspace() or text[:1].isspace() else f"{prompt} {text}"
