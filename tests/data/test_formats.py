@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from unlearnctl.data import opening
+from unlearnctl.data import text_lines
 from unlearnctl.data.corpus import read_corpus
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.utils.errors import UserError
@@ -97,10 +97,10 @@ def test_a_packed_file_cut_short_is_refused(end: str, tmp_path: Path) -> None:
 
 
 def test_packed_zeros_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "FREE", 1 << 20)
+    monkeypatch.setattr(text_lines, "FREE", 1 << 20)
     path = pack(tmp_path / "a.jsonl.gz", b'{"text": "w1"}\n' * 200_000)
     assert refusal(path).endswith("a.jsonl.gz: unpacks to more than 100 times its size; unpack it first")
-    monkeypatch.setattr(opening, "LONGEST", 1 << 20)
+    monkeypatch.setattr(text_lines, "LONGEST", 1 << 20)
     assert refusal(pack(tmp_path / "b.txt.gz", b"a" * (1 << 21))).startswith(
         "data.forget.path=b.txt.gz: line 1 is longer than "
     )

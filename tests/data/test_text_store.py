@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.models.words import word_tokenizer
-from unlearnctl.data import column
+from unlearnctl.data import text_store
 from unlearnctl.data.corpus import Corpus, read_corpus
 from unlearnctl.data.encode import Encoder
 from unlearnctl.data.lazy_rows import LazyRows
@@ -50,7 +50,7 @@ def test_texts_on_the_disk_are_those_in_memory(monkeypatch: pytest.MonkeyPatch, 
     texts = ["", "ž kůň \U0001f40e", "w1 " * 9, "x"] * 40
     for text in texts:
         held.append(text)
-    monkeypatch.setattr(column, "LARGE", 100)
+    monkeypatch.setattr(text_store, "LARGE", 100)
     for text in texts:
         spilled.append(text)
     assert (held.large, spilled.large) == (False, True)
@@ -64,7 +64,7 @@ def test_texts_on_the_disk_are_those_in_memory(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_large_corpus_gives_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = load_data(config(tmp_path), word_tokenizer(), 0)
-    monkeypatch.setattr(column, "LARGE", 1000)
+    monkeypatch.setattr(text_store, "LARGE", 1000)
     large = load_data(config(tmp_path), word_tokenizer(), 0)
     assert isinstance(large.rows["forget"]["all"], LazyRows)
     assert drawn(large) == drawn(small)
@@ -85,7 +85,7 @@ def test_where_something_stands_in_their_place_all_is_tokenised(
 ) -> None:
     sides = ("forget", "retain", "refusal")
     small = load_data(config(tmp_path), word_tokenizer(), 0, None, sides)
-    monkeypatch.setattr(column, "LARGE", 1000)
+    monkeypatch.setattr(text_store, "LARGE", 1000)
     large = load_data(config(tmp_path), word_tokenizer(), 0, None, sides)
     assert isinstance(large.rows["forget"]["all"], list)
     assert drawn(large) == drawn(small)
@@ -114,7 +114,7 @@ def test_the_fingerprint_of_small_data_is_what_it_always_was(tmp_path: Path) -> 
 def test_a_disk_that_is_full_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = config(tmp_path)
     (tmp_path / "cache").write_text("a file in the way")
-    monkeypatch.setattr(column, "LARGE", 10)
+    monkeypatch.setattr(text_store, "LARGE", 10)
     with pytest.raises(
         UserError, match=r"cannot hold the texts of this corpus \(.*; set UNLEARNCTL_CACHE to"
     ):
@@ -124,6 +124,6 @@ def test_a_disk_that_is_full_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
 def test_long_work_says_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(column, "EVERY", 0.0)
+    monkeypatch.setattr(text_store, "EVERY", 0.0)
     Progress("data.forget: {count} rows read").at(12345)
     assert capsys.readouterr().out == "data.forget: 12,345 rows read\n"

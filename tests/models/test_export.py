@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from tests.models.tiny import tiny_model
-from unlearnctl.models import whole
+from unlearnctl.models import export as exporting
 from unlearnctl.models.delta import save_delta
 from unlearnctl.models.export import export
 from unlearnctl.models.load import identity, load_model
@@ -103,7 +103,7 @@ def test_weights_that_config_json_names(base: Path, tmp_path: Path) -> None:
 def test_tensors_that_cannot_be_patched_are_saved_through_transformers(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole, "as_stored", lambda *args: None)
+    monkeypatch.setattr(exporting, "as_stored", lambda *args: None)
     value = exported(base, tmp_path, dtype="bfloat16")
     assert torch.equal(loaded(tmp_path / "out"), value)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
@@ -112,7 +112,7 @@ def test_tensors_that_cannot_be_patched_are_saved_through_transformers(
 def test_what_does_not_load_as_trained_is_not_exported(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole, "_patch", lambda *args: None)
+    monkeypatch.setattr(exporting, "_patch", lambda *args: None)
     with pytest.raises(UserError) as refused:
         exported(base, tmp_path)
     assert str(refused.value) == (
@@ -124,7 +124,7 @@ def test_what_does_not_load_as_trained_is_not_exported(
 def test_what_does_not_load_at_all_is_not_exported(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole, "_patch", lambda file, stored: file.write_bytes(b"half"))
+    monkeypatch.setattr(exporting, "_patch", lambda file, stored: file.write_bytes(b"half"))
     with pytest.raises(UserError, match="what was written does not load"):
         exported(base, tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"base", "ck"}

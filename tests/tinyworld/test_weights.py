@@ -117,7 +117,8 @@ def test_prompt_and_reply_join_with_a_space(tokenizer: Any) -> None:
 
 def test_package_needs_no_torch() -> None:
     code = (
-        "import sys; from unlearnctl.data import tinyworld as t; t.materialise(); t.model_dir(); t.is_toxic('x');"
+        "import sys; from unlearnctl.tinyworld import model_dir, texts, world_files;"
+        "world_files.materialise(); model_dir(); texts.is_toxic('x');"
         "assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
