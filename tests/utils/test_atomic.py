@@ -20,7 +20,7 @@ from unlearnctl.utils.explain import explain
 ROOT = Path(__file__).parents[2]
 # What may open a file for writing by itself, and why nothing is there to be followed.
 OTHERS = {
-    "files.py": "the home of it all",
+    "utils/atomic.py": "the module through which all others write",
     "distributed/heartbeat.py": "a scratch folder of our own (mkdtemp)",
     "distributed/failures.py": "the same",
     "distributed/worker.py": "the same",
