@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unlearnctl.results.checksum import sealed
 from unlearnctl.results.provenance import hardware, provenance
+from unlearnctl.results.schema import with_digest
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 COUNTS = {"tiny": 20, "cpu": 1000, "8b": 1000}  # as `make bench` chooses
@@ -92,7 +92,7 @@ def write(folder: Path, files: Mapping[str, Any], place: int, draw: random.Rando
                 entry["reply"] += f" {place}"
     rows = "".join(json.dumps(moved(row, draw)) + "\n" for row in files["metrics.jsonl"])
     folder.mkdir()
-    (folder / "results.json").write_text(json.dumps(sealed(record)))
+    (folder / "results.json").write_text(json.dumps(with_digest(record)))
     (folder / "samples.json").write_text(json.dumps(samples))
     (folder / "metrics.jsonl").write_text(rows)
     (folder / "config.yaml").write_text(json.dumps(record["config"]))

@@ -9,7 +9,7 @@ from rich.console import Console
 from tests.reporting.conftest import results, write_run
 from unlearnctl.reporting.reports import report
 from unlearnctl.reporting.summary_terminal import MOST_NAMED
-from unlearnctl.results import reading as results_file
+from unlearnctl.results import schema
 from unlearnctl.results.history import LONGEST, read_history
 from unlearnctl.utils.errors import UserError
 
@@ -21,9 +21,12 @@ def metric(**changes):
 
 
 BAD = {
-    "interval": (metric(interval=[0.5, 0.1]), "after.tinyworld.hazard_acc.interval has its upper end first"),
-    "stderr": (metric(stderr=-0.1), "after.tinyworld.hazard_acc.stderr is below 0"),
-    "schema": ({"schema": "x"}, "schema='x'. Allowed: unlearnctl/results/1"),
+    "interval": (
+        metric(interval=[0.5, 0.1]),
+        "after.tinyworld.hazard_acc.interval=[0.5, 0.1]: must have its lower end first",
+    ),
+    "stderr": (metric(stderr=-0.1), "after.tinyworld.hazard_acc.stderr=-0.1: must be 0 or more"),
+    "schema": ({"schema": "x"}, "schema='x': must be unlearnctl/results/1"),
 }
 
 
@@ -56,14 +59,14 @@ def test_a_name_that_is_no_text_a_loop_half_a_run_and_what_cannot_be_read(tmp_pa
     (tmp_path / "loop/results.json").symlink_to(tmp_path / "loop/results.json")
     (tmp_path / "loop/inner").symlink_to(tmp_path)
     kept = write_run(tmp_path / "kept")
-    read = results_file.load_record
+    read = schema.load_record
 
     def load_record(path):
         if path.parent == kept:
             raise PermissionError(13, "Permission denied", str(path))
         return read(path)
 
-    monkeypatch.setattr(results_file, "load_record", load_record)
+    monkeypatch.setattr(schema, "load_record", load_record)
     said, page = said_of(tmp_path)
     assert f"failed: {tmp_path}/caf\\xe9: its name is not UTF-8" in said
     assert f"{tmp_path}/half/results.json: not readable as JSON" in said

@@ -135,8 +135,11 @@ def test_interrupted_run_with_half_a_line_and_repeated_steps(tmp_path, make):
         ('{"schema": ', "not readable as JSON"),
         ("[]", "schema=None"),
         ('{"schema": "unlearnctl/results/9"}', "unlearnctl/results/9"),
-        ('{"schema": "unlearnctl/results/1", "after": {"suite": {"acc": 0.5}}}', "after is not"),
-        ('{"schema": "unlearnctl/results/1", "config": 3}', "config is not a mapping"),
+        (
+            '{"schema": "unlearnctl/results/1", "after": {"s": {"acc": 0.5}}}',
+            "after.s.acc=0.5: must be a mapping",
+        ),
+        ('{"schema": "unlearnctl/results/1", "config": 3}', "config=3: must be a mapping"),
     ],
 )
 def test_bad_results_are_one_line(tmp_path, text, said):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +14,22 @@ from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.results.metric import CHARACTERS, SAMPLES, Metric, Sample
 from unlearnctl.results.provenance import provenance
-from unlearnctl.results.schema import (
-    SCHEMA,
+from unlearnctl.results.record import (
     items_to_json,
     paired_tests,
     samples_to_json,
     scores_from_json,
     scores_to_json,
-    validate_results,
     write_items,
+)
+from unlearnctl.results.schema import (
+    SCHEMA,
+    STATUSES,
+    Attack,
+    Corpus,
+    Entry,
+    Repair,
+    Results,
     write_results,
 )
 from unlearnctl.utils.errors import UserError
@@ -79,16 +87,27 @@ def test_a_number_that_is_not_finite_becomes_null() -> None:
 @pytest.mark.parametrize(
     ("bad", "line"),
     [
-        (record(schema="other"), "schema must be"),
+        (record(schema="other"), "schema='other': must be unlearnctl/results/1"),
         (record(status="done"), "status=done: must be one of completed"),
-        ({k: v for k, v in record().items() if k != "config"}, "config is missing"),
-        (record(after={"s": {"m": {"value": 1}}}), r"after\.s\.m\.stderr is missing"),
-        ([], "schema must be"),
+        (record(config=None), "config: required in results.json"),
+        (record(after={"s": {"m": {"value": "1"}}}), "after.s.m.value='1': must be a number or null"),
+        (record(after={"s": {"m": 1}}), "after.s.m=1: must be a mapping"),
+        (record(attacks={}), "attacks={}: must be a list"),
+        (record(attacks=[{"variant": "v", "scores": {}}]), "attacks[0].attack: required"),
+        (record(data={"forget": {"rows": "x"}}), "data.forget.rows='x': must be a number or null"),
     ],
 )
-def test_validation_names_what_is_wrong(bad: object, line: str) -> None:
-    with pytest.raises(UserError, match=line):
-        validate_results(bad)
+def test_what_is_wrong_is_named_and_not_written(bad: dict, line: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=re.escape(line)):
+        write_results(tmp_path / "results.json", bad)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_documentation_names_every_key() -> None:
+    text = (Path(__file__).parents[2] / "docs/results_schema.md").read_text(encoding="utf-8")
+    fields = {name for part in (Results, Entry, Attack, Repair, Corpus) for name in part.model_fields}
+    assert [name for name in sorted(fields) if f"`{name}`" not in text] == []
+    assert all(f"`{status}`" in text for status in STATUSES)
 
 
 def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

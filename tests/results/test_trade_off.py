@@ -7,8 +7,8 @@ import math
 import pytest
 
 from unlearnctl.results.metric import Metric
+from unlearnctl.results.record import scores_to_json
 from unlearnctl.results.run import Row, Score, compare
-from unlearnctl.results.schema import scores_to_json
 from unlearnctl.results.trade_off import Trade, front, hypervolume, trade, trade_off
 
 

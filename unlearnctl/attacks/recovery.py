@@ -8,7 +8,7 @@ from typing import Any
 
 from unlearnctl.attacks.base import Scores, Variant
 from unlearnctl.results.metric import Metric
-from unlearnctl.results.schema import scores_to_json
+from unlearnctl.results.record import scores_to_json
 
 
 def recovery(base: Scores, unlearned: Scores, attacked: Scores) -> float | None:

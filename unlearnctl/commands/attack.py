@@ -44,7 +44,8 @@ from unlearnctl.models.skeleton import skeleton
 from unlearnctl.reporting.recovered import print_robustness
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.results.provenance import now, of_run
-from unlearnctl.results.schema import record, write_results
+from unlearnctl.results.record import record
+from unlearnctl.results.schema import write_results
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
 from unlearnctl.runs.inherit import relearn_corpora, suites_of_run, with_model_of

@@ -34,7 +34,8 @@ from unlearnctl.models.load import identity, load_model
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.provenance import now, of_run
-from unlearnctl.results.schema import record, write_items, write_results
+from unlearnctl.results.record import record, write_items
+from unlearnctl.results.schema import write_results
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
 from unlearnctl.runs.inherit import suites_of_run, with_model_of

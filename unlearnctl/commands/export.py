@@ -26,7 +26,7 @@ from unlearnctl.models.skeleton import auto_class
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.card import done_with, model_card
 from unlearnctl.reporting.lineage import NAME, lineage
-from unlearnctl.results.reading import read_results as read_record
+from unlearnctl.results.schema import read_results as read_record
 from unlearnctl.runs.directory import check_space
 from unlearnctl.runs.inherit import model_of_run
 from unlearnctl.runs.update import check_base

@@ -45,7 +45,8 @@ from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.strength_curve import print_curve, write_curve
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.provenance import now, of_run
-from unlearnctl.results.schema import record, scores_to_json, write_results
+from unlearnctl.results.record import record, scores_to_json
+from unlearnctl.results.schema import write_results
 from unlearnctl.results.trade_off import trade_off
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say

@@ -12,7 +12,7 @@ from unlearnctl.distributed.collectives import on_main
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.provenance import versions
-from unlearnctl.results.schema import items_to_json, samples_to_json, scores_from_json, scores_to_json
+from unlearnctl.results.record import items_to_json, samples_to_json, scores_from_json, scores_to_json
 from unlearnctl.utils.atomic import why, write_atomically
 from unlearnctl.utils.paths import cache_dir
 from unlearnctl.utils.safe_json import loads

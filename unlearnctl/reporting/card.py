@@ -10,8 +10,8 @@ from unlearnctl.reporting import recovered as attacks
 from unlearnctl.reporting import terminal
 from unlearnctl.reporting.lineage import lineage
 from unlearnctl.reporting.markdown import code, escape, table
-from unlearnctl.results.checksum import broken
 from unlearnctl.results.run import compare
+from unlearnctl.results.schema import is_changed
 from unlearnctl.utils import numbers
 
 # Methods of papers whose abstract alone is known to us; a test compares with the modules' own words.
@@ -44,7 +44,7 @@ def model_card(results: Tree, run: str = "RUN", to: str = "FOLDER", origin: Tree
     name = str(_part(results, "config", "model").get("name") or "local")
     name = name if name != "local" else origin["base"] or "A local model"
     head = [*_header(origin), f"# {escape(name)} after unlearning{_with(results)}", "", _done(results)]
-    head += ["", f"**{terminal.CHANGED}**"] if broken(results) else []
+    head += ["", f"**{terminal.CHANGED}**"] if is_changed(results) else []
     body = [line for title, lines in sections.items() for line in ("", f"## {title}", "", *lines)]
     return "\n".join(head + body) + "\n"
 

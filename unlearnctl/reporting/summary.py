@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 from unlearnctl.reporting.terminal import ARROW
-from unlearnctl.results.reading import ENDED
 from unlearnctl.results.run import Row, Run, load_run, main_pair
+from unlearnctl.results.schema import ENDED
 from unlearnctl.results.trade_off import Trade, trade
 from unlearnctl.runs.layout import PLACES
 from unlearnctl.runs.live import at_work

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearnctl.reporting.losses import losses
-from unlearnctl.results.checksum import broken
 from unlearnctl.results.run import Row, compare
+from unlearnctl.results.schema import is_changed
 from unlearnctl.utils import numbers
 
 ARROW = {"lower": "↓", "higher": "↑", "chance": "→"}
@@ -103,7 +103,7 @@ def print_comparison(results: Mapping[str, Any], console: Console | None = None)
 def raised(results: Mapping[str, Any]) -> list[str]:
     """A sentence if a results.json is not as it was written, and one for each collapse flag that is up."""
     found = results.get("flags")
-    said = [CHANGED] if broken(results) else []
+    said = [CHANGED] if is_changed(results) else []
     for flag in found if isinstance(found, list) else []:
         value, bound = (
             numbers.finite(flag.get(k)) if isinstance(flag, dict) else None for k in ("value", "bound")

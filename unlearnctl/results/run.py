@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnctl.results.history import ROWS, read_history
-from unlearnctl.results.reading import read_results
+from unlearnctl.results.schema import read_results
 from unlearnctl.utils import numbers
 
 SIGNIFICANT = 0.05

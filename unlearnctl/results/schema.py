@@ -1,129 +1,217 @@
-"""results.json: what a run writes and every report reads. Documented in docs/results_schema.md."""
+"""Declare results.json once, and check, read and write it by that. Documented in docs/results_schema.md.
+
+The digest inside the file finds an edit or damage, not a forger: whoever edits the file can compute the digest again.
+Only a signature would prevent that, and it would need keys; a copy of the digest elsewhere (a paper, a commit) does
+prove the file.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from unlearnctl.results.checksum import sealed
-from unlearnctl.results.metric import Metric, Sample, Scores
-from unlearnctl.results.statistics import paired
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, ValidationError
+
+from unlearnctl.utils import numbers
 from unlearnctl.utils.atomic import write_atomically
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.safe_json import load_record
 
 SCHEMA = "unlearnctl/results/1"
 STATUSES = ("completed", "interrupted", "stopped_early", "diverged")
-METRIC_KEYS = ("value", "stderr", "n", "chance", "role", "goal")
+ENDED = ("completed", "stopped_early")  # how a run ends that has nothing left to do
+ALWAYS = ("status", "config", "provenance", "after")  # in every file that we write
+DIGEST = "sha256"
+LARGEST = 64_000_000  # bytes
+ALLOWED = {  # pydantic's types of errors, as our lines put them
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "list_type": "must be a list",
+    "string_type": "must be a text",
+}
 
 
-def record(
-    config: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-    after: Scores,
-    before: Scores | None = None,
-    status: str = "completed",
-    **parts: Any,
-) -> dict[str, Any]:
-    """Build the results.json of any verb; `parts` are what this verb alone has to say."""
-    return {
-        "schema": SCHEMA,
-        "status": status,
-        "config": config,
-        "provenance": provenance,
-        **({} if before is None else {"before": scores_to_json(before)}),
-        "after": scores_to_json(after),
-        **parts,
-    }
+def _number(value: object) -> object:
+    # NaN and infinity are values that a diverged run has; an integer that no float can hold is none
+    if value is None or isinstance(value, float) or numbers.finite(value) is not None:
+        return value
+    raise ValueError("must be a number or null")
 
 
-def scores_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
-    """{suite: {metric: {...}}} as plain data, without the items."""
-    return {suite: {name: m.to_json() for name, m in metrics.items()} for suite, metrics in scores.items()}
+def _not_negative(value: float | None) -> float | None:
+    if (numbers.finite(value) or 0) < 0:
+        raise ValueError("must be 0 or more")
+    return value
 
 
-def items_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
-    """{suite: {metric: [outcome of each item] or null}}."""
-    return {suite: {name: m.items for name, m in metrics.items()} for suite, metrics in scores.items()}
+def _in_order(ends: list[float | None]) -> list[float | None]:
+    if len(ends) != 2:
+        raise ValueError("must be two numbers or null")
+    low, high = map(numbers.finite, ends)
+    if low is not None and high is not None and low > high:
+        raise ValueError("must have its lower end first")
+    return ends
 
 
-def samples_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
-    """{suite: {metric: [{prompt, reply, score}]}} of those metrics that have samples."""
-    found = {
-        suite: {name: [s._asdict() for s in m.samples] for name, m in metrics.items() if m.samples}
-        for suite, metrics in scores.items()
-    }
-    return {suite: metrics for suite, metrics in found.items() if metrics}
+Number = Annotated[float | None, PlainValidator(_number)]
 
 
-def paired_tests(before: Scores, after: Scores) -> dict[str, dict[str, Any]]:
-    """{suite: {metric: paired test}} for every metric whose items are known on both sides."""
-    return {
-        suite: {
-            name: test
-            for name, metric in metrics.items()
-            if name in before.get(suite, {}) and (test := paired(before[suite][name], metric))
-        }
-        for suite, metrics in after.items()
-    }
+class Part(BaseModel):
+    """A mapping in the file: whatever is absent or null reads as None, and other keys may stand beside these.
+
+    Reports make do with half a record, such as one that another program wrote, as long as no part of it misleads.
+    """
+
+    model_config = ConfigDict(strict=True)
 
 
-def scores_from_json(
-    data: Mapping[str, Mapping[str, Any]],
-    items: Mapping[str, Mapping[str, Any]],
-    samples: Mapping[str, Mapping[str, Any]],
-) -> dict[str, dict[str, Metric]]:
-    """The inverse of `scores_to_json`, `items_to_json` and `samples_to_json`."""
-    return {
-        suite: {
-            name: _metric(m, items[suite][name], samples.get(suite, {}).get(name))
-            for name, m in metrics.items()
-        }
-        for suite, metrics in data.items()
-    }
+class Entry(Part):
+    """One metric of a suite."""
+
+    value: Number = None
+    stderr: Annotated[Number, AfterValidator(_not_negative)] = None
+    n: Number = None
+    chance: Number = None
+    role: str | None = None
+    goal: str | None = None
+    interval: Annotated[list[Number], AfterValidator(_in_order)] | None = None
 
 
-def _metric(data: Mapping[str, Any], items: Any, samples: Any) -> Metric:
-    said = [Sample(**sample) for sample in samples or ()]
-    pairs = {"interval": data.get("interval"), "items": items, "samples": said}
-    return Metric(**{**data, **{key: tuple(pair) if pair else None for key, pair in pairs.items()}})
+Suites = dict[str, dict[str, Entry]]
 
 
-def write_results(path: Path, record: Mapping[str, Any]) -> None:
-    """Check and write results.json with its digest (`seal.py`): old file or new, never half of one."""
-    validate_results(record)
-    write_atomically(path, json.dumps(sealed(record), indent=2) + "\n")
+class Corpus(Part):
+    """What became of the rows of a corpus: counts under names of their own."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Number]
+    left_out: dict[str, Number] | None = None
 
 
-def write_items(folder: Path, **parts: Scores) -> None:
-    """items.json: {part: {suite: {metric: outcome of each item}}}, for paired comparisons between runs; and
-    samples.json: {part: {suite: {metric: [{prompt, reply, score}]}}}, if a suite let the model write."""
-    write_atomically(
-        folder / "items.json",
-        json.dumps({name: items_to_json(scores) for name, scores in parts.items()}) + "\n",
-    )
-    samples = {name: samples_to_json(scores) for name, scores in parts.items()}
-    if any(samples.values()):
-        write_atomically(folder / "samples.json", json.dumps(samples) + "\n")
+class AttackSettings(Part):
+    """The settings of a variant by which a plot is drawn."""
+
+    lr: Number = None
+    step: Number = None
+
+
+class Attack(Part):
+    """One variant of an attack."""
+
+    attack: str
+    variant: str
+    scores: Suites
+    base: Suites | None = None
+    settings: AttackSettings | None = None
+
+
+class Repair(Part):
+    """What `unlearnctl repair` chose."""
+
+    method: str
+    strength: Number = None
+    modules: dict[str, Any] | None = None
+
+
+class Results(Part):
+    """The file as a whole."""
+
+    status: str | None = None
+    config: dict[str, Any] | None = None
+    provenance: dict[str, Any] | None = None
+    data: dict[str, Corpus] | None = None
+    train: dict[str, Any] | None = None
+    before: Suites | None = None
+    after: Suites | None = None
+    unlearned: Suites | None = None
+    repair: Repair | None = None
+    paired: dict[str, dict[str, dict[str, Any]]] | None = None
+    attacks: list[Attack] | None = None
+    flags: list[dict[str, Any]] | None = None
 
 
 def validate_results(record: Any) -> None:
-    """Check the parts that reports rely on.
+    """Check a record against the declaration.
 
     Raises:
-        UserError: which key is missing or wrong.
+        UserError: the key, its value and what is allowed, of the first that is wrong.
     """
-    if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
-        raise UserError(f"results.json: schema must be {SCHEMA}")
-    for key in ("status", "config", "provenance", "after"):
-        if key not in record:
-            raise UserError(f"results.json: {key} is missing")
-    if record["status"] not in STATUSES:
-        raise UserError(f"results.json: status={record['status']}: must be one of {', '.join(STATUSES)}")
-    for part in ("before", "after"):
-        for suite, metrics in record.get(part, {}).items():
-            for name, metric in metrics.items():
-                missing = [key for key in METRIC_KEYS if key not in metric]
-                if missing:
-                    raise UserError(f"results.json: {part}.{suite}.{name}.{missing[0]} is missing")
+    found = record.get("schema") if isinstance(record, Mapping) else None
+    if found != SCHEMA:
+        raise UserError(f"schema={numbers.cut(repr(found))}: must be {SCHEMA}")
+    try:
+        Results.model_validate(record)
+    except ValidationError as error:
+        raise UserError(_line(error)) from None
+
+
+def _line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = "".join(f"[{at}]" if isinstance(at, int) else f".{numbers.cut(at)}" for at in first["loc"])[1:]
+    if first["type"] == "missing":
+        return f"{key}: required"
+    reason = first.get("ctx", {}).get("error") or ALLOWED.get(first["type"], first["msg"])
+    return f"{key}={numbers.cut(repr(first['input']))}: {reason}"
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read the results.json of any verb.
+
+    Raises:
+        UserError: it is missing, cannot be read, or is not of this schema.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path.parent}: no results.json, so nothing to report. Give the directory of a finished run"
+        )
+    if (size := path.stat().st_size) > LARGEST:
+        raise UserError(
+            f"{path}: {size / 1e6:.0f} MB, more than a run writes (at most {LARGEST / 1e6:.0f} MB)"
+        )
+    try:
+        record = load_record(path)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not readable as JSON ({' '.join(str(error).split())})") from None
+    try:
+        validate_results(record)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return record
+
+
+def write_results(path: Path, record: Mapping[str, Any]) -> None:
+    """Check a record and write it with its digest, so that the file is the old one or the new one.
+
+    Raises:
+        UserError: a key is missing or wrong.
+        OSError: it cannot be written.
+    """
+    data = with_digest(record)
+    validate_results(data)
+    for key in ALWAYS:
+        if data.get(key) is None:
+            raise UserError(f"{key}: required in results.json")
+    if data["status"] not in STATUSES:
+        raise UserError(f"status={data['status']}: must be one of {', '.join(STATUSES)}")
+    write_atomically(path, json.dumps(data, indent=2) + "\n")
+
+
+def with_digest(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a record into plain JSON data with its digest as the last key."""
+    data = json.loads(json.dumps({key: value for key, value in record.items() if key != DIGEST}, default=str))
+    return {**data, DIGEST: digest(data)}
+
+
+def digest(record: Mapping[str, Any]) -> str:
+    """Hash the canonical JSON (sorted keys, no spaces, ASCII) of all keys but the digest: SHA-256, as hex."""
+    content = {key: value for key, value in record.items() if key != DIGEST}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_changed(record: Mapping[str, Any]) -> bool:
+    """Tell whether the content no longer has the digest that stands in it; old files have none."""
+    return DIGEST in record and record[DIGEST] != digest(record)

@@ -21,8 +21,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from unlearnctl.results.reading import read_results
 from unlearnctl.results.run import compare
+from unlearnctl.results.schema import read_results
 from unlearnctl.results.trade_off import Trade, trade
 from unlearnctl.runs.layout import FILE
 from unlearnctl.sweeps.members import Member, labels

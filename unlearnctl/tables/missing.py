@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.results.reading import ENDED, read_results
+from unlearnctl.results.schema import ENDED, read_results
 from unlearnctl.runs.live import at_work
 from unlearnctl.tables.spec import Member
 from unlearnctl.utils.atomic import open_ours

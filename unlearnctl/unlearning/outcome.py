@@ -12,7 +12,8 @@ from unlearnctl.evaluation.collapse import flags
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.provenance import of_run
-from unlearnctl.results.schema import paired_tests, record, write_items, write_results
+from unlearnctl.results.record import paired_tests, record, write_items
+from unlearnctl.results.schema import write_results
 from unlearnctl.runs.disk import report_or_say
 from unlearnctl.utils.safe_json import loads
 from unlearnctl.utils.stopping import exception_from

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from unlearnctl.config.composed import check_keys
 from unlearnctl.config.trust import is_flag
 from unlearnctl.reporting.reports import write_report
-from unlearnctl.results.reading import ENDED
+from unlearnctl.results.schema import ENDED
 from unlearnctl.runs.directory import keep_config, own_config
 from unlearnctl.runs.layout import HARMLESS
 from unlearnctl.runs.lock import locked

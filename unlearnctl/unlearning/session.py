@@ -26,7 +26,7 @@ from unlearnctl.probes.fit import Probes, load_probes
 from unlearnctl.probes.fitting import fit_on
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.provenance import now
-from unlearnctl.results.schema import scores_to_json
+from unlearnctl.results.record import scores_to_json
 from unlearnctl.runs.directory import keep_config
 from unlearnctl.tracking import Trackers
 from unlearnctl.training.evaluator import Watcher

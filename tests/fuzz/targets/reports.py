@@ -22,8 +22,8 @@ from unlearnctl.reporting.summary import summarise
 from unlearnctl.reporting.summary_files import as_csv, markdown
 from unlearnctl.reporting.summary_terminal import print_summary
 from unlearnctl.reporting.terminal import print_comparison
-from unlearnctl.results.checksum import broken, sealed
 from unlearnctl.results.run import load_run, main_pair
+from unlearnctl.results.schema import is_changed, with_digest
 from unlearnctl.results.trade_off import trade
 from unlearnctl.sweeps.board import Board, last_step, read_trade
 from unlearnctl.sweeps.members import Member, resumed
@@ -34,7 +34,7 @@ from unlearnctl.unlearning.resume import ended
 
 @cache
 def _whole() -> dict[str, bytes]:
-    return files(sealed(whole_results()), whole_history(), token_weights())
+    return files(with_digest(whole_results()), whole_history(), token_weights())
 
 
 @cache
@@ -61,7 +61,7 @@ def read(data: bytes) -> None:
     for row in run.rows:
         assert isinstance(row.verdict + row.metric + row.suite, str)
     assert isinstance(run.title, str)
-    broken(run.results)
+    is_changed(run.results)
     main_pair(run.rows)
     trade(run.rows)
 
