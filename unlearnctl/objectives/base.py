@@ -32,7 +32,7 @@ class Needs:
 
     @property
     def head(self) -> bool:
-        """True if the whole depth and the LM head must run."""
+        """Whether the whole depth and the LM head must run."""
         return self.logits or self.logprobs or self.final
 
 
@@ -47,7 +47,7 @@ class Outputs:
 
 
 def union(needs: Sequence[Needs]) -> Needs:
-    """Whatever any of them reads."""
+    """Combine several needs: whatever any of them reads."""
     return Needs(
         layers=tuple(sorted({layer for need in needs for layer in need.layers})),
         **{name: any(getattr(need, name) for need in needs) for name in FLAGS},
@@ -111,15 +111,14 @@ class Loss:
 
     total: Float[Tensor, ""]
     terms: dict[str, Float[Tensor, ""]]
-    forget: Float[Tensor, ""] | None = (
-        None  # the weighted part of `total` that forgets, for trainer.sharpness
-    )
+    # The weighted part of `total` that forgets: trainer.sharpness perturbs along its gradient alone.
+    forget: Float[Tensor, ""] | None = None
 
     def part(self, which: str) -> Float[Tensor, ""]:
-        """`total`, `forget`, or `rest`: the total without its forget part.
+        """Return `total`, `forget`, or `rest`: the total without its forget part.
 
         Raises:
-            UserError: a part is asked for, and the objective does not say which part of its loss forgets.
+            UserError: a part was asked for, but the objective does not say which part of its loss forgets.
         """
         if which == "total":
             return self.total
@@ -140,79 +139,59 @@ class Architecture(Protocol):
         ...
 
     def mlp_outputs(self, block: int) -> list[str]:
-        """Names of a block's MLP output matrices, e.g. ["model.layers.7.mlp.down_proj.weight"]."""
+        """Name a block's MLP output matrices, e.g. ["model.layers.7.mlp.down_proj.weight"]."""
         ...
 
 
 class Objective(nn.Module):
-    """Base of every objective. Subclasses are ~40 lines that state an equation.
+    """The base of every objective. A subclass is about 40 lines that state an equation.
 
     `forward` takes a View of each side of `needs()`, by name, and returns the loss of one micro-batch as its share of
-    the global batch's.
+    the global batch's loss. What only some objectives can do (take probes, change layers, consist of parts, weigh
+    tokens) is in `protocols.py`.
 
-    Training checkpoints keep its buffers and parameters, and the plain values, generators and optimisers that it or a
-    submodule holds as attributes. Anything else that changes from step to step goes through `get_extra_state`.
+    Training checkpoints keep buffers and parameters, and the plain values, generators and optimisers that the
+    objective or a submodule holds as attributes. Keep anything else that changes between steps in `get_extra_state`.
     """
 
     forward: Callable[..., Loss]
 
     def needs(self) -> dict[str, Needs]:
-        """What is read of `forget` and `retain`; a side that is absent is not run."""
+        """Declare what is read of `forget` and `retain`; a side that is absent is not run."""
         raise NotImplementedError
 
     def trainable(self, arch: Architecture) -> list[str]:
-        """Regexes of the parameters that this method trains by default: everything."""
+        """Return regexes of the parameters that this method trains by default: everything."""
         return [".*"]
 
     def setup(self, hidden_size: int, topics: int, generator: torch.Generator) -> None:
         """Draw whatever is random (control vectors and the like) as buffers, from a seeded generator."""
 
     def calibration(self) -> tuple[str, ...]:
-        """Buffers that `calibrate` sums up over each topic's first global batch, before the first step."""
+        """Name the buffers that `calibrate` sums over each topic's first global batch, before the first step."""
         return ()
 
     def calibrate(self, forget: View) -> None:
         """Add one micro-batch's share to the buffers that `calibration` names."""
 
-    def parts(self) -> dict[str, Objective]:
-        """Forget topic → objective, of one that is made of several; otherwise empty."""
-        return {}
-
-    def read_at(self, layers: Sequence[int]) -> None:
-        """Read only these of the declared layers from now on; what a meta-learned choice of layer turns.
-
-        Raises:
-            UserError: this objective's layers are fixed.
-        """
-        raise UserError(
-            "trainer.meta.layers: this objective reads fixed layers; use rmu_cosine, or set it to null"
-        )
-
-    def probes(self) -> tuple[int, ...]:
-        """Layers whose linear probes (forget text against retain text) are wanted before the first step."""
-        return ()
-
-    def take_probes(self, probes: Mapping[str, Tensor]) -> None:
-        """Take what was found at those layers, see `unlearnctl.probes.fit.Probes`."""
-
     def after_step(self, terms: Mapping[str, float]) -> None:
-        """Called after each optimiser step with the global batch's unweighted terms, the same on every process."""
+        """Update state after an optimiser step, from the global batch's unweighted terms (equal on every process)."""
 
 
 class RetainTerm(nn.Module):
     """A loss on the retain side alone, pluggable into any loss-level objective."""
 
     def needs(self) -> Needs:
-        """What is read of the retain side."""
+        """Declare what is read of the retain side."""
         raise NotImplementedError
 
     def forward(self, retain: View) -> Float[Tensor, ""]:
-        """The term, as this micro-batch's share of the global mean."""
+        """Return the term, as this micro-batch's share of the global mean."""
         raise NotImplementedError
 
 
 def mlp_outputs(arch: Architecture, layers: tuple[int, ...]) -> list[str]:
-    """RMU's choice of what to train: the MLP output matrices of blocks l−2, l−1, l of each layer l.
+    """Return RMU's choice of what to train: the MLP output matrices of blocks l−2, l−1, l of each layer l.
 
     Raises:
         UserError: one of these blocks has none.
@@ -236,7 +215,7 @@ def _escaped(name: str) -> str:
 
 
 def require(condition: bool, key: str, value: object, allowed: str) -> None:
-    """Refuse a parameter at construction.
+    """Refuse an unsuitable parameter at construction.
 
     Raises:
         UserError: `objective.KEY=VALUE: must be ALLOWED`.

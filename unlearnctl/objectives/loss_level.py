@@ -45,6 +45,10 @@ class LossLevel(Objective):
         if self.token_weights is not None:
             self.token_weights.setup(hidden_size)
 
+    def weights_of_tokens(self) -> TokenWeights | None:
+        """Return the config's token weights."""
+        return self.token_weights
+
     def weighted(self, forget: View, values: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """Values of predicted tokens, each times its token's weight."""
         return values if self.token_weights is None else self.token_weights(forget) * values

@@ -76,8 +76,12 @@ class ProbeDirections(Objective):
         """MLP output matrices of each layer and the two before it, as in RMU."""
         return mlp_outputs(arch, self.layers)
 
-    def probes(self) -> tuple[int, ...]:
-        """Every layer needs its direction."""
+    def probe_folder(self) -> str | None:
+        """Return the folder that the config names."""
+        return self.probe
+
+    def probe_layers(self) -> tuple[int, ...]:
+        """Return every layer: each needs its direction."""
         return self.layers
 
     def take_probes(self, probes: Mapping[str, Tensor]) -> None:

@@ -31,6 +31,7 @@ from unlearnctl.models.skeleton import Skeleton, skeleton
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective
+from unlearnctl.objectives.protocols import HasParts, UsesProbes, choosing_layers, parts_of
 from unlearnctl.probes.fit import load_probes
 from unlearnctl.training.settings import TrainerSettings
 from unlearnctl.utils.errors import UserError
@@ -117,7 +118,7 @@ def _check_loss_scale(settings: TrainerSettings, spec: ModelSpec) -> None:
 
 def _over_choices(cfg: DictConfig, objective: Objective, choices: list[tuple[int, ...]]) -> Objective:
     """The objective built over every layer that a meta-learned run may choose."""
-    objective.read_at(objective.needs()["forget"].layers)  # says so if its layers are fixed
+    choosing_layers(objective)
     every = sorted({layer for choice in choices for layer in choice})
     node: dict[Any, Any] = {**plain(cfg.objective), "layer": every}
     return build_objective(DictConfig(node))
@@ -135,7 +136,7 @@ def _check_overrides(cfg: DictConfig, settings: TrainerSettings, suites: Mapping
 def check_topics(objective: Objective, data: Mapping[str, Any]) -> None:
     """Refuse an objective of several parts that are not the data's forget topics, in their order."""
     topics = list(DataSpec.from_config(data).forget)
-    if objective.parts() and list(objective.parts()) != topics:
+    if isinstance(objective, HasParts) and list(objective.parts()) != topics:
         raise UserError(
             f"objective.by_topic: its topics {list(objective.parts())} are not those of data={data['name']}, {topics}"
         )
@@ -153,11 +154,10 @@ def check_layers(objective: Objective, shape: Skeleton, model: str) -> None:
 
 
 def _check_probes(objective: Objective) -> None:
-    """Read the probes that a run names: it needs them only once its base is measured."""
-    for one in objective.parts().values() or [objective]:
-        folder = getattr(one, "probe", None)
-        if folder and one.probes():
-            load_probes(Path(str(folder))).of(one.probes())
+    """Read the probes that the config names now: the run needs them only after its base has been measured."""
+    for _, part in parts_of(objective):
+        if isinstance(part, UsesProbes) and (folder := part.probe_folder()):
+            load_probes(Path(folder)).of(part.probe_layers())
 
 
 def _reached(matched: list[str], shape: Skeleton, top: int) -> list[str]:

@@ -22,6 +22,7 @@ from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.sharding import shard, whole
 from unlearnctl.models.shared_models import SharedModels
 from unlearnctl.models.storage_layout import stored_dtypes
+from unlearnctl.objectives.protocols import UsesProbes, WeighsTokens, parts_of
 from unlearnctl.probes.fit import Probes, load_probes
 from unlearnctl.probes.fitting import fit_on
 from unlearnctl.results.metric import Metric
@@ -142,13 +143,11 @@ class Run:
         return Trainer(self.tapped, objective, self.data, settings, optimizer, self.accelerator)
 
     def give_probes(self) -> None:
-        """Probes for each objective that wants them: from its artefact, or fitted on the run's own texts."""
-        whole = self.ready.objective
-        for topic, objective in whole.parts().items() or [(None, whole)]:
-            if layers := objective.probes():
-                objective.take_probes(
-                    self.probes_for(layers, topic, getattr(objective, "probe", None)).of(layers)
-                )
+        """Give each objective the probes that it needs: read from its folder, or fitted on the run's own texts."""
+        for topic, objective in parts_of(self.ready.objective):
+            if isinstance(objective, UsesProbes):
+                layers = objective.probe_layers()
+                objective.take_probes(self.probes_for(layers, topic, objective.probe_folder()).of(layers))
 
     def probes_for(self, layers: Sequence[int], topic: str | None, folder: str | None) -> Probes:
         """Read, or fitted on a topic's forget and retain texts."""
@@ -210,7 +209,8 @@ class Run:
         self.tensors = {n: t.to(getattr(torch, stored[n])) for n, t in tensors.items()}
         self.manifest = on_main(self.save)
         self.best_step = self.watcher.best_step
-        weights = getattr(self.ready.objective, "token_weights", None)
+        objective = self.ready.objective
+        weights = objective.weights_of_tokens() if isinstance(objective, WeighsTokens) else None
         if weights is not None:
             self.token_weights = measure_token_weights(self, weights)
         del self.trainer, self.tapped, self.watcher  # and with them the model

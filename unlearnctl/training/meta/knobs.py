@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from unlearnctl.objectives.base import Objective
+from unlearnctl.objectives.protocols import choosing_layers
 from unlearnctl.training.meta.policy import Action, Policy
 from unlearnctl.training.meta.settings import MetaSettings
 from unlearnctl.utils.errors import UserError, unknown
@@ -45,7 +46,7 @@ def turn(objective: Objective, action: Action, choices: Sequence[tuple[int, ...]
         owner, _, leaf = name.rpartition(".")
         setattr(attrgetter(owner)(objective) if owner else objective, leaf, value)
     if action.choice is not None:
-        objective.read_at(choices[action.choice])
+        choosing_layers(objective).read_at(choices[action.choice])
 
 
 def make_policy(objective: Objective, settings: MetaSettings, seed: int) -> Policy:
