@@ -1,4 +1,4 @@
-"""Where Hydra looks for plugins: the sweeper of `unlearnctl train -m`. The work is in unlearnctl/sweeps/."""
+"""Register the sweeper of `unlearnctl train -m` where Hydra looks for plugins. The work is in unlearnctl/sweeps/."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Members(BasicSweeper):
-    """Hydra's combinations; each is named by the hash of its config, and those that are done are not run again.
+    """Name each of Hydra's combinations by the hash of its config, and run those that are not done yet.
 
-    Whichever launcher is chosen gets the rest. While it works, the status files are shown as a table.
+    The chosen launcher runs them. Meanwhile, a table shows the status files.
 
     Args:
-        resume: the sweep's directory is there, and this goes on with it.
+        resume: continue a sweep whose directory exists.
     """
 
     def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, resume: bool) -> None:
@@ -33,12 +33,12 @@ class Members(BasicSweeper):
         self.resume = resume
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra."""
+        """Take what Hydra hands over."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.task = task_function
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Compose all, which finds a wrong override before anything runs; then launch what is not done."""
+        """Compose all members, so that a wrong override is found before anything runs; then launch what is not done."""
         assert self.config is not None
         if self.config.launch.dry_run:
             return self._plan(arguments)
@@ -54,21 +54,21 @@ class Members(BasicSweeper):
             if len(left) < len(members):
                 elsewhere = sum(m.status.state != "done" for m in by_directory(members)) - len(left)
                 print(
-                    f"members: {len(members) - len(left) - elsewhere} of {len(members)} done already, "
-                    f"{f'{elsewhere} at work in another process, ' if elsewhere else ''}{len(left)} to run"
+                    f"members: {len(members) - len(left) - elsewhere} of {len(members)} already done, "
+                    f"{f'{elsewhere} running in another process, ' if elsewhere else ''}{len(left)} to run"
                 )
             try:
                 with Board(by_directory(members)):
                     returns = self._launch([members[place].overrides for place in left])
             except KeyboardInterrupt:
-                print(f"go on with it: unlearnctl train --resume {folder}", file=sys.stderr)
+                print(f"resume it: unlearnctl train --resume {folder}", file=sys.stderr)
                 raise
-        # launchers in other processes bring no error back; the status files do
+        # launchers in other processes return no error; the status files have it
         self.task.unfinished = [m for m in by_directory(members) if m.status.state != "done"]  # type: ignore[attr-defined]
         return [returns]
 
     def _plan(self, arguments: Sequence[str]) -> list[Any]:
-        """Print the first member's plan and what the others differ in; every value is checked in one of them."""
+        """Print the first member's plan and how the others differ, and check every value in at least one member."""
         from unlearnctl.sweeps.dry import covering, lines
 
         members = self._overrides(arguments)
@@ -105,6 +105,6 @@ class Members(BasicSweeper):
         done: list[Any] = []
         for first in range(0, len(batch), size):
             for result in self.launcher.launch(batch[first : first + size], initial_job_idx=first):
-                result.return_value  # noqa: B018  raises what the launcher itself met
+                result.return_value  # noqa: B018  raises the launcher's own error
                 done.append(result)
         return done

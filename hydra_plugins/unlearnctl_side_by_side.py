@@ -1,4 +1,4 @@
-"""Where Hydra looks for plugins: `hydra/launcher=side_by_side`. The work is in unlearnctl/sweeps/side_by_side.py."""
+"""Register `hydra/launcher=side_by_side` where Hydra looks. The work is in unlearnctl/sweeps/side_by_side.py."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class SideBySide(Launcher):
-    """Hands all members of a multirun to the task at once, so that it can train them in groups.
+    """Hand all members of a multirun to the task at once, so that it can train them in groups.
 
     Args:
-        members: the most that train at the same time.
+        members: how many may train at the same time.
     """
 
     def __init__(self, members: int) -> None:
@@ -29,7 +29,7 @@ class SideBySide(Launcher):
         self.members = members
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra."""
+        """Take what Hydra hands over."""
         verb = getattr(task_function, "verb", "train")
         if verb != "train":
             raise UserError(f"hydra/launcher=side_by_side: for `unlearnctl train -m` only, not {verb}")

@@ -1,4 +1,4 @@
-"""The end of a multirun: one summary of all its members."""
+"""Summarise all members at the end of a multirun."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from omegaconf import DictConfig
 
 
 class SweepSummary(Callback):
-    """Hydra callback: prints the summary of the member runs and writes it into the sweep's directory."""
+    """Print the summary of the member runs and write it to the sweep's directory."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Last line: `sweep: PATH`. Silent when no member made a run directory (a dry run)."""
+        """End with the line `sweep: PATH`, or print nothing if no member made a run directory (a dry run)."""
         # Imported here: Hydra builds its callbacks before every verb, `--cfg job` included.
         from unlearnctl.reporting.site.write import write_site
         from unlearnctl.reporting.summary import find_runs, summarise
@@ -31,5 +31,5 @@ class SweepSummary(Callback):
             write_summary(summary, folder)
             print(f"report: {write_site(summary, folder / 'report.html')}")
         except OSError as error:
-            print(f"summary: not written ({why(error)}); later, from the members: unlearnctl report {folder}")
+            print(f"summary: not written ({why(error)}); make it later with unlearnctl report {folder}")
         print(f"sweep: {folder}")

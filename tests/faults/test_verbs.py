@@ -299,7 +299,7 @@ def test_a_status_that_cannot_be_written_is_made_up_for(undisturbed: dict[str, A
 def test_a_summary_that_cannot_be_written() -> None:
     with refusing("*summary.md*", FULL):
         done = succeed("train", *SWEEP)
-    said = f"summary: not written ({FOLDER}/summary.md: No space left on device); later, from the members: "
+    said = f"summary: not written ({FOLDER}/summary.md: No space left on device); make it later with "
     assert f"{said}unlearnctl report {FOLDER}" in done.out
     succeed("report", str(FOLDER))
     assert (FOLDER / "summary.md").is_file()

@@ -87,7 +87,7 @@ def test_a_member_that_was_cut_is_finished(monkeypatch: pytest.MonkeyPatch) -> N
         patched.setattr(stage_run.Run, "finish", stopping)
         done = run("train", "-m", *QUICK, *TINY, "run=s", "seed=0,1,2")
     assert done.code == 130
-    assert "go on with it: unlearnctl train --resume outputs/train/sweep/s" in done.err
+    assert "resume it: unlearnctl train --resume outputs/train/sweep/s" in done.err
     assert sorted(s.state for s in states().values()) == ["done", "interrupted", "planned"]
     (cut,) = (name for name, status in states().items() if status.state == "interrupted")
     write_status(FOLDER / cut, Status("running", attempt=1))

@@ -32,7 +32,7 @@ class Relearn:
 
     Args:
         corpora: name → corpus as in `conf/data/`: other facts of the same domain, unrelated text.
-        lrs: learning rates, each from the unlearned weights anew.
+        lrs: learning rates, each starts from the unlearned weights.
         steps: marks at which the model is scored; the last one is where training ends.
         batch_size: texts a step.
         max_length: tokens of a text.

@@ -34,7 +34,7 @@ def kept_answers(identity: str, suites: Mapping[str, Any]) -> Answers:
 def cached_evaluate(identity: str, suites: Mapping[str, Any], run: Callable[[Answers], Scores]) -> Scores:
     """`run(answers)`, or what it gave before for the same weights, suite configs and library versions.
 
-    A damaged entry is measured anew; see `kept_answers` for an evaluation that was killed.
+    A damaged entry is measured again; see `kept_answers` for an evaluation that was killed.
     """
     key = _key(identity, suites)
     path = cache_dir() / "base-results" / f"{_digest(key)}.json"

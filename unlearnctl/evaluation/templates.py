@@ -25,7 +25,7 @@ class TooMuch(Exception):
 
 @contextmanager
 def templates_compiled_once() -> Iterator[None]:
-    """The harness compiles a task's templates anew for every question, outside jinja's sandbox and without limits.
+    """The harness compiles a task's templates again for every question, outside jinja's sandbox and without limits.
 
     Raises:
         TooMuch: in this block, where a template takes too much.

@@ -11,8 +11,9 @@ from unlearnctl.objectives.base import View, require
 
 
 class RetainNoise(nn.Module):
-    """`h_l(x_r;θ0) + N(0, scale²)`, drawn anew each step: a retained text that looks a little like forgotten ones then
-    still leads where it should.
+    """Add N(0, scale²) to `h_l(x_r;θ0)`, drawn afresh at each step.
+
+    A retained text that slightly resembles a forgotten one then still leads where it should.
 
     Each row's noise depends on the seed, the row and the step alone, not on padding, batch split or process.
 

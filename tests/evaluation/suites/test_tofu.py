@@ -177,7 +177,7 @@ def test_a_saved_reference_is_as_good_as_the_model(world, tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"eval\.tofu\.reference=.*: its truth ratios are not those of these"):
         other.validate()
     entry = json.loads(file.read_text())
-    line = f"eval.tofu.reference={file}: saved with append_eos=false; save it anew, or set eval.tofu.append_eos=false"
+    line = f"eval.tofu.reference={file}: saved with append_eos=false; save it again, or set eval.tofu.append_eos=false"
     for old in ({**entry, "append_eos": False}, {k: v for k, v in entry.items() if k != "append_eos"}):
         file.write_text(json.dumps(old))  # a file from before the end token was scored does not say
         with pytest.raises(UserError) as caught:

@@ -161,7 +161,9 @@ class HarnessModel(HFLM):
         items, times = [], Counter[str]()
         for request in requests:
             items.append([*request.args, times[str(request.args)]])
-            times[str(request.args)] += request.args[1].get("do_sample") is not False  # each is drawn anew
+            times[str(request.args)] += (
+                request.args[1].get("do_sample") is not False
+            )  # each sample is a new draw
         return self.answers.all("generations", items, work, cost=lambda place: len(items[place][0]))
 
 

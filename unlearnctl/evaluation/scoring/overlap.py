@@ -12,7 +12,7 @@ def rouge_l(truths: Sequence[str], replies: Sequence[str], part: str, stemmer: b
 
     An empty reply scores 0. Words are lower-cased; with `stemmer`, Porter-stemmed.
     """
-    # its logging library keeps what stderr is at import, and closes that when logging is set up anew
+    # its logging library keeps what stderr is at import, and closes that when logging is configured again
     with redirect_stderr(io.StringIO()):
         from rouge_score.rouge_scorer import RougeScorer
 

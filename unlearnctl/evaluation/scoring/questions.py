@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 SHORTEST_PREFIX = 8  # tokens
 WORTH = 512  # tokens that a prefix must save: it costs a pass of its own, and splits the batches
-ROW = 512  # tokens of choices beside one context: more would attend in vain to each other
+ROW = 512  # tokens of choices beside one context: more would only attend to each other
 
 
 @dataclass(frozen=True)

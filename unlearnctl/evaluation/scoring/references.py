@@ -25,7 +25,7 @@ class Reference:
     """A folder in Hugging Face's layout, e.g. of the model that never saw the forget set.
 
     Its tokenizer is its own. What it says is kept in the cache by text, for the folder's files as they are: a
-    change of their size or date starts anew.
+    change of their size or date starts over.
 
     Args:
         path: the folder, or `tinyworld:…`.

@@ -227,7 +227,7 @@ class TofuSuite:
         if entry.get("append_eos", False) != self.append_eos:
             other = str(not self.append_eos).lower()
             raise UserError(
-                f"{where}: saved with append_eos={other}; save it anew, or set {self.key}.append_eos={other}"
+                f"{where}: saved with append_eos={other}; save it again, or set {self.key}.append_eos={other}"
             )
         return ratios
 

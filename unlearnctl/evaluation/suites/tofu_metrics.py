@@ -60,7 +60,7 @@ def extraction_strength(answer: TokenScores) -> float:
 
 
 def forget_quality(ours: Sequence[float], theirs: Sequence[float]) -> Metric:
-    """p of a two-sample Kolmogorov-Smirnov test between truth ratios: 1 = cannot be told from the retain-only model.
+    """p of a two-sample Kolmogorov-Smirnov test between truth ratios: 1 = indistinguishable from the retain-only model.
 
     n counts our questions. A p-value is no effect size: it falls with n, and has no standard error.
     """
