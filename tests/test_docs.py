@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture import ROOMS
 from unlearnctl.utils.paths import conf_dir
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -74,3 +75,9 @@ def test_every_objective_has_its_row() -> None:
     for name in sorted(p.stem for p in (conf_dir() / "objective").glob("*.yaml")):
         assert f"`{name}`" in methods, name
         assert f"{name}.py" in papers or name == "composite", name
+
+
+def test_the_trees_list_the_rooms_from_top_to_ground() -> None:
+    for page in (DOCS / "architecture.md", DOCS.parent / "README.md"):
+        tree = page.read_text(encoding="utf-8").split("```text\nunlearnctl/\n")[1].split("```")[0]
+        assert tuple(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE)) == ROOMS[1:], page.name
