@@ -123,7 +123,7 @@ def test_either_half_has_every_value() -> None:
         ({"lrs": []}, r"^attack\.relearn\.lrs=\[\]: must be a list, not empty"),
         ({"lrs": [0]}, r"^attack\.relearn\.lrs=0: must be a positive number"),
         ({"lrs": [float("nan")]}, r"^attack\.relearn\.lrs=nan: must be a positive number"),
-        ({"steps": [5, 3]}, r"^attack\.relearn\.steps=\[5, 3\]: must rise"),
+        ({"steps": [5, 3]}, r"^attack\.relearn\.steps=\[5, 3\]: must increase"),
         ({"steps": [1.5]}, r"^attack\.relearn\.steps=1\.5: must be a whole number, 1 or more"),
         ({"max_length": 1}, r"^attack\.relearn\.max_length=1: must be a whole number of tokens"),
     ],

@@ -1,1 +1,1 @@
-"""Attacks on an unlearned model: is what was forgotten gone, or only hidden?"""
+"""Attack an unlearned model: is what it forgot gone, or only hidden?"""

@@ -1,4 +1,4 @@
-"""What every attack is: an object that tries variants, each of which is then scored."""
+"""Define what every attack is: an object that tries variants, each of which is then scored."""
 
 from __future__ import annotations
 
@@ -25,33 +25,31 @@ Scores = Mapping[str, Mapping[str, Metric]]
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing that an attack tried. The model is attacked while it is handed out, and is not afterwards."""
+    """One thing that an attack tried; the model stays attacked until the next variant is asked for."""
 
     label: str
     settings: Mapping[str, Any]
     evaluation: Mapping[str, Any] = field(default_factory=dict)  # settings of suites that differ
-    scores: Scores | None = None  # measured by the attack itself; None: by the suites
-    base: Scores | None = None  # the same of the untouched model, where the attack measures itself
+    scores: Scores | None = None  # measured by the attack; None: the suites measure it
+    base: Scores | None = None  # the same for the untouched model, if the attack measures scores
 
 
 @dataclass(frozen=True)
 class Target:
-    """The unlearned model, and what gives the untouched one back."""
+    """The unlearned model, and what is needed to restore the untouched one."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     blocks: str  # path of the block list
     seed: int = 0
-    base: Mapping[str, Tensor] | None = (
-        None  # the untouched model's tensors where it differs; None: not known
-    )
+    base: Mapping[str, Tensor] | None = None  # the untouched model's tensors that differ; None: unknown
 
     @contextmanager
     def untouched(self) -> Iterator[None]:
-        """The base model's weights, for as long as this lasts.
+        """Load the base model's weights while the context lasts.
 
         Raises:
-            AssertionError: the base is not known.
+            AssertionError: the base is unknown.
         """
         assert self.base is not None
         with kept(self.model, self.base):
@@ -65,24 +63,28 @@ class Target:
 class Attack(Protocol):
     """One entry of `conf/attack/`."""
 
-    asks: tuple[str, ...]  # settings that a suite must have, for its variants to mean anything
+    asks: tuple[str, ...]  # settings that a suite needs for the variants to have an effect
 
     def validate(self, tokenizer: PreTrainedTokenizerBase, blocks: int) -> None:
-        """Read and check all that the attack reads, before weights load; the model has so many `blocks`.
+        """Read and check the attack's files before weights load.
+
+        Args:
+            tokenizer: of the model.
+            blocks: how many the model has.
 
         Raises:
-            UserError: in one line with the config key.
+            UserError: something is wrong with a setting or a file.
         """
         ...
 
     def variants(self, target: Target) -> Iterator[Variant]:
-        """Try one thing after the other; the weights are those of `target` again at the end."""
+        """Yield one variant after another; at the end the weights are those of `target` again."""
         ...
 
 
 @contextmanager
 def kept(model: PreTrainedModel, names: Collection[str]) -> Iterator[None]:
-    """These parameters are what they were afterwards, and nothing requires grad or holds one."""
+    """Restore these parameters afterwards, and leave no gradient and nothing that requires one."""
     parameters = {n: p for n, p in model.named_parameters(remove_duplicate=False) if n in names}
     held = {name: p.detach().clone() for name, p in parameters.items()}
     try:
@@ -97,7 +99,7 @@ def kept(model: PreTrainedModel, names: Collection[str]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Texts:
-    """A corpus of an attack, read and tokenised."""
+    """An attack's corpus, read and tokenised."""
 
     corpus: Corpus
     rows: list[Row]
@@ -105,7 +107,7 @@ class Texts:
 
     @classmethod
     def read(cls, cfg: Any, key: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Texts:
-        """From a corpus mapping as in `conf/data/`.
+        """Read a corpus mapping as in `conf/data/`.
 
         Raises:
             UserError: see `CorpusSpec.from_config` and `readers.read_corpus`.
@@ -117,7 +119,7 @@ class Texts:
         return cls(corpus, encode(corpus, tokenizer, spec.max_length or max_length, key), key)
 
     def batch(self, rows: list[Row], pad_id: int, device: torch.device) -> Batch:
-        """Rows as one padded batch."""
+        """Collate rows into one padded batch."""
         counts = {
             "tokens": sum(len(r.ids) - r.prompt for r in rows), "predictions": sum(r.predictions for r in rows),
             "sequences": len(rows), "topic": 0,
@@ -126,7 +128,7 @@ class Texts:
 
 
 def require(key: str, value: object, kind: type | tuple[type, ...], least: float, what: str) -> None:
-    """Refuse a number of the wrong kind or below `least`.
+    """Refuse a number of the wrong type or below `least`.
 
     Raises:
         UserError: `key=value: must be what`.
@@ -136,7 +138,7 @@ def require(key: str, value: object, kind: type | tuple[type, ...], least: float
 
 
 def require_list(key: str, values: object, kind: type | tuple[type, ...], least: float, what: str) -> None:
-    """Refuse anything but a list, not empty, of such numbers.
+    """Refuse anything but a non-empty list of such numbers.
 
     Raises:
         UserError: `key=value: must be what`.

@@ -1,4 +1,4 @@
-"""Few-shot prompts: examples of the same domain, never the fact that is asked (arXiv 2411.12103)."""
+"""Prompt with examples of the same domain, never the fact that is asked (arXiv 2411.12103)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class FewShot:
-    """The suites once more, with examples before each question; tasks say by `fewshot_split` where they come from.
+    """The suites again, with examples before each question; a task's `fewshot_split` says where they come from.
 
     Args:
-        shots: numbers of examples, each a variant.
+        shots: numbers of examples; each is a variant.
     """
 
     asks: tuple[str, ...] = ("num_fewshot",)
@@ -25,9 +25,9 @@ class FewShot:
         self.shots = shots
 
     def validate(self, tokenizer: PreTrainedTokenizerBase, blocks: int) -> None:
-        """Nothing is read."""
+        """Do nothing: no files are read."""
 
     def variants(self, target: Target) -> Iterator[Variant]:
-        """One for each number of examples; the model is as it was."""
+        """Yield one variant per number of examples; the model is unchanged."""
         for count in self.shots:
             yield Variant(f"{count}-shot", {"shots": count}, {"num_fewshot": count})

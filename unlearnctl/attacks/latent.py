@@ -1,7 +1,7 @@
-"""Latent knowledge: can a linear probe still read the answer from the states?
+"""Test for latent knowledge: can a linear probe still read the answer from the states?
 
-Our reading: arXiv 2409.18025 looks at every layer of unlearned models (by logit lens); the control on shuffled
-answers is Hewitt and Liang's (arXiv 1909.03368).
+This is our reading: arXiv 2409.18025 examines every layer of unlearned models with the logit lens; the control on
+shuffled answers is from Hewitt and Liang (arXiv 1909.03368).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Latent:
     """A logistic probe after every block, fitted on some facts and tested on others.
 
     Args:
-        train, test: corpora as in `conf/data/`: `prompt_field` the question up to its missing answer, `field` the
-            answer, `alternate_field` the other things it could be. They must share no fact.
+        train, test: corpora as in `conf/data/`: `prompt_field` is the question up to its missing answer, `field` the
+            answer, `alternate_field` the other possible answers. They must have no question in common.
         layers: block indices; None: all.
-        batch_size: questions at once.
+        batch_size: questions per batch.
         strength: scikit-learn's C, the inverse of the regularisation.
-        max_length: tokens of a question with its answer.
+        max_length: longest question with its answer, in tokens.
     """
 
     asks: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Latent:
         )
 
     def validate(self, tokenizer: PreTrainedTokenizerBase, blocks: int) -> None:
-        """Read both corpora; the layers exist."""
+        """Read both corpora, and check that the layers exist."""
         self._known = list(range(blocks)) if self.layers is None else self.layers
         if not self._known or not all(0 <= layer < blocks for layer in self._known):
             raise UserError(f"{KEY}.layers={self.layers}: this model has {blocks} blocks, 0 to {blocks - 1}")
@@ -77,7 +77,7 @@ class Latent:
             )
 
     def variants(self, target: Target) -> Iterator[Variant]:
-        """One for each layer, with its own scores; beside it the untouched model's, where it is known."""
+        """Yield one variant per layer, with its scores and, if known, the untouched model's."""
         layers = self._known
         check_blocks(target.model, target.blocks)
         unlearned = self._probe(target, layers)

@@ -1,4 +1,4 @@
-"""Text before the question: fixed jailbreak prefixes, and one found by gradients (arXiv 2411.12103, 2307.15043)."""
+"""Put text before the question: fixed jailbreak prefixes, and one found by gradients (arXiv 2411.12103, 2307.15043)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ KEY = "attack.prefix"
 
 @dataclass(frozen=True)
 class Budget:
-    """Of the search: how many tokens, rounds, substitutions scored a round, facts they are scored on."""
+    """Limits of the search: tokens, rounds, substitutions scored per round, and facts they are scored on."""
 
-    corpus: Any  # questions in `prompt_field`, right answers in `field`: facts that are not asked afterwards
+    corpus: Any  # questions in `prompt_field`, right answers in `field`; none may be asked afterwards
     length: int = 8
     rounds: int = 20
     candidates: int = 16
@@ -29,12 +29,12 @@ class Budget:
 
 
 class Prefix:
-    """The suites once more, with a text before each question.
+    """The suites again, with a text before each question.
 
     Args:
-        texts: fixed prefixes, each a variant.
+        texts: fixed prefixes; each is a variant.
         search: see `Budget`; None: no search.
-        max_length: tokens of a question with its answer.
+        max_length: longest question with its answer, in tokens.
     """
 
     asks: tuple[str, ...] = ("prefix",)
@@ -51,7 +51,7 @@ class Prefix:
         self.budget = None if search is None else _budget(search)
 
     def validate(self, tokenizer: PreTrainedTokenizerBase, blocks: int) -> None:
-        """Read the facts that the search looks at."""
+        """Read the facts that the search uses."""
         if self.budget is None:
             return
         key = f"{KEY}.search.corpus"
@@ -63,7 +63,7 @@ class Prefix:
         self.facts = replace(found, rows=found.rows[: self.budget.facts])
 
     def variants(self, target: Target) -> Iterator[Variant]:
-        """One for each text, and what the search found; the model is as it was."""
+        """Yield one variant per text, then the prefix that the search found; the model is unchanged."""
         for text in self.texts:
             yield Variant(f"“{_short(text)}”", {"prefix": text}, {"prefix": text})
         if self.budget is not None:

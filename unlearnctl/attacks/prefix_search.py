@@ -1,5 +1,7 @@
-"""A prefix of tokens that makes the right answers likelier, in the manner of greedy coordinate gradient
-(Zou et al., arXiv 2307.15043): the gradient says which substitutions look good, forward passes which one is.
+"""Search for a prefix of tokens that makes the right answers likelier.
+
+This follows greedy coordinate gradient (Zou et al., arXiv 2307.15043): the gradient proposes substitutions, and forward
+passes decide which of them is best.
 
 Axes: N facts, T positions, P prefix tokens, V vocabulary, D hidden size.
 """
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 def search(
     target: Target, texts: Texts, length: int, rounds: int, candidates: int, top_k: int
 ) -> tuple[str, list[float]]:
-    """The prefix, as text that encodes to the tokens found, and its loss at the start and after each round.
+    """Return the prefix as text, and its loss at the start and after each round.
 
-    The loss never rises: a substitution is kept only if the facts' NLL falls.
+    The text encodes to exactly the tokens found, because the suites are given text. The loss never rises: a
+    substitution is kept only if the facts' NLL falls.
 
     Raises:
-        UserError: no token of this tokenizer survives decoding and encoding again.
+        UserError: no token of this tokenizer survives decoding and re-encoding.
     """
     model, tokenizer = target.model, target.tokenizer
     allowed = plain_ids(tokenizer).to(model.device)
@@ -63,23 +66,23 @@ def search(
 
 @dataclass(frozen=True)
 class Facts:
-    """Questions with their right answers, and where a prefix goes: after the first token if that opens every text."""
+    """Questions with their right answers, and where a prefix goes: after bos if every text starts with it."""
 
     batch: Batch
     start: int
 
     @classmethod
     def of(cls, batch: Batch, bos: int | None) -> Facts:
-        """Of right-padded rows."""
+        """Take right-padded rows."""
         return cls(batch, int(bos is not None and bool((batch.input_ids[:, 0] == bos).all())))
 
     @torch.no_grad()
     def loss(self, model: PreTrainedModel, prefix: Int[Tensor, " P"]) -> Float[Tensor, ""]:
-        """Mean NLL of the answers' tokens after this prefix."""
+        """Return the mean NLL of the answers' tokens after this prefix."""
         return self._loss(model, model.get_input_embeddings()(prefix))
 
     def gradient(self, model: PreTrainedModel, prefix: Int[Tensor, " P"]) -> Float[Tensor, "P V"]:
-        """Of the loss with respect to the one-hot rows that choose the prefix's tokens."""
+        """Return the gradient of the loss with respect to the one-hot rows that select the prefix's tokens."""
         table = model.get_input_embeddings().get_parameter("weight").detach()
         with torch.enable_grad():
             one_hot = torch.nn.functional.one_hot(prefix, len(table)).to(table.dtype).requires_grad_(True)
@@ -102,7 +105,7 @@ class Facts:
 
 
 def plain_ids(tokenizer: PreTrainedTokenizerBase) -> Int[Tensor, " V"]:
-    """Printable tokens that are themselves again after decoding and encoding."""
+    """Return the printable tokens that are unchanged by decoding and re-encoding."""
     special = set(tokenizer.all_special_ids)
     ids = [i for i in range(len(tokenizer)) if i not in special]
     texts = tokenizer.batch_decode([[i] for i in ids])
@@ -118,7 +121,7 @@ def plain_ids(tokenizer: PreTrainedTokenizerBase) -> Int[Tensor, " V"]:
 
 
 def survives(ids: Int[Tensor, " P"], tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the text of these tokens encodes to them: the suites are given text."""
+    """Tell whether the text of these tokens encodes to them again."""
     return tokenizer(tokenizer.decode(ids.tolist()), add_special_tokens=False)["input_ids"] == ids.tolist()
 
 

@@ -1,4 +1,4 @@
-"""Quantisation: does rounding the weights undo an update that is smaller than the rounding? (arXiv 2410.16454)"""
+"""Quantise: does rounding the weights undo an update that is smaller than the rounding? (arXiv 2410.16454)"""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ KEY = "attack.quantize"
 
 
 class Quantize:
-    """Symmetric round to nearest of every linear weight in the blocks, experts' stacks too, and back.
+    """Symmetric rounding to nearest, and back, of every linear weight in the blocks, including stacks of experts.
 
-    Activations stay as they are, and so does what chooses experts. A variant is labelled with its bits, and with the
-    share of the blocks' matrices that is rounded if it is not all.
+    Activations and routers are left alone. A variant's label has its bits and, if not all matrices of the blocks are
+    rounded, their share.
 
     Args:
-        bits: each a variant.
-        group_size: inputs that share a scale; None: all of an output channel.
-        head: the output head too.
+        bits: widths; each is a variant.
+        group_size: number of inputs that share a scale; None: all inputs of an output channel.
+        head: also round the output head.
     """
 
     asks: tuple[str, ...] = ()
@@ -42,10 +42,10 @@ class Quantize:
         self.bits, self.group_size, self.head = bits, group_size, head
 
     def validate(self, tokenizer: PreTrainedTokenizerBase, blocks: int) -> None:
-        """Nothing is read."""
+        """Do nothing: no files are read."""
 
     def variants(self, target: Target) -> Iterator[Variant]:
-        """One for each width."""
+        """Yield one variant per width."""
         weights = linear_weights(target.model, target.blocks, self.head)
         for name, (weight, transposed) in weights.items():
             if self.group_size and weight.shape[-2 if transposed else -1] % self.group_size:
@@ -66,8 +66,9 @@ class Quantize:
 
 
 def linear_weights(model: PreTrainedModel, blocks: str, head: bool) -> dict[str, tuple[nn.Parameter, bool]]:
-    """By name: weights of the blocks' linear modules and stacks of experts, of the head if asked; and whether they are
-    transposed, inputs first.
+    """Map names to weights, and to whether each is stored transposed (inputs first).
+
+    These are the weights of the blocks' linear modules and stacks of experts and, if asked, of the head.
 
     Raises:
         UserError: there are none.
@@ -92,7 +93,7 @@ def linear_weights(model: PreTrainedModel, blocks: str, head: bool) -> dict[str,
 
 
 def _is_transposed(module: nn.Module, leaf: str, stack: Tensor, hidden: int) -> bool:
-    """Whether a stack of matrices [E, ., .] has the inputs first: as its module says, or by the stream's width."""
+    """Tell whether a stack [E, ., .] has the inputs first: its module says so, or the stream's width shows it."""
     said = getattr(module, "is_transposed", None)
     if said is not None:
         return bool(said)
@@ -102,7 +103,7 @@ def _is_transposed(module: nn.Module, leaf: str, stack: Tensor, hidden: int) -> 
 
 
 def rounded_share(model: PreTrainedModel, blocks: str, names: Collection[str]) -> float:
-    """How much of the numbers in the blocks' matrices is in those named."""
+    """Return the share of the blocks' matrix entries that are in the named matrices."""
     matrices = {
         f"{blocks}.{name}": p.numel()
         for name, p in model.get_submodule(blocks).named_parameters()
@@ -114,7 +115,7 @@ def rounded_share(model: PreTrainedModel, blocks: str, names: Collection[str]) -
 def round_trip(
     weight: Float[Tensor, "O I"], bits: int, group_size: int | None = None
 ) -> Float[Tensor, "O I"]:
-    """`s · round(w / s)`, s = max|w| / (2^(bits−1) − 1) over each output channel, or each group of its inputs.
+    """Return `s · round(w / s)`, s = max|w| / (2^(bits−1) − 1) over each output channel, or each group of its inputs.
 
     No entry moves by more than s/2.
     """

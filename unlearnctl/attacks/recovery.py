@@ -1,4 +1,4 @@
-"""How much an attack brought back, and which of its variants was the worst."""
+"""Compute how much an attack brought back, and which of its variants was the worst."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from unlearnctl.results.record import scores_to_json
 
 
 def recovery(base: Scores, unlearned: Scores, attacked: Scores) -> float | None:
-    """Mean over forget metrics of (attacked − unlearned)/(base − unlearned): 0 nothing came back, 1 all of it.
+    """Return the mean over forget metrics of (attacked − unlearned)/(base − unlearned): 0 is nothing, 1 is everything.
 
-    Metrics that unlearning did not improve are left out; None where there is no other. Not clipped.
+    Metrics that unlearning did not improve are left out; None if no metric is left. The value is not clipped.
     """
     shares = []
     for suite, name, now in forgotten(attacked):
@@ -28,9 +28,9 @@ def recovery(base: Scores, unlearned: Scores, attacked: Scores) -> float | None:
 
 
 def above_chance(base: Scores, attacked: Scores) -> float | None:
-    """The same of scores that have no "unlearned" beside them: mean of (attacked − chance)/(base − chance).
+    """Return the mean of (attacked − chance)/(base − chance), for scores that have no unlearned value to compare with.
 
-    None where the base itself is not clearly above chance (its 95 % interval reaches it).
+    None if the base itself is not clearly above chance (its 95 % interval includes chance).
     """
     pairs = [(now, base[suite][name]) for suite, name, now in forgotten(attacked)]
     shares = [
@@ -42,7 +42,7 @@ def above_chance(base: Scores, attacked: Scores) -> float | None:
 
 
 def forgotten(scores: Scores) -> Iterator[tuple[str, str, Metric]]:
-    """(suite, name, metric) of what should be gone."""
+    """Yield (suite, name, metric) for what should be forgotten."""
     for suite, metrics in scores.items():
         for name, metric in metrics.items():
             if metric.role == "forget":
@@ -52,7 +52,7 @@ def forgotten(scores: Scores) -> Iterator[tuple[str, str, Metric]]:
 def row(
     attack: str, variant: Variant, scores: Scores, base: Scores | None, unlearned: Scores
 ) -> dict[str, Any]:
-    """One line of the robustness table, as in results.json."""
+    """Return one line of the robustness table, as in results.json."""
     if variant.scores is not None:
         share = above_chance(variant.base, scores) if variant.base is not None else None
     else:
@@ -71,7 +71,7 @@ def row(
 def mark_worst(rows: Sequence[dict[str, Any]]) -> None:
     """Set `worst` on one row of each attack: the largest recovery or, without a base, the largest forget score.
 
-    So too for what an attack measured itself: where its base finds little, a large share of it is noise.
+    Scores that the attack measured itself also use the forget score: if its base is low, a large share of it is noise.
     """
     for attack in dict.fromkeys(r["attack"] for r in rows):
         mine = [r for r in rows if r["attack"] == attack]

@@ -1,4 +1,4 @@
-"""Relearning: does finetuning on other text bring back what was forgotten?
+"""Relearn: does finetuning on other text bring back what was forgotten?
 
 Hu et al., arXiv 2406.13356; Łucki et al., arXiv 2409.18025; Deeb and Roger, arXiv 2410.08827. The texts must not
 state what is asked afterwards, or the attack teaches instead of recovering.
@@ -28,15 +28,15 @@ KEY = "attack.relearn"
 
 
 class Relearn:
-    """AdamW on the mean next-token NLL of each corpus, at each learning rate, scored at each step mark.
+    """AdamW on the mean next-token NLL of each corpus, at each learning rate, scored at the listed steps.
 
     Args:
-        corpora: name → corpus as in `conf/data/`: other facts of the same domain, unrelated text.
-        lrs: learning rates, each starts from the unlearned weights.
-        steps: marks at which the model is scored; the last one is where training ends.
-        batch_size: texts a step.
-        max_length: tokens of a text.
-        frozen_embeddings: leave input and output embeddings as they are; otherwise everything trains.
+        corpora: name → corpus as in `conf/data/`, such as other facts of the same domain, or unrelated text.
+        lrs: learning rates; each starts from the unlearned weights.
+        steps: after which the model is scored; training ends after the last.
+        batch_size: texts per step.
+        max_length: longest text, in tokens.
+        frozen_embeddings: keep input and output embeddings frozen; otherwise everything trains.
     """
 
     asks: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class Relearn:
         require_list(f"{KEY}.steps", steps, int, 1, "a whole number, 1 or more")
         require(f"{KEY}.max_length", max_length, int, 2, "a whole number of tokens, 2 or more")
         if steps != sorted(set(steps)):
-            raise UserError(f"{KEY}.steps={steps}: must rise, each mark once")
+            raise UserError(f"{KEY}.steps={steps}: must increase, each step once")
         self.corpora, self.lrs, self.steps = dict(corpora), lrs, steps
         self.batch_size, self.max_length, self.frozen_embeddings = batch_size, max_length, frozen_embeddings
 
@@ -68,7 +68,7 @@ class Relearn:
         }
 
     def variants(self, target: Target) -> Iterator[Variant]:
-        """One for each corpus, learning rate and mark."""
+        """Yield one variant per corpus, learning rate and listed step."""
         for name in self.texts:
             for lr in self.lrs:
                 parameters = trained(target.model, self.frozen_embeddings)
@@ -80,7 +80,7 @@ class Relearn:
     ) -> Iterator[Variant]:
         for parameter in parameters.values():
             parameter.requires_grad_(True)
-        # In bfloat16 an update below 1/256 of a weight is lost, and a weak attacker looks like a robust model
+        # In bfloat16 an update below 1/256 of a weight is lost, and a weak attack would look like a robust model.
         masters = [p.detach().clone().float() for p in parameters.values()]
         optimizer = torch.optim.AdamW(masters, lr=lr, weight_decay=0.0)
         for step in range(1, self.steps[-1] + 1):
@@ -99,14 +99,14 @@ class Relearn:
 
 
 def trained(model: PreTrainedModel, frozen_embeddings: bool) -> dict[str, nn.Parameter]:
-    """What relearning trains, by name; tied tensors once."""
+    """Return the parameters that relearning trains, by name, with tied tensors once."""
     ends = [model.get_input_embeddings(), model.get_output_embeddings()] if frozen_embeddings else []
     frozen = {id(p) for module in ends if module is not None for p in module.parameters()}
     return {name: p for name, p in model.named_parameters() if id(p) not in frozen}
 
 
 def nll(model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
-    """Mean −log p, in nats, of the tokens that count."""
+    """Return the mean −log p, in nats, of the tokens that count."""
     logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
     labels = batch.labels.masked_fill(~prediction_mask(batch.labels, batch.attention_mask), IGNORE)
     return F.cross_entropy(full(logits[:, :-1].flatten(0, 1)), labels[:, 1:].flatten(), ignore_index=IGNORE)
@@ -114,7 +114,7 @@ def nll(model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
 
 @torch.no_grad()
 def _step(parameters: list[nn.Parameter], masters: list[Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """One update of the float32 masters, rounded into the model."""
+    """Update the float32 masters once, and round them into the model."""
     for parameter, master in zip(parameters, masters, strict=True):
         master.grad = None if parameter.grad is None else parameter.grad.float()
         parameter.grad = None

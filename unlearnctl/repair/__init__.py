@@ -1,1 +1,1 @@
-"""Post-hoc repair: two checkpoints → a third, without training."""
+"""Repair after unlearning: two checkpoints → a third, without training."""

@@ -1,4 +1,4 @@
-"""SAGE: take out of an update what acts on retained text (arXiv 2606.18309; equations our reading of the abstract)."""
+"""Remove the part of an update that acts on retained text: SAGE (arXiv 2606.18309; equations are our reading)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from unlearnctl.utils.errors import UserError
 
 
 class SAGE:
-    """`Δ' = Δ (I − U diag(μλ/(1 + μλ)) Uᵀ)`, the minimiser of `‖Δ' − Δ‖²_F + μ tr(Δ'CΔ'ᵀ)` over the kept directions.
+    """`Δ' = Δ (I − U diag(μλ/(1 + μλ)) Uᵀ)`: it minimises `‖Δ' − Δ‖²_F + μ tr(Δ'CΔ'ᵀ)` over the kept directions.
 
-    With all directions kept it is `Δ (I + μC)⁻¹`. Strength s is relative, μ = s / mean(λ), so that one value
-    means the same on every module: s = 1 halves the update along an average direction.
+    If all directions are kept, this is `Δ (I + μC)⁻¹`. Strength s is relative (μ = s / mean(λ)), so that one value
+    means the same for every module: s = 1 halves the update along an average direction.
 
     Args:
         energy: share of the retained text's second moment whose dominant eigenvectors are kept; 1 keeps all.
@@ -27,7 +27,7 @@ class SAGE:
     def __call__(
         self, update: Float[Tensor, "O I"], spectrum: Spectrum, strength: float
     ) -> Float[Tensor, "O I"]:
-        """The repaired update, in float64."""
+        """Return the repaired update, in float64."""
         update = update.double()
         weakest_first = spectrum.values.cumsum(0)
         kept = weakest_first > (1 - self.energy) * weakest_first[-1]

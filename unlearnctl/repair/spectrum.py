@@ -1,4 +1,4 @@
-"""Where retained text lives in a module's input space, and how much an update disturbs it.
+"""Measure where retained text lies in a module's input space, and how much an update disturbs it.
 
 Axes: O outputs, I inputs of a linear module.
 """
@@ -29,12 +29,12 @@ class Spectrum:
 
     @classmethod
     def of(cls, second_moment: Float[Tensor, "I I"]) -> Spectrum:
-        """Decompose; what is negative is rounding."""
+        """Decompose the matrix; negative eigenvalues are rounding and become 0."""
         values, vectors = torch.linalg.eigh(second_moment.double())
         return cls(values.clamp_min(0), vectors)
 
     def damage(self, update: Float[Tensor, "O I"]) -> float:
-        """‖XΔᵀ‖²_F/n = tr(ΔCΔᵀ): mean squared change of the module's output on the retained text."""
+        """Return ‖XΔᵀ‖²_F/n = tr(ΔCΔᵀ), the mean squared change of the module's output on retained text."""
         return float(((update.double() @ self.vectors) ** 2 @ self.values).sum())
 
 
@@ -42,14 +42,16 @@ class Spectrum:
 def second_moments(
     model: PreTrainedModel, names: Sequence[str], batches: Iterable[Batch]
 ) -> dict[str, Float[Tensor, "I I"]]:
-    """C of each linear module's inputs over the real tokens of the batches, summed in float64."""
+    """Return C of each linear module's inputs over the real tokens of the batches, summed in float64."""
     sums: dict[str, Tensor] = {}
     real = torch.zeros(0, dtype=torch.bool)
     count = 0
 
     def note(name: str, x: Tensor) -> None:
-        rows = x.reshape(-1, x.shape[-1])  # mixtures of experts give routers the batch as one list of tokens
-        if len(rows) == real.numel():  # an expert's own linear layer sees some tokens, nobody knows which
+        rows = x.reshape(-1, x.shape[-1])  # mixtures of experts pass routers the batch as one list of tokens
+        if (
+            len(rows) == real.numel()
+        ):  # an expert's linear layer sees only some tokens, and we cannot tell which
             rows = rows[real.reshape(-1)]
         rows = rows.double()
         sums[name] = sums.get(name, torch.zeros((), device=rows.device)) + rows.T @ rows
@@ -78,9 +80,9 @@ def _hooks(model: nn.Module, names: Sequence[str], note: Callable[[str, Tensor],
 def linear_updates(
     model: PreTrainedModel, changed: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Module → Δ = W_θ − W_θ0 [O, I] of each changed linear weight, and the names of all other changed tensors.
+    """Return module → Δ = W_θ − W_θ0 [O, I] for each changed linear weight, and the other changed tensors' names.
 
-    A head that is tied to the embedding counts as an embedding.
+    A head tied to the embedding counts as an embedding.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     embedding = model.get_input_embeddings().weight

@@ -1,4 +1,4 @@
-"""Scaling the whole update (task arithmetic, Ilharco et al. 2023, arXiv 2212.04089): the control for any repair."""
+"""Scale the whole update (task arithmetic, Ilharco et al. 2023, arXiv 2212.04089): the control for any repair."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class TaskArithmetic:
     def __call__(
         self, update: Float[Tensor, "O I"], spectrum: Spectrum, strength: float
     ) -> Float[Tensor, "O I"]:
-        """The scaled update, in float64."""
+        """Return the scaled update, in float64."""
         return update.double() / (1 + strength)
