@@ -28,6 +28,6 @@ class ATWU(LossLevel):
         self.beta = beta
 
     def forget_term(self, forget: View) -> Tensor:
-        """Mean over predicted tokens."""
+        """Return the mean over predicted tokens."""
         loss = -self.weighted(forget, forget.logprobs)
         return forget.prediction_mean(-loss * (-self.beta * loss.detach()).exp())

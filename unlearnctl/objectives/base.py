@@ -71,7 +71,7 @@ class View:
 
     @property
     def reference(self) -> Outputs:
-        """The frozen model's outputs; asking for them without `Needs(reference=True)` is a bug."""
+        """The frozen model's outputs; reading them without `Needs(reference=True)` is a bug."""
         if self.frozen is None:
             raise AttributeError("no reference outputs: declare Needs(reference=True)")
         return self.frozen
@@ -93,15 +93,15 @@ class View:
         return prediction_mask(self.batch.labels, self.batch.attention_mask)
 
     def token_mean(self, values: Float[Tensor, "B T"]) -> Float[Tensor, ""]:
-        """Mean over the tokens whose representation counts."""
+        """Return the mean over the tokens whose representation counts."""
         return masked_mean(values, self.batch.mask, self.batch.tokens)
 
     def prediction_mean(self, values: Float[Tensor, "B T"]) -> Float[Tensor, ""]:
-        """Mean over predicted tokens; `values[:, t]` belongs to the prediction *of* token t."""
+        """Return the mean over predicted tokens; `values[:, t]` belongs to the prediction *of* token t."""
         return masked_mean(values, self.predicted, self.batch.predictions)
 
     def sequence_mean(self, values: Float[Tensor, " B"]) -> Float[Tensor, ""]:
-        """Mean over sequences."""
+        """Return the mean over sequences."""
         return values.sum() / self.batch.sequences
 
 

@@ -24,7 +24,7 @@ class CEU(LossLevel):
     logits = True
 
     def forget_term(self, forget: View) -> Tensor:
-        """Mean over predicted tokens; the logits at t − 1 predict token t."""
+        """Return the mean over predicted tokens; the logits at t − 1 predict token t."""
         assert forget.policy.logits is not None
         logits = full(forget.policy.logits[:, :-1])
         target = logits.detach().scatter(-1, shifted_targets(forget.batch.labels), float("-inf"))

@@ -33,17 +33,17 @@ class CircuitBreaking(Objective):
         self.layers, self.alpha, self.steps, self.done = tuple(layers), alpha, steps, 0
 
     def needs(self) -> dict[str, Needs]:
-        """The residual stream after the layers, in both models."""
+        """Read the residual stream after the layers, in both models."""
         both = Needs(layers=self.layers, reference=True)
         return {"forget": both, "retain": both}
 
     def trainable(self, arch: Architecture) -> list[str]:
-        """Every parameter of the blocks up to the highest layer."""
+        """Train every parameter of the blocks up to the highest layer."""
         choice = "|".join(map(str, range(max(self.layers) + 1)))
         return [rf"^{arch.blocks.replace('.', chr(92) + '.')}\.({choice})\."]
 
     def forward(self, forget: View, retain: View) -> Loss:
-        """The two terms, weighted by how far training has come."""
+        """Weight the two terms by the progress of training."""
         reroute = keep = torch.zeros((), device=forget.batch.input_ids.device)
         for layer in self.layers:
             cos = cosine(forget.hidden[layer], forget.reference.hidden[layer])
@@ -55,5 +55,5 @@ class CircuitBreaking(Objective):
         return Loss(forgets + self.alpha * progress * keep, {"forget": reroute, "retain": keep}, forgets)
 
     def after_step(self, terms: Mapping[str, float]) -> None:
-        """Time goes on."""
+        """Count the step, which moves weight from the first term to the second."""
         self.done += 1

@@ -11,7 +11,7 @@ from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, Vie
 
 
 class Composite(Objective):
-    """Dispatches each step to the objective of its topic. Our own; what topics share is the model alone.
+    """Gives each step to the objective of its topic. Our own; topics share only the model.
 
     Args:
         by_topic: objectives by the names of `data.forget`'s topics, in their order.
@@ -28,38 +28,38 @@ class Composite(Objective):
         self.by_topic, self.weights = nn.ModuleDict(by_topic), dict(weights or {})
 
     def parts(self) -> dict[str, Objective]:
-        """Topic → objective."""
+        """Map each topic to its objective."""
         return dict(self.by_topic.items())  # type: ignore[arg-type]
 
     def needs(self) -> dict[str, Needs]:
-        """Whatever any of them reads."""
+        """Combine what the parts read."""
         asked = [part.needs() for part in self.parts().values()]
         sides = dict.fromkeys(side for needs in asked for side in needs)
         return {side: union([needs[side] for needs in asked if side in needs]) for side in sides}
 
     def trainable(self, arch: Architecture) -> list[str]:
-        """Whatever any of them trains."""
+        """Combine what the parts train."""
         return list(dict.fromkeys(p for part in self.parts().values() for p in part.trainable(arch)))
 
     def setup(self, hidden_size: int, topics: int, generator: torch.Generator) -> None:
-        """Each draws its own."""
+        """Let each part draw its own buffers."""
         for part in self.parts().values():
             part.setup(hidden_size, topics, generator)
 
     def calibration(self) -> tuple[str, ...]:
-        """The buffers of all."""
+        """Name the buffers of all parts."""
         return tuple(
             f"by_topic.{t}.{name}" for t, part in self.parts().items() for name in part.calibration()
         )
 
     def calibrate(self, forget: View) -> None:
-        """By the objective of the batch's topic."""
+        """Calibrate the objective of the batch's topic."""
         part = self._part(forget)[1]
         if part.calibration():
             part.calibrate(forget)
 
     def forward(self, **views: View) -> Loss:
-        """The loss of the batch's topic, its terms under the topic's name."""
+        """Return the loss of the batch's topic, with its terms under the topic's name."""
         topic, part = self._part(views["forget"])
         loss: Loss = part(**{side: views[side] for side in part.needs()})
         weight = self.weights.get(topic, 1.0)
@@ -67,7 +67,7 @@ class Composite(Objective):
         return Loss(weight * loss.total, terms, None if loss.forget is None else weight * loss.forget)
 
     def after_step(self, terms: Mapping[str, float]) -> None:
-        """Each sees the terms of its own steps."""
+        """Hand each part the terms of its own steps."""
         for topic, part in self.parts().items():
             own = {n.removeprefix(f"{topic}/"): v for n, v in terms.items() if n.startswith(f"{topic}/")}
             if own:

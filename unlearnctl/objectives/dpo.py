@@ -28,16 +28,16 @@ class DPO(LossLevel):
         self.beta = beta
 
     def needs(self) -> dict[str, Needs]:
-        """Token log-probabilities of both texts, in both models."""
+        """Read token log-probabilities of both texts, in both models."""
         return {**super().needs(), self.instead: Needs(logprobs=True, reference=True)}
 
     def preference(self, forget: View, instead: View) -> Tensor:
-        """Mean over pairs."""
+        """Return the mean over pairs."""
         margin = _log_ratio(instead) - _log_ratio(forget)
         return forget.sequence_mean(-2 / self.beta * F.logsigmoid(self.beta * margin))
 
     def forward(self, forget: View, retain: View, **instead: View) -> Loss:
-        """The equation above."""
+        """Evaluate the equation above."""
         erase, keep = self.preference(forget, instead[self.instead]), self.retain(retain)
         forgets = self.forget_coeff * erase
         return Loss(forgets + self.alpha * keep, {"forget": erase, "retain": keep}, forgets)

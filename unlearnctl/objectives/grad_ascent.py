@@ -9,10 +9,10 @@ class GradAscent(Objective):
     """`⟨log π_θ(x_f)⟩` per token, minimised. Unbounded below: it diverges unless stopped."""
 
     def needs(self) -> dict[str, Needs]:
-        """Token log-probabilities of the forget side; the retain side is not run."""
+        """Read token log-probabilities of the forget side; the retain side does not run."""
         return {"forget": Needs(logprobs=True)}
 
     def forward(self, forget: View) -> Loss:
-        """Nats per token."""
+        """Return nats per token."""
         ascent = forget.prediction_mean(forget.logprobs)
         return Loss(ascent, {"forget": ascent}, ascent)

@@ -12,5 +12,5 @@ class GradDiff(LossLevel):
     """`γ ⟨w_t log π_θ(x_f)⟩ + α · retain`, minimised: ascent on the forget text, descent on the retain text."""
 
     def forget_term(self, forget: View) -> Tensor:
-        """Nats per token."""
+        """Return nats per token."""
         return forget.prediction_mean(self.weighted(forget, forget.logprobs))

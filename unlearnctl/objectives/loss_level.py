@@ -35,13 +35,13 @@ class LossLevel(Objective):
         self.token_weights = token_weights
 
     def needs(self) -> dict[str, Needs]:
-        """Token log-probabilities or logits of the forget side, and whatever weights and retain term read."""
+        """Read token log-probabilities or logits of the forget side, and what the weights and the retain term read."""
         own = Needs(logits=self.logits, logprobs=not self.logits, reference=self.reference)
         forget = own if self.token_weights is None else union([own, self.token_weights.needs()])
         return {"forget": forget, "retain": self.retain.needs()}
 
     def setup(self, hidden_size: int, topics: int, generator: torch.Generator) -> None:
-        """Learned weights are made here."""
+        """Create the learned weights."""
         if self.token_weights is not None:
             self.token_weights.setup(hidden_size)
 
@@ -50,19 +50,19 @@ class LossLevel(Objective):
         return self.token_weights
 
     def weighted(self, forget: View, values: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-        """Values of predicted tokens, each times its token's weight."""
+        """Multiply the values of predicted tokens by the tokens' weights."""
         return values if self.token_weights is None else self.token_weights(forget) * values
 
     def forget_term(self, forget: View) -> Tensor:
-        """The method's own equation, as this micro-batch's share of the global mean."""
+        """Evaluate the method's own equation, as this micro-batch's share of the global mean."""
         raise NotImplementedError
 
     def retain_weight(self) -> float | Tensor:
-        """What the retain term counts."""
+        """Return the weight of the retain term."""
         return self.alpha
 
     def forward(self, forget: View, retain: View) -> Loss:
-        """The weighted sum."""
+        """Return the weighted sum."""
         erase, keep = self.forget_term(forget), self.retain(retain)
         if self.token_weights is not None and self.training:
             self.token_weights.observe(forget)
@@ -70,6 +70,6 @@ class LossLevel(Objective):
         return Loss(forgets + self.retain_weight() * keep, {"forget": erase, "retain": keep}, forgets)
 
     def after_step(self, terms: Mapping[str, float]) -> None:
-        """Learned weights take their step."""
+        """Let learned weights take their step."""
         if self.token_weights is not None:
             self.token_weights.after_step()

@@ -36,7 +36,7 @@ class NPO(LossLevel):
         self.beta = beta
 
     def forget_term(self, forget: View) -> Tensor:
-        """Mean over sequences."""
+        """Return the mean over sequences."""
         assert forget.reference.logprobs is not None
         log_ratio = self.weighted(forget, forget.logprobs - forget.reference.logprobs).sum(-1)
         return forget.sequence_mean(-2 / self.beta * F.logsigmoid(-self.beta * log_ratio))

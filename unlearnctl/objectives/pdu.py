@@ -42,18 +42,18 @@ class PDU(LossLevel):
         del self.alpha  # λ is what counts from here on: a knob that turned alpha would turn nothing
 
     def forget_term(self, forget: View) -> Tensor:
-        """Mean over predicted tokens; the logits at t − 1 predict token t."""
+        """Return the mean over predicted tokens; the logits at t − 1 predict token t."""
         assert forget.policy.logits is not None
         logits = full(forget.policy.logits[:, :-1])
         flatness = (logits.amax(-1) - logits.mean(-1)) ** 2
         return forget.prediction_mean(F.pad(flatness, (1, 0)))
 
     def retain_weight(self) -> Tensor:
-        """λ as it stands."""
+        """Return the present λ."""
         return self.multiplier
 
     def after_step(self, terms: Mapping[str, float]) -> None:
-        """The dual ascent step, on the global batch's retain loss."""
+        """Take the dual ascent step on the global batch's retain loss."""
         self.done += 1
         if self.done > self.dual_warmup:
             self.multiplier.add_(self.dual_step * (terms["retain"] - self.bound)).clamp_(min=0)

@@ -66,14 +66,14 @@ class ProbeDirections(Objective):
         self.alpha, self.kl, self.probe, self.forget_coeff = alpha, kl, probe, forget_coeff
 
     def needs(self) -> dict[str, Needs]:
-        """The residual stream after the layers; the reference's, and its logits for KL, on the retain side."""
+        """Read the residual stream after the layers; on the retain side also the reference's, and its logits for KL."""
         return {
             "forget": Needs(layers=self.layers),
             "retain": Needs(layers=self.layers, logits=self.kl > 0, reference=True),
         }
 
     def trainable(self, arch: Architecture) -> list[str]:
-        """MLP output matrices of each layer and the two before it, as in RMU."""
+        """Train the MLP output matrices of each layer and the two before it, as in RMU."""
         return mlp_outputs(arch, self.layers)
 
     def probe_folder(self) -> str | None:
@@ -93,7 +93,7 @@ class ProbeDirections(Objective):
         self.register_buffer("weight", weight / weight.sum())
 
     def forget_term(self, forget: View, place: int) -> Tensor:
-        """The chosen loss at one layer."""
+        """Evaluate the chosen loss at one layer."""
         along = full(forget.hidden[self.layers[place]]) @ self.direction[place]
         mean, scale = self.neutral_mean[place], self.neutral_scale[place]
         s = (along - mean) / scale
@@ -103,7 +103,7 @@ class ProbeDirections(Objective):
         )
 
     def forward(self, forget: View, retain: View) -> Loss:
-        """The equation above."""
+        """Evaluate the equation above."""
         erase = keep = torch.zeros((), device=self.weight.device)
         for place, layer in enumerate(self.layers):
             erase = erase + self.weight[place] * self.forget_term(forget, place)

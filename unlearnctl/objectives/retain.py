@@ -16,11 +16,11 @@ class NLL(RetainTerm):
     """`−⟨log π_θ(x_r)⟩` per token: keep modelling the retain text (the "GD" of TOFU, arXiv 2401.06121)."""
 
     def needs(self) -> Needs:
-        """Token log-probabilities."""
+        """Read token log-probabilities."""
         return Needs(logprobs=True)
 
     def forward(self, retain: View) -> Tensor:
-        """Nats per token."""
+        """Return nats per token."""
         return -retain.prediction_mean(retain.logprobs)
 
 
@@ -28,11 +28,11 @@ class KL(RetainTerm):
     """`⟨KL(π_θ0 ‖ π_θ)⟩` per token: keep the original model's predictions (TOFU, arXiv 2401.06121)."""
 
     def needs(self) -> Needs:
-        """Full logits of both models."""
+        """Read full logits of both models."""
         return Needs(logits=True, reference=True)
 
     def forward(self, retain: View) -> Tensor:
-        """Nats per token; the logits at t − 1 predict token t."""
+        """Return nats per token; the logits at t − 1 predict token t."""
         assert retain.policy.logits is not None
         assert retain.reference.logits is not None
         kl = kl_divergence(retain.policy.logits[:, :-1], retain.reference.logits[:, :-1])
@@ -50,11 +50,11 @@ class EmbedDiff(RetainTerm):
         self.layers = tuple(layers)
 
     def needs(self) -> Needs:
-        """The residual stream of both models."""
+        """Read the residual stream of both models."""
         return Needs(layers=self.layers, reference=True)
 
     def forward(self, retain: View) -> Tensor:
-        """Mean squared activation change."""
+        """Return the mean squared change of the activations."""
         per_layer = [
             retain.token_mean(mean_square(retain.hidden[layer], retain.reference.hidden[layer]))
             for layer in self.layers

@@ -11,9 +11,8 @@ from unlearnctl.objectives.base import View, require
 
 
 class RetainNoise(nn.Module):
-    """Add N(0, scale²) to `h_l(x_r;θ0)`, drawn afresh at each step.
-
-    A retained text that slightly resembles a forgotten one then still leads where it should.
+    """`h_l(x_r;θ0) + N(0, scale²)`, drawn again each step: a retained text that resembles the forgotten ones a little then
+    still leads where it should.
 
     Each row's noise depends on the seed, the row and the step alone, not on padding, batch split or process.
 
@@ -27,12 +26,12 @@ class RetainNoise(nn.Module):
         self.scale, self.seed, self.step = scale, 0, 0
 
     def setup(self, generator: Generator) -> None:
-        """Take a seed of the run's own, if there is noise at all."""
+        """Draw this run's seed, if there is any noise."""
         if self.scale:
             self.seed = int(torch.randint(2**62, (), generator=generator))
 
     def forward(self, retain: View, layer: int) -> Tensor:
-        """The reference's activations after a block, [B, T, D], noise added at real tokens."""
+        """Return the reference's activations after a block, [B, T, D], with noise added at real tokens."""
         hidden = retain.reference.hidden[layer]
         if not self.scale:
             return hidden
@@ -47,5 +46,5 @@ class RetainNoise(nn.Module):
         return hidden + self.scale * noise
 
     def after_step(self) -> None:
-        """New noise from now on."""
+        """Use new noise from the next step on."""
         self.step += 1

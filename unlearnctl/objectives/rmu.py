@@ -51,7 +51,7 @@ class RMU(Objective):
         self.noise = RetainNoise(retain_noise)
 
     def needs(self) -> dict[str, Needs]:
-        """The residual stream after one block; the reference's for the retain side."""
+        """Read the residual stream after one block; for the retain side also the reference's."""
         layers, padding = (self.layer,), self.reduction == "all"
         return {
             "forget": Needs(layers=layers, reference=self.relative, padding=padding),
@@ -59,17 +59,17 @@ class RMU(Objective):
         }
 
     def trainable(self, arch: Architecture) -> list[str]:
-        """MLP output matrices of the steered block and the two before it."""
+        """Train the MLP output matrices of the steered block and the two before it."""
         return mlp_outputs(arch, (self.layer,))
 
     def setup(self, hidden_size: int, topics: int, generator: Generator) -> None:
-        """One control vector per topic, and its length once calibrated."""
+        """Draw one control vector per topic; calibration sets its length."""
         self.register_buffer("control_vector", unit_uniform(topics, hidden_size, generator))
         self.register_buffer("scale", torch.full((topics,), 0.0 if self.relative else 1.0))
         self.noise.setup(generator)
 
     def calibration(self) -> tuple[str, ...]:
-        """Only a relative coefficient has to see the residual norm."""
+        """Name the scale, which only a relative coefficient has to calibrate."""
         return ("scale",) if self.relative else ()
 
     def calibrate(self, forget: View) -> None:
@@ -78,12 +78,12 @@ class RMU(Objective):
         self.scale[forget.batch.topic] += self.mean(forget, norm)
 
     def target(self, forget: View) -> Tensor:
-        """Where forget activations are sent: c·u, broadcastable to [B, T, D]."""
+        """Return where forget activations are steered to: c·u, broadcastable to [B, T, D]."""
         topic = forget.batch.topic
         return self.steering_coeff * self.scale[topic] * self.control_vector[topic]
 
     def mean(self, view: View, values: Tensor) -> Tensor:
-        """The token mean, the mean of the sequences' token means, or the mean over every padded position."""
+        """Return the token mean, the mean of the sequences' token means, or the mean over all positions, padding included."""
         if self.reduction == "masked":
             return view.token_mean(values)
         if self.reduction == "sequence":
@@ -92,12 +92,12 @@ class RMU(Objective):
         return values.sum() / (view.batch.sequences * values.shape[1])
 
     def forward(self, forget: View, retain: View) -> Loss:
-        """The two terms of the equation."""
+        """Evaluate the two terms of the equation."""
         steer = self.mean(forget, mean_square(forget.hidden[self.layer], self.target(forget)))
         kept = self.noise(retain, self.layer)
         keep = self.mean(retain, mean_square(retain.hidden[self.layer], kept))
         return Loss(steer + self.alpha * keep, {"forget": steer, "retain": keep}, steer)
 
     def after_step(self, terms: Mapping[str, float]) -> None:
-        """New noise."""
+        """Draw new noise."""
         self.noise.after_step()

@@ -38,12 +38,12 @@ class RMUAdaptive(RMU):
         self.granularity = granularity
 
     def needs(self) -> dict[str, Needs]:
-        """As RMU, and the reference's forget activations, whose norm sets the coefficient."""
+        """Read what RMU reads, and the reference's forget activations, whose norm sets the coefficient."""
         both = Needs(layers=(self.layer,), reference=True, padding=self.reduction == "all")
         return {"forget": both, "retain": both}
 
     def target(self, forget: View) -> Tensor:
-        """`s·‖h_l(x_f;θ0)‖·u`."""
+        """Return `s·‖h_l(x_f;θ0)‖·u`."""
         if self.granularity == "per_topic":
             return super().target(forget)
         norm = full(forget.reference.hidden[self.layer]).norm(dim=-1, keepdim=True)

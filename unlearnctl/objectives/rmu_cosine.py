@@ -59,14 +59,14 @@ class RMUCosine(Objective):
         self.noise = RetainNoise(retain_noise)
 
     def needs(self) -> dict[str, Needs]:
-        """The residual stream after the layers; a random target needs no reference on the forget side."""
+        """Read the residual stream after the layers; a random target needs no reference on the forget side."""
         return {
             "forget": Needs(layers=self.layers, reference=self.target != "random"),
             "retain": Needs(layers=self.layers, reference=True),
         }
 
     def trainable(self, arch: Architecture) -> list[str]:
-        """MLP output matrices of each steered block and the two before it, as in RMU."""
+        """Train the MLP output matrices of each steered block and the two before it, as in RMU."""
         return mlp_outputs(arch, self.layers)
 
     def read_at(self, layers: Sequence[int]) -> None:
@@ -80,12 +80,12 @@ class RMUCosine(Objective):
         self.active = tuple(layers)
 
     def setup(self, hidden_size: int, topics: int, generator: Generator) -> None:
-        """One control vector per topic."""
+        """Draw one control vector per topic."""
         self.register_buffer("control_vector", unit_uniform(topics, hidden_size, generator))
         self.noise.setup(generator)
 
     def forget_term(self, forget: View, layer: int) -> Tensor:
-        """The chosen target's per-token loss, averaged."""
+        """Return the chosen target's loss, averaged over tokens."""
         h = forget.hidden[layer]
         u = self.control_vector[forget.batch.topic]
         if self.target == "random":
@@ -95,7 +95,7 @@ class RMUCosine(Objective):
         return forget.token_mean({"away": cos.relu(), "opposite": 1 + cos, "orthogonal": cos**2}[self.target])
 
     def forward(self, forget: View, retain: View) -> Loss:
-        """The equation above."""
+        """Evaluate the equation above."""
         steer = keep = anchor = torch.zeros((), device=self.control_vector.device)
         for layer in self.active:
             h, h0 = retain.hidden[layer], self.noise(retain, layer)
@@ -106,5 +106,5 @@ class RMUCosine(Objective):
         return Loss(total, {"forget": steer, "retain": keep, "norm": anchor}, steer)
 
     def after_step(self, terms: Mapping[str, float]) -> None:
-        """New noise."""
+        """Draw new noise."""
         self.noise.after_step()

@@ -29,6 +29,6 @@ class SatImp(LossLevel):
         self.beta1, self.beta2 = beta1, beta2
 
     def forget_term(self, forget: View) -> Tensor:
-        """Mean over predicted tokens."""
+        """Return the mean over predicted tokens."""
         p = forget.logprobs.detach().exp()
         return forget.prediction_mean(p**self.beta1 * (1 - p) ** self.beta2 * forget.logprobs)

@@ -34,7 +34,7 @@ class SimNPO(LossLevel):
         self.beta, self.gamma = beta, gamma
 
     def forget_term(self, forget: View) -> Tensor:
-        """Mean over sequences."""
+        """Return the mean over sequences."""
         length = forget.predicted.sum(-1).clamp_min(1)
         mean_logprob = self.weighted(forget, forget.logprobs).sum(-1) / length
         return forget.sequence_mean(-2 / self.beta * F.logsigmoid(-self.beta * mean_logprob - self.gamma))

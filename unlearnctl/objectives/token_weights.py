@@ -19,14 +19,14 @@ class TokenWeights(nn.Module):
     """A weight in [0, 1] for each predicted forget token, never with a gradient."""
 
     def needs(self) -> Needs:
-        """What is read of the forget side, besides what the objective itself reads."""
+        """Declare what is read of the forget side besides what the objective itself reads."""
         return Needs(logprobs=True)
 
     def setup(self, hidden_size: int) -> None:
-        """Make whatever is learned."""
+        """Create whatever is learned."""
 
     def forward(self, forget: View) -> Float[Tensor, "B T"]:
-        """Weights, 0 where no prediction counts."""
+        """Return the weights; 0 where no prediction counts."""
         raise NotImplementedError
 
     def observe(self, forget: View) -> None:
@@ -49,7 +49,7 @@ class Probability(TokenWeights):
         self.beta = beta
 
     def forward(self, forget: View) -> Float[Tensor, "B T"]:
-        """From the policy's own probabilities."""
+        """Compute the weights from the policy's own probabilities."""
         weights = (self.beta * forget.logprobs.detach()).exp()
         return torch.where(forget.predicted, weights, 0.0)
 
@@ -105,11 +105,11 @@ class Learned(TokenWeights):
         self._observed: dict[str, Tensor] = {}
 
     def needs(self) -> Needs:
-        """The final hidden state, and the reference's log-probabilities if it matters what was known."""
+        """Read the final hidden state, and the reference's log-probabilities if what was known matters."""
         return Needs(logprobs=True, final=True, reference=self.loss == "known")
 
     def setup(self, hidden_size: int) -> None:
-        """The scorer at zero, so that every weight starts at ½."""
+        """Create the scorer at zero, so that every weight starts at ½."""
         self.scorer = nn.Linear(hidden_size, 1)
         nn.init.zeros_(self.scorer.weight)
         nn.init.zeros_(self.scorer.bias)
@@ -118,7 +118,7 @@ class Learned(TokenWeights):
         )
 
     def logits(self, forget: View) -> Float[Tensor, "B T"]:
-        """w·h_t + b at every position, with the scorer's gradient."""
+        """Return w·h_t + b at every position, with the scorer's gradient."""
         assert forget.policy.final is not None
         real = forget.batch.attention_mask.bool()[..., None]
         states = torch.where(real, forget.policy.final.detach().float(), 0.0)
@@ -126,12 +126,12 @@ class Learned(TokenWeights):
         return z if self.shift == "own" else F.pad(z[:, :-1], (1, 0))
 
     def forward(self, forget: View) -> Float[Tensor, "B T"]:
-        """g_t, without gradient."""
+        """Return g_t, without gradient."""
         with torch.no_grad():
             return torch.where(forget.predicted, self.logits(forget).sigmoid(), 0.0)
 
     def losses(self, forget: View) -> Float[Tensor, "B T"]:
-        """ℓ_t without gradient."""
+        """Return ℓ_t, without gradient."""
         now = forget.logprobs.detach()
         if self.loss == "raw":
             return -now
@@ -141,7 +141,7 @@ class Learned(TokenWeights):
 
     @property
     def learning(self) -> bool:
-        """Whether the coming `after_step` is a scorer step."""
+        """Whether the next `after_step` is a scorer step."""
         frozen = self.until is not None and self.steps >= self.until
         return not frozen and (self.steps + 1) % self.every == 0
 
@@ -169,7 +169,7 @@ class Learned(TokenWeights):
         self._observed[name] = self._observed[name] + value if name in self._observed else value
 
     def after_step(self) -> None:
-        """A scorer step, if one is due, on the global batch's gradient."""
+        """Take a scorer step, if one is due, on the global batch's gradient."""
         learning, sums = self.learning, dict(self._observed)
         self._observed.clear()
         self.steps += 1

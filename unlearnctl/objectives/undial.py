@@ -31,7 +31,7 @@ class UNDIAL(LossLevel):
         self.beta = beta
 
     def forget_term(self, forget: View) -> Tensor:
-        """Mean over predicted tokens; the logits at t − 1 predict token t."""
+        """Return the mean over predicted tokens; the logits at t − 1 predict token t."""
         assert forget.policy.logits is not None
         assert forget.reference.logits is not None
         teacher = full(forget.reference.logits[:, :-1])

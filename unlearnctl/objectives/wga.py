@@ -24,6 +24,6 @@ class WGA(LossLevel):
         self.beta = beta
 
     def forget_term(self, forget: View) -> Tensor:
-        """Mean over predicted tokens."""
+        """Return the mean over predicted tokens."""
         weight = (self.beta * forget.logprobs.detach()).exp()
         return forget.prediction_mean(weight * forget.logprobs)

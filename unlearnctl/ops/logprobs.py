@@ -16,7 +16,7 @@ IGNORE = -100
 
 
 def prediction_mask(labels: Int[Tensor, "B T"], attention_mask: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
-    """Positions t whose token is predicted: a label that counts, after a real token at t − 1."""
+    """Mark the positions t whose token is predicted: a label that counts, after a real token at t − 1."""
     mask = labels != IGNORE
     mask[:, 0] = False
     mask[:, 1:] &= attention_mask[:, :-1].bool()
@@ -30,7 +30,7 @@ def token_logprobs(
     attention_mask: Int[Tensor, "B T"],
     chunk: int = 4096,
 ) -> Float[Tensor, "B T"]:
-    """log p(token t | tokens before t) in float32 at position t; 0 where no prediction counts.
+    """Return log p(token t | tokens before t) in float32 at position t; 0 where no prediction counts.
 
     `head` maps hidden states [1, N, D] to logits [1, N, V]. Only the positions that count go through it, at
     most `chunk` of them at once and recomputed in the backward pass, so that [B, T, V] never exists.
@@ -59,19 +59,19 @@ def _run(function: Callable[..., Tensor], *args: object, recompute: bool) -> Ten
 def kl_divergence(
     policy_logits: Float[Tensor, "B T V"], reference_logits: Float[Tensor, "B T V"]
 ) -> Float[Tensor, "B T"]:
-    """KL(reference ‖ policy) in nats per position, in float32."""
+    """Return KL(reference ‖ policy) in nats per position, in float32."""
     log_policy = full(policy_logits).log_softmax(-1)
     log_reference = full(reference_logits).log_softmax(-1)
     return (log_reference.exp() * (log_reference - log_policy)).sum(-1)
 
 
 def shifted_targets(labels: Int[Tensor, "B T"]) -> Int[Tensor, "B T1 1"]:
-    """The token that each position but the last predicts, to index logits with; 0 where none counts."""
+    """Return the token that each position but the last predicts, to index logits with; 0 where none counts."""
     return labels[:, 1:, None].clamp_min(0)
 
 
 def soft_cross_entropy(
     logits: Float[Tensor, "B T V"], target: Float[Tensor, "B T V"]
 ) -> Float[Tensor, "B T"]:
-    """−Σ_v target_v log softmax(logits)_v in nats per position."""
+    """Return −Σ_v target_v log softmax(logits)_v in nats per position."""
     return -(target * logits.log_softmax(-1)).sum(-1)

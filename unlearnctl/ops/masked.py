@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 def masked_sum(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
-    """Sum of `values` where `mask` holds; what padding holds, NaN included, never reaches the result."""
+    """Sum `values` where `mask` holds; padding, even NaN, never reaches the result."""
     return torch.where(mask, values, 0.0).sum()
 
 
 def masked_mean(
     values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], count: int | None = None
 ) -> Float[Tensor, ""]:
-    """Masked sum over `count` (default: the mask's own).
+    """Divide the masked sum by `count` (default: the mask's own).
 
     Training passes the *global* batch's count, so that the partial means of micro-batches and processes
     add up to the mean over the global batch.

@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def full(x: Tensor) -> Tensor:
-    """`x` in float32 at least."""
+    """Return `x` in float32 or wider."""
     return x if x.dtype == torch.float64 else x.float()

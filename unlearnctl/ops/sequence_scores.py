@@ -12,7 +12,7 @@ from unlearnctl.ops.precision import full
 def token_scores(
     logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"], chunk: int = 1024
 ) -> tuple[Float[Tensor, " N"], Bool[Tensor, " N"], Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """Of each target: its log-probability (nats), whether it is the most probable token, and the mean and the
+    """Score each target: its log-probability (nats), whether it is the most probable token, and the mean and the
     standard deviation of log p(v) over v ~ p, which Min-K%++ (arXiv 2404.02936) standardises by.
 
     In float32 at least, at most `chunk` positions at once, so that [N, V] is never held twice.
