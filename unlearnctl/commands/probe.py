@@ -28,7 +28,7 @@ from unlearnctl.models.load import identity, load_model, load_trunk
 from unlearnctl.models.partial.decoder import Decoder
 from unlearnctl.models.skeleton import skeleton
 from unlearnctl.probes.fit import Probes, save_probes
-from unlearnctl.probes.fitting import fit_on
+from unlearnctl.probes.on_texts import fit_on
 from unlearnctl.probes.states import POOLS
 from unlearnctl.reporting.probe_curve import print_probes, write_probes
 from unlearnctl.results.provenance import now, of_run

@@ -21,7 +21,7 @@ Scores = dict[str, dict[str, Metric]]
 
 
 def kept_answers(identity: str, suites: Mapping[str, Any]) -> Answers:
-    """The answers that an evaluation of the same weights by the same suites has left if it was cut off.
+    """Open the answers that a cut-off evaluation of the same weights by the same suites left.
 
     `identity` must change whenever the weights or their dtype do. Whoever has written the scores calls `forget`.
     """
@@ -32,7 +32,7 @@ def kept_answers(identity: str, suites: Mapping[str, Any]) -> Answers:
 
 
 def cached_evaluate(identity: str, suites: Mapping[str, Any], run: Callable[[Answers], Scores]) -> Scores:
-    """`run(answers)`, or what it gave before for the same weights, suite configs and library versions.
+    """Return `run(answers)`, or its earlier result for the same weights, suite configs and library versions.
 
     A damaged entry is measured again; see `kept_answers` for an evaluation that was killed.
     """

@@ -26,15 +26,18 @@ _WORD = re.compile(r"[^\W\d_]+|\d+")
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> frozenset[str]:
-    """Words that make sense: those of `texts` (a suite's own), and every whole word of two letters or more that the
-    tokenizer has a piece for, all in lower case."""
+    """Collect the words that make sense, in lower case.
+
+    They are those of `texts` (a suite's own), and every whole word of two letters or more that the tokenizer has a
+    piece for.
+    """
     pieces = (piece[1:].lower() for piece in tokenizer.get_vocab() if piece[:1] in ("▁", "Ġ"))
     known = {piece for piece in pieces if len(piece) > 1 and piece.isalpha()}
     return frozenset(known.union(*(map(str.lower, _WORD.findall(text)) for text in texts)))
 
 
 def is_gibberish(reply: str, known: Collection[str]) -> bool:
-    """Whether most of a reply is no words: fewer than half of its runs of letters are known (numbers are), or it has
+    """Whether most of a reply is not words: fewer than half of its runs of letters are known (numbers are), or it has
     neither letters nor digits.
 
     Our reading: benchmarks use a trained classifier. This one sees broken spelling and lone signs, not word salad;
@@ -46,14 +49,14 @@ def is_gibberish(reply: str, known: Collection[str]) -> bool:
 
 
 def repetition(reply: str, n: int = 4) -> float:
-    """Share of the reply's word n-grams that already came; 0 where it has none."""
+    """Return the share of the reply's word n-grams that repeat earlier ones; 0 where there are none."""
     words = reply.split()
     grams = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
     return 1 - len(grams) / grams.total() if grams else 0.0
 
 
 def reply_metrics(replies: Sequence[str], known: Collection[str], prefix: str = "") -> dict[str, Metric]:
-    """`gibberish`, `repetition`, `empty` of replies; neither forgetting nor retaining, but wanted low."""
+    """Measure `gibberish`, `repetition` and `empty` of replies: neither forgetting nor retaining, but wanted low."""
     return {
         f"{prefix}gibberish": share(
             [float(is_gibberish(r, known)) for r in replies], None, "quality", "lower"
@@ -64,7 +67,7 @@ def reply_metrics(replies: Sequence[str], known: Collection[str], prefix: str = 
 
 
 def flags(before: Scores, after: Scores, bounds: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
-    """One entry {name, metric, value, bound, raised} for each sign that can be judged, the worst metric of its kind.
+    """List {name, metric, value, bound, raised} for each sign that can be judged, by the worst metric of its kind.
 
     `gibberish`, `repetition`, `empty`: as measured. `over_unlearning`: 0.5 minus the lowest membership AUC; texts that
     look *less* familiar than unseen ones give the forgetting away. `retain_drop`: share of a retain metric's height
@@ -83,7 +86,7 @@ def flags(before: Scores, after: Scores, bounds: Mapping[str, float] | None = No
 
 
 def _signs(before: Scores, after: Scores) -> Iterator[tuple[str, float, str, bool]]:
-    """(sign, value, metric, whether it is more than noise)."""
+    """Yield (sign, value, metric, whether it exceeds noise)."""
     for suite, metrics in after.items():
         for name, now in metrics.items():
             label, last = f"{suite}/{name}", name.rsplit("_", 1)[-1]

@@ -17,7 +17,7 @@ class Suite(Protocol):
     """One entry of `conf/eval/`."""
 
     def validate(self) -> None:
-        """Cheap checks before weights load.
+        """Run cheap checks before weights load.
 
         Raises:
             UserError: a file or field is missing; one line with the config key.
@@ -35,7 +35,7 @@ class Suite(Protocol):
 
 
 def validate(suites: Iterable[Suite], tokenizer: PreTrainedTokenizerBase) -> None:
-    """What each suite can say before weights load; one that asks something of a tokenizer looks at it.
+    """Run each suite's checks before weights load; a suite with demands on the tokenizer checks it too.
 
     Raises:
         UserError: a suite cannot be run.
@@ -54,7 +54,7 @@ def evaluate(
     seed: int = 0,
     answers: Answers | None = None,
 ) -> dict[str, dict[str, Metric]]:
-    """Scores of every suite. The same model gives the same scores whatever ran before.
+    """Score every suite. The same model gives the same scores, whatever ran before.
 
     Args:
         answers: where per-item results are kept; None keeps them for this call.
@@ -71,7 +71,7 @@ def evaluate(
 
 @contextmanager
 def undisturbed(model: PreTrainedModel, seed: int) -> Iterator[None]:
-    """Eval mode, no grad, seeded; the mode and the global random states come back afterwards."""
+    """Set eval mode, no grad and a seed; restore mode and global random states afterwards."""
     import random
 
     import numpy as np

@@ -31,7 +31,7 @@ def read_items(
     limit: int | None = None,
     revision: str | None = None,
 ) -> list[Item]:
-    """The rows of one set, each checked.
+    """Read the rows of one set, and check each.
 
     Args:
         path: hub id, or a folder with `NAME.jsonl` (or .json, .parquet …) or `NAME/SPLIT.jsonl`.

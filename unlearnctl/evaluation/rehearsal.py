@@ -1,4 +1,4 @@
-"""Which scores the harness reports of a task or group: found before a model is asked, with made-up answers."""
+"""Which scores the harness reports for a task or group, found with invented answers before a model runs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Values = Mapping[str, list[Any]]  # `metric,filter`, as the harness writes it â†
 
 
 def aggregation(task: Any, metric: str) -> Any:
-    """The harness's function from the values of all questions to a score; it too takes the mean where none is named."""
+    """Return the harness's function from the values of all questions to a score; without a name, like it, the mean."""
     from lm_eval.api.metrics import mean
 
     return task.aggregation().get(metric, mean)
 
 
 def rehearse(name: str, task: Any, docs: Iterable[Any], key: str) -> Values | None:
-    """The task's own scoring of made-up answers; None where it is code that takes only real ones.
+    """Score invented answers with the task's own code; None if that takes only real ones.
 
     Raises:
         UserError: a metric that the harness itself fails to compute from this task's questions.
@@ -53,7 +53,7 @@ def rehearse(name: str, task: Any, docs: Iterable[Any], key: str) -> Values | No
 
 
 def offered(values: Mapping[str, Values | None], group: Any) -> list[str] | None:
-    """The labels that a group reports; None where a task's are not known before it is run."""
+    """List the labels that a group reports; None if a task's are not known before it runs."""
     scores: dict[str, Any] = {}
     for task in group.get_all_tasks():
         known = values[task.task_name]
@@ -66,12 +66,12 @@ def offered(values: Mapping[str, Values | None], group: Any) -> list[str] | None
 
 
 def labels(scores: Mapping[str, Any]) -> list[str]:
-    """Those entries of the harness's results that are scores."""
+    """Select the entries of the harness's results that are scores."""
     return [name for name in scores if "," in name and "_stderr," not in name]
 
 
 def pick(metric: str, known: Iterable[str], key: str) -> list[str]:
-    """The labels that a name stands for: `acc` for every filter's, `exact_match,strict-match` for one.
+    """Select the labels that a name stands for: `acc` for every filter's, `exact_match,strict-match` for one.
 
     Raises:
         UserError: there is none.

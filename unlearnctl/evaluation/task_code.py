@@ -32,7 +32,7 @@ def check_task_code(code: Sequence[str], folder: Path, key: str, allowed: bool) 
 
 
 def named_code(root: yaml.Node) -> Iterator[tuple[int, str]]:
-    """Line and name of each piece of code, in the order of the file."""
+    """List line and name of each piece of code, in the order of the file."""
     for name, node in _nodes("", root, set()):
         value = node.value if isinstance(node, yaml.ScalarNode) else ""
         is_off = isinstance(node, yaml.ScalarNode) and value.lower() in OFF
@@ -48,7 +48,7 @@ def named_code(root: yaml.Node) -> Iterator[tuple[int, str]]:
 
 
 def _nodes(name: str, node: yaml.Node, seen: set[tuple[str, int]]) -> Iterator[tuple[str, yaml.Node]]:
-    """Every node with the key that it stands under, keys themselves under none; items of a list stand under its key.
+    """Yield every node with the key that it stands under; keys stand under none, items of a list under its key.
 
     An alias is looked at once under each key.
     """

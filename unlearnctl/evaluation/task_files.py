@@ -1,4 +1,4 @@
-"""Task files of others, read by us: each once, as bytes, into plain data, which is what the harness then gets."""
+"""Task files from others: each is read once, as bytes, into plain data, and the harness gets only that."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEFT_OUT = ("__pycache__", ".ipynb_checkpoints")  # folders that the harness doe
 
 
 class Code:
-    """What `!function` names. Imported when the harness copies the config, which it does to make a task of it."""
+    """What `!function` names; imported when the harness copies the config to build a task."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
@@ -59,7 +59,7 @@ class TaskFiles:
 
 
 def read_tasks(folder: Path) -> TaskFiles:
-    """All `*.yaml` of a folder, with what they include, from wherever that is; links are followed as files are read.
+    """Read all `*.yaml` of a folder and what they include, wherever that is; links are followed.
 
     A file that cannot be parsed here is never handed on.
     """
@@ -85,7 +85,7 @@ class _Reader:
         self.own: dict[Path, dict[str, Any] | Unreadable] = {}
 
     def whole(self, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-        """A file's settings over those that it includes, as the harness merges them.
+        """Merge a file's settings over those that it includes, as the harness does.
 
         Raises:
             Unreadable: the file cannot be read; without a word if it is one that it includes, or they go in circles.
@@ -161,7 +161,7 @@ def _measure(root: yaml.Node) -> None:
 
 
 def children(node: yaml.Node) -> Iterator[yaml.Node]:
-    """Keys and values, or items."""
+    """Yield keys and values, or items."""
     if isinstance(node, yaml.MappingNode):
         for pair in node.value:
             yield from pair

@@ -44,7 +44,7 @@ class Tasks:
         self._known: TaskManager | None = None
 
     def check_names(self) -> None:
-        """The folder exists, its files can be read, and they have every task.
+        """Check that the folder exists, and that its files can be read and have every task.
 
         Raises:
             UserError: otherwise, with the nearest task.
@@ -64,7 +64,7 @@ class Tasks:
         return unknown(f"{self.key}.tasks", name, known)
 
     def check_questions(self, limit: int | None) -> None:
-        """Every question has a prompt, choices that are not empty, and a right one among them.
+        """Check that every question has a prompt and non-empty choices, with a right one among them.
 
         Raises:
             UserError: which question of which task has not, or why the data cannot be had.
@@ -83,7 +83,7 @@ class Tasks:
                 self._check_examples(name, task)
 
     def _check_examples(self, name: str, task: Any) -> None:
-        """The prompt of the first question can be made, with its examples."""
+        """Check that the first question's prompt can be built, with its examples."""
         if getattr(task, "MULTIMODAL", False):
             raise UserError(f"{self.key}.tasks={name}: asks about images or sound; only texts are supported")
         shots = task.get_config("num_fewshot")
@@ -97,7 +97,7 @@ class Tasks:
             raise UserError(f"{self.key}.tasks={name}: num_fewshot={shots}: {brief(error)}") from error
 
     def rehearsed(self, limit: int | None) -> dict[str, Values | None]:
-        """Of each task, what its scoring makes of made-up answers (`rehearse`)."""
+        """Map each task to its scores of invented answers (`rehearse`)."""
         with templates_compiled_once():
             return {
                 name: rehearse(name, task, itertools.islice(task.eval_docs, limit), self.key)
@@ -105,7 +105,7 @@ class Tasks:
             }
 
     def leaves(self, name: str) -> list[str]:
-        """The tasks that a group or tag stands for, or the task itself."""
+        """List the tasks that a group or tag stands for, or the task itself."""
         loaded = self.load()
         if name in loaded["groups"]:
             return [task.task_name for task in loaded["groups"][name].get_all_tasks()]
@@ -115,7 +115,7 @@ class Tasks:
         return sorted(self._known.task_index[name].tags & loaded["tasks"].keys())
 
     def load(self) -> Any:
-        """As the harness's `TaskManager.load` gives it, with examples drawn as if for the first time.
+        """Load what the harness's `TaskManager.load` gives, with examples drawn as if for the first time.
 
         Not through `simple_evaluate`: it returns nothing off local rank 0, asks pip for versions each time, and
         drops `num_fewshot` where a task pins 0.
@@ -169,7 +169,7 @@ class Tasks:
         return folder
 
     def _manager(self) -> tuple[TaskManager, list[str]]:
-        """The harness's, over installed files; over others, it gets what we have read. And what could not be read."""
+        """Return the harness's task manager, fed with installed files or what we read; and what could not be read."""
         folder = self._folder()
         from lm_eval.tasks import TaskManager
         from lm_eval.tasks._index import TaskIndex
@@ -188,7 +188,7 @@ class Tasks:
 
 
 def _problem(task: Any, doc: Any) -> str | None:
-    """What is wrong with a question, if anything."""
+    """Return what is wrong with a question, if anything."""
     prompt, target = task.doc_to_text(doc), task.doc_to_target(doc)
     if task.OUTPUT_TYPE == "loglikelihood_rolling":  # of the target alone
         return None if str(target).strip() else "the text is empty"

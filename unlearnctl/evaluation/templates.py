@@ -20,12 +20,14 @@ AGAIN = 0.05  # seconds after which the size of the process is looked up again
 
 
 class TooMuch(Exception):
-    """A template that asks for more than any prompt needs."""
+    """Raised for a template that needs more than any prompt should."""
 
 
 @contextmanager
 def templates_compiled_once() -> Iterator[None]:
-    """The harness compiles a task's templates again for every question, outside jinja's sandbox and without limits.
+    """Compile each template once, in jinja's sandbox and with limits.
+
+    The harness itself compiles a task's templates again for every question, without sandbox or limits.
 
     Raises:
         TooMuch: in this block, where a template takes too much.
@@ -48,7 +50,7 @@ def templates_compiled_once() -> Iterator[None]:
 
 
 class _Limited:
-    """A template of which only `render` is used."""
+    """A template with limits; the harness uses only its `render`."""
 
     looked = 0.0  # when the size of the process was last looked up
     size = 0  # bytes, then
@@ -60,7 +62,7 @@ class _Limited:
         self.source = source
 
     def render(self, **fields: Any) -> str:
-        """The text.
+        """Return the text.
 
         Raises:
             TooMuch: it takes too much to make, or is too long.
@@ -82,7 +84,7 @@ class _TimeIsUp(BaseException):
 
 @contextmanager
 def _alarm() -> Iterator[None]:
-    """What the timer of `_limits` does, in this block."""
+    """Set what the timer of `_limits` does inside this block."""
 
     def stop(number: int, frame: object) -> None:
         raise _TimeIsUp
@@ -100,7 +102,7 @@ def _alarm() -> Iterator[None]:
 
 @contextmanager
 def _limits() -> Iterator[None]:
-    """Time by a timer, which also ends long loops of C that look for signals; memory by the system's own limit."""
+    """Limit time by a timer, which also ends long C loops that check for signals, and memory by the system's limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = _address_space() + MEMORY
     main = threading.current_thread() is threading.main_thread()
@@ -118,7 +120,7 @@ def _limits() -> Iterator[None]:
 
 
 def _address_space() -> int:
-    """Bytes of it in use by this process; 0 where the system does not say."""
+    """Return the bytes of address space in use by this process; 0 where the system does not say."""
     now = time.monotonic()
     if now - _Limited.looked > AGAIN:
         _Limited.looked = now

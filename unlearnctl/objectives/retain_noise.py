@@ -11,8 +11,9 @@ from unlearnctl.objectives.base import View, require
 
 
 class RetainNoise(nn.Module):
-    """`h_l(x_r;θ0) + N(0, scale²)`, drawn again each step: a retained text that resembles the forgotten ones a little then
-    still leads where it should.
+    """`h_l(x_r;θ0) + N(0, scale²)`, drawn again each step.
+
+    A retained text that resembles the forgotten ones a little then still leads where it should.
 
     Each row's noise depends on the seed, the row and the step alone, not on padding, batch split or process.
 

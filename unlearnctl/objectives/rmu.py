@@ -83,7 +83,7 @@ class RMU(Objective):
         return self.steering_coeff * self.scale[topic] * self.control_vector[topic]
 
     def mean(self, view: View, values: Tensor) -> Tensor:
-        """Return the token mean, the mean of the sequences' token means, or the mean over all positions, padding included."""
+        """Average over tokens, over the sequences' token means, or over all positions, padding included."""
         if self.reduction == "masked":
             return view.token_mean(values)
         if self.reduction == "sequence":

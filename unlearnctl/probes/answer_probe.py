@@ -17,7 +17,7 @@ SHUFFLES = 3  # of the control
 
 @dataclass(frozen=True)
 class Questions:
-    """States at the end of each question, its right answer, and what it could be (the answer included)."""
+    """The states at the end of each question, the right answers, and the choices (the answer included)."""
 
     states: Float[Tensor, "N L D"]
     answers: Sequence[str]
@@ -25,20 +25,20 @@ class Questions:
 
     @property
     def chance(self) -> float:
-        """What guessing among the choices scores."""
+        """Return what guessing among the choices scores."""
         return float(np.mean([1 / len(each) for each in self.choices]))
 
 
 @dataclass(frozen=True)
 class Found:
-    """Of one layer, on the test questions."""
+    """What one layer's probe scored on the test questions."""
 
     right: list[float]  # 1 or 0 for each
     control: float  # mean accuracy of probes on shuffled answers
 
 
 def probe_answers(train: Questions, test: Questions, seed: int, strength: float = 0.1) -> list[Found]:
-    """Fit on `train`, score on `test`: the likeliest of each question's choices.
+    """Fit on `train`, then score the likeliest of each question's choices on `test`.
 
     The control fits the same probe to answers shuffled among the questions that share their choices, so that it
     knows the choices but no fact.

@@ -39,11 +39,11 @@ class Probes:
     held_out: int
 
     def tensors(self) -> dict[str, Tensor]:
-        """By field name."""
+        """Return the tensors by field name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def of(self, layers: Sequence[int]) -> dict[str, Tensor]:
-        """The same for some of the layers, in their order.
+        """Return the probes of some of the layers, in the given order.
 
         Raises:
             UserError: a layer that was not probed.
@@ -63,7 +63,7 @@ def fit_probes(
     share: float = 0.25,
     strength: float = 0.1,
 ) -> Probes:
-    """L2-regularised logistic regression on standardised states, `share` of the texts held out.
+    """Fit an L2-regularised logistic regression on standardised states, with `share` of the texts held out.
 
     Args:
         positive, negative: pooled states (see `probes.states`).
@@ -127,7 +127,7 @@ def _fit_layer(
 
 
 def save_probes(folder: Path, probes: Probes, note: Mapping[str, Any]) -> dict[str, Any]:
-    """`probes.safetensors` and `probes.json` {format, layers, held_out, sha256, note}, which is returned."""
+    """Write `probes.safetensors` and `probes.json` {format, layers, held_out, sha256, note}; return the latter."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def save_probes(folder: Path, probes: Probes, note: Mapping[str, Any]) -> dict[s
 
 
 def load_probes(folder: Path) -> Probes:
-    """What `save_probes` wrote.
+    """Read what `save_probes` wrote.
 
     Raises:
         UserError: nothing there, another format, or damaged.
@@ -170,7 +170,7 @@ def load_probes(folder: Path) -> Probes:
 
 
 def _checked(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Probes | None:
-    """The probes, if layers and tensors go together; type annotations alone refuse nothing."""
+    """Return the probes if layers and tensors belong together; type annotations alone refuse nothing."""
     probes = Probes(layers=tuple(manifest["layers"]), held_out=manifest["held_out"], **tensors)
     per_layer = [value for name, value in tensors.items() if name != "direction"]
     count = len(probes.layers)

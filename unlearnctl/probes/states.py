@@ -22,7 +22,7 @@ POOLS = ("mean", "before")
 def pooled_states(
     decoder: Decoder, batches: Iterable[Batch], layers: Sequence[int], pool: str = "mean"
 ) -> Float[Tensor, "N L D"]:
-    """One state per text and layer, float32 on the CPU; a text that comes up again counts once.
+    """Return one state per text and layer, float32 on the CPU; a text that repeats counts once.
 
     Args:
         decoder: its blocks are run up to the highest layer.

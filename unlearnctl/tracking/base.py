@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker is told about the run that it follows."""
+    """What a tracker knows about the run that it follows."""
 
     directory: Path
     config: Mapping[str, Any]  # the whole config, for the dashboard
@@ -62,7 +62,7 @@ class Trackers:
         self.trackers, self.meter, self.run_dir = list(trackers), meter, run_dir
 
     def log(self, row: Mapping[str, Any], step: int) -> None:
-        """Hand on one row, and one on the machine where that is due; a tracker that fails gets no more."""
+        """Pass on one row, and one about the machine when it is due; a tracker that fails gets no more rows."""
         due = self.meter.due() if self.meter else None
         for tracker in list(self.trackers):
             with self._let_fail(tracker):
@@ -79,7 +79,7 @@ class Trackers:
 
     @contextmanager
     def _let_fail(self, tracker: Sink) -> Iterator[None]:
-        """Report once what a tracker raises and drop it: training is worth more than a dashboard."""
+        """Report a tracker's error once and drop the tracker: training is worth more than a dashboard."""
         try:
             yield
         except Exception as error:
@@ -110,7 +110,7 @@ def check_installed(package: str) -> None:
 
 
 def down(name: str, error: Exception, run_dir: Path) -> str:
-    """The line for a tracker that cannot be reached."""
+    """Return the line for a tracker that cannot be reached."""
     return (
         f"tracker={name}: {brief(error)}; the run continues, its metrics are kept in {run_dir / 'metrics.jsonl'}; "
         f"to send them later: unlearnctl track {run_dir}"
@@ -118,7 +118,7 @@ def down(name: str, error: Exception, run_dir: Path) -> str:
 
 
 def flatten(row: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers of a row under the slashed names that dashboards group by.
+    """Return the finite numbers of a row, under the slashed names that dashboards group by.
 
     `{"kind": "train", "terms": {"forget": 1.}}` → `{"train/terms/forget": 1.}`; of a metric
     `{"value": .3, "stderr": .1}` only the value is kept: `{"eval/tinyworld/hazard_acc": .3}`.

@@ -14,7 +14,7 @@ from unlearnctl.utils.safe_json import loads
 
 
 class JsonlTracker:
-    """Appends each row as strict JSON: what is not a finite number is written as null.
+    """Appends each row as strict JSON; a number that is not finite becomes null.
 
     Rows that the disk refuses wait in memory, and are written in their order as soon as it takes them.
     """
@@ -33,7 +33,7 @@ class JsonlTracker:
         self._write()
 
     def finish(self, status: str) -> None:
-        """Write what still waits; the status is in results.json."""
+        """Write pending lines; the status is in results.json."""
         self._write()
         if self._waiting:
             print(f"metrics: {len(self._waiting)} rows are lost; {self.path} takes no more")
@@ -54,7 +54,7 @@ class JsonlTracker:
 
 
 def cut_history(path: Path, last: int, actions: int) -> None:
-    """Keep the rows up to step `last`, and the first `actions` of a learner's; half a row goes too.
+    """Keep the rows up to step `last` and the learner's first `actions` rows; drop a half-written row.
 
     Raises:
         OSError: it cannot be written; it is then as it was.
@@ -86,7 +86,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
 
 
 def _append(path: Path, lines: bytes) -> None:
-    """All of the lines or, as far as the disk lets us, none; on lines of their own even after half a line."""
+    """Append all of the lines or, as far as the disk allows, none; start on a new line even after half a line."""
     with open_ours(path, "a+b", buffering=0) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 1))

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class SystemMeter:
-    """Measures when it is asked, at most every `every` seconds; no thread, so nothing to be left behind.
+    """Measures on request, at most every `every` seconds; no thread, so none can be left behind.
 
     Rows: `cpu_percent` (100 is one core) and `memory_gb` of this process, `machine_memory_percent`, and where CUDA is
     in use `gpu_memory_gb`, `gpu_peak_gb`.
@@ -23,7 +23,7 @@ class SystemMeter:
         self.process.cpu_percent()  # counts from here
 
     def due(self) -> dict[str, Any] | None:
-        """A row, if one is due."""
+        """Return a row, if one is due."""
         if time.monotonic() - self.last < self.every:
             return None
         self.last = time.monotonic()

@@ -29,7 +29,7 @@ class TensorBoard:
         self.folder = folder
 
     def start(self, run: TrackedRun) -> None:
-        """Open the event file; a resumed run hides what was written beyond the step it resumes from."""
+        """Open the event file; a resumed run hides what was written after the step that it resumes from."""
         from torch.utils.tensorboard import SummaryWriter
 
         purged = None if run.after is None else run.after + 1
@@ -43,6 +43,6 @@ class TensorBoard:
             self._writer.add_scalar(name, value, step)
 
     def finish(self, status: str) -> None:
-        """Note the status and close."""
+        """Note the status and close the file."""
         self._writer.add_text("status", status)
         self._writer.close()

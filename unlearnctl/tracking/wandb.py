@@ -49,7 +49,7 @@ class Wandb:
         )
 
     def start(self, run: TrackedRun) -> None:
-        """Begin the wandb run; where its server cannot be reached, it is an offline one.
+        """Begin the wandb run; if its server cannot be reached, an offline one.
 
         Raises:
             UserError: wandb refuses the settings, such as an online run without a key.
@@ -93,13 +93,13 @@ class Wandb:
         self._run.log({**flatten(row), "step": step})
 
     def finish(self, status: str) -> None:
-        """Note the status and end this run, so that the next one in this process is its own."""
+        """Note the status and end this run, so that the next one in this process starts its own."""
         self._run.summary["status"] = status
         self._run.finish(exit_code=1 if status == "failed" else 0)
 
 
 def choose_mode(mode: str | None) -> str:
-    """`mode`, else `$WANDB_MODE`, else online exactly if a key is there."""
+    """Return `mode`, else `$WANDB_MODE`, else online if there is a key."""
     mode = mode or os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
     if mode not in MODES:
         raise unknown("tracker.mode", mode, MODES)
@@ -107,7 +107,7 @@ def choose_mode(mode: str | None) -> str:
 
 
 def has_key() -> bool:
-    """True if `$WANDB_API_KEY` is set or `wandb login` left a key in the netrc file."""
+    """Whether `$WANDB_API_KEY` is set or `wandb login` left a key in the netrc file."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""

@@ -24,7 +24,7 @@ from unlearnctl.models.shared_models import SharedModels
 from unlearnctl.models.storage_layout import stored_dtypes
 from unlearnctl.objectives.protocols import UsesProbes, WeighsTokens, parts_of
 from unlearnctl.probes.fit import Probes, load_probes
-from unlearnctl.probes.fitting import fit_on
+from unlearnctl.probes.on_texts import fit_on
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.provenance import now
 from unlearnctl.results.record import scores_to_json

@@ -36,7 +36,7 @@ class Answers:
     def all(
         self, kind: str, items: Sequence[Any], work: Work, cost: Callable[[int], float] | None = None
     ) -> list[Any]:
-        """One answer per item, in order, on every rank.
+        """Return one answer per item, in order, on every rank.
 
         Args:
             kind: what is asked, unique within the suites that share these answers.
@@ -61,7 +61,7 @@ class Answers:
         return [self._known[key] for key in keys]
 
     def each(self, kind: str, items: Sequence[Any], answer: Callable[[Any], Any]) -> list[Any]:
-        """`all` for work that has no batches."""
+        """Do what `all` does, for work without batches."""
 
         def work(places: list[int]) -> Iterator[tuple[int, Any]]:
             for place in places:
@@ -70,13 +70,13 @@ class Answers:
         return self.all(kind, items, work)
 
     def forget(self) -> None:
-        """Remove the files: what they led to is saved."""
+        """Remove the files, because their result is saved."""
         if self.folder is not None and self.rank == 0:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextmanager
     def _log(self) -> Iterator[Callable[[str, Any], None]]:
-        """Writes an answer to this rank's file, on a line of its own even after half a line.
+        """Write an answer to this rank's file, on a new line even after half a line.
 
         Where the file cannot be written, an evaluation that is killed repeats what is not in it; that is all.
         """
@@ -136,7 +136,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _share(items: list[int], cost: Callable[[int], float], rank: int, ranks: int) -> list[int]:
-    """The rank's run of items: those whose middle lies in its part of the total cost."""
+    """Select the rank's items: those whose middle lies in its part of the total cost."""
     total, before, mine = sum(map(cost, items)), 0.0, []
     for item in items:
         if int((before + cost(item) / 2) * ranks / max(total, 1e-9)) == rank:

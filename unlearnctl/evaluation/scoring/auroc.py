@@ -11,7 +11,7 @@ import numpy as np
 def auroc(
     truth: Sequence[Sequence[bool]], scores: Sequence[Sequence[float]], resamples: int = 200
 ) -> dict[str, Any]:
-    """Chance that a true token outscores another, over the tokens of all texts (ties count half).
+    """Return the probability that a true token outscores another, over the tokens of all texts (ties count half).
 
     The standard error is a bootstrap over whole texts, since tokens of one text are not independent.
 

@@ -58,7 +58,7 @@ class HarnessModel(HFLM):
         self._wholes: dict[str, array[int]] = {}
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """As the harness, with all strings tokenised in batches beforehand."""
+        """Score as the harness does, with all strings tokenised in batches beforehand."""
         pairs = [request.args for request in requests]
         self._contexts = dict(self._encode_all({context.rstrip() for context, _ in pairs}))
         self._wholes = {t: array("i", ids) for t, ids in self._encode_all({"".join(pair) for pair in pairs})}
@@ -74,7 +74,7 @@ class HarnessModel(HFLM):
         left_truncate_len: int | None = None,
         **kwargs: Any,
     ) -> list[int]:
-        """Token ids, from the batches where they are there."""
+        """Return token ids, from the batches if they are there."""
         if add_special_tokens is None and left_truncate_len is None:
             if string in self._contexts:
                 return self._contexts[string]
@@ -139,7 +139,7 @@ class HarnessModel(HFLM):
             yield from self._plainly(questions, places)
 
     def _plainly(self, questions: Sequence[Question], places: list[int]) -> Iterator[tuple[int, Answer]]:
-        """The harness's own scoring, for models that do not take our masks or caches."""
+        """Use the harness's own scoring, for models that do not accept our masks or caches."""
         for place in places:
             question = questions[place]
             asked: list[Any] = [(None, question.context, c) for c in question.continuations]
@@ -149,7 +149,7 @@ class HarnessModel(HFLM):
             )
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """As the harness, in batches of like length, dealt out and kept."""
+        """Generate as the harness does, in batches of similar length, dealt out over ranks and kept."""
         size = max(1, self.tokens // 256)
 
         def work(places: list[int]) -> Iterator[tuple[int, str]]:
@@ -193,14 +193,14 @@ def _plain(model: PreTrainedModel, context: list[int], continuation: list[int]) 
 
 
 def _slack(model: PreTrainedModel) -> float:
-    """How much coarser than float32 the model computes."""
+    """Return how much coarser than float32 the model computes."""
     return 1.0 if torch.finfo(model.dtype).bits >= 32 else 50.0
 
 
 def _questions(
     requests: Sequence[tuple[Any, list[int], list[int]]], longest: int
 ) -> tuple[list[Question], list[tuple[int, int]]]:
-    """Requests with the same context as one question, and for each request its question and place there.
+    """Group requests with the same context into one question; give each request its question and place there.
 
     What does not fit into the model's window loses its beginning, as in the harness, and so has a context of its own.
     """

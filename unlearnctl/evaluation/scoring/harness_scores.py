@@ -34,12 +34,12 @@ class Part:
 
     @property
     def name(self) -> str:
-        """Of the aggregation."""
+        """The aggregation's name."""
         return str(getattr(self.aggregate, "__name__", ""))
 
 
 def metric_of(parts: Sequence[Part], value: float, role: str, goal: str, chance: float | None) -> Metric:
-    """The score of a task (one part) or of a group, `value` being the harness's own figure for it."""
+    """Build the metric of a task (one part) or of a group; `value` is the harness's own figure."""
     outcomes = [_outcomes(part) for part in parts]
     if all(found is not None for found in outcomes):
         found = _averaged(parts, [list(x or ()) for x in outcomes], role, goal, chance)
@@ -51,7 +51,7 @@ def metric_of(parts: Sequence[Part], value: float, role: str, goal: str, chance:
 def _averaged(
     parts: Sequence[Part], outcomes: Sequence[list[float]], role: str, goal: str, chance: float | None
 ) -> Metric:
-    """Of means. Where tasks do not weigh by their sizes, outcomes are scaled so that their mean is the score."""
+    """Build the metric of means; without weighting by size, outcomes are scaled so that their mean is the score."""
     total = sum(map(len, outcomes))
     scales = [part.weight * total / len(found) for part, found in zip(parts, outcomes, strict=True)]
     if all(math.isclose(scale, 1.0) for scale in scales):
@@ -67,7 +67,7 @@ def _averaged(
 
 
 def _pooled(outcomes: Sequence[list[float]]) -> float | None:
-    """The harness's standard error of a mean over all questions of several tasks."""
+    """Return the harness's standard error of a mean over all questions of several tasks."""
     from lm_eval.api.metrics import pooled_sample_stderr
 
     errors = [error for found in outcomes if (error := mean_stderr(found)) is not None]
@@ -76,7 +76,7 @@ def _pooled(outcomes: Sequence[list[float]]) -> float | None:
 
 
 def _resampled(parts: Sequence[Part], value: float, role: str, goal: str) -> Metric:
-    """Of scores that are no mean over questions: interval and error from samples of the questions of each task."""
+    """Build the metric of a score that is no mean over questions: interval and error come from resampled questions."""
     drawn = np.array([])
     with (
         warnings.catch_warnings(),
@@ -111,7 +111,7 @@ def _interval(drawn: np.ndarray) -> tuple[float, float]:
 
 
 def _outcomes(part: Part) -> list[float] | None:
-    """Numbers whose mean is the task's score, if there are such."""
+    """Return numbers whose mean is the task's score, if there are any."""
     from lm_eval.api import metrics
 
     if part.aggregate is metrics.mean and all(_is_number(x) for x in part.values):
@@ -122,7 +122,7 @@ def _outcomes(part: Part) -> list[float] | None:
 
 
 def _one(part: Part, value: Any) -> float | None:
-    """One question's outcome, comparable before and after: of perplexities the negative log-likelihood per unit."""
+    """Return one question's outcome, comparable before and after; for perplexities the NLL per unit."""
     from lm_eval.api import metrics
 
     if part.aggregate is metrics.perplexity:
@@ -137,7 +137,7 @@ def _is_number(value: Any) -> bool:
 
 
 def guess(samples: Sequence[Any], metric: str, task: Any) -> float | None:
-    """What picking a choice at random scores, by the numbers of choices and of right ones; None if none is picked."""
+    """Return what a random pick scores, from the numbers of choices and right choices; None if nothing is picked."""
     if (
         task.OUTPUT_TYPE != "multiple_choice"
         or metric not in GUESSED
@@ -153,7 +153,7 @@ def _right(target: Any) -> int:
 
 
 def group_weights(group: Any, metric: str, way: str, sizes: Sequence[int]) -> list[float]:
-    """What each task weighs in a group's score (None: there is one task alone), as `weight_by_size` says."""
+    """Return each task's weight in a group's score, as `weight_by_size` says; None for a single task."""
     asked = [] if group is None else [
         one for one in group.aggregate_metric_list
         if one.metric == metric and (one.filter_list is None or way in one.filter_list)

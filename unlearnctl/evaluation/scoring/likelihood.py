@@ -29,7 +29,7 @@ LOGITS = 2**28  # elements held at once: 1 GiB in float32
 def score(
     model: PreTrainedModel, questions: Sequence[Question], places: Sequence[int], tokens: int
 ) -> Iterator[tuple[int, Answer]]:
-    """(place, answer) of the questions at `places`, each as soon as it is known.
+    """Yield (place, answer) of the questions at `places`, each as soon as it is known.
 
     Args:
         tokens: read in one pass, padding included; halved where a GPU runs out of memory.
@@ -55,7 +55,7 @@ def _score_group(
 
 
 def _spread(model: PreTrainedModel, rows: Sequence[Row], prefix: Cache | None) -> list[Answer]:
-    """Of all rows in one pass, or in two of half as many where memory does not suffice."""
+    """Score all rows in one pass, or halve them when memory runs out."""
     try:
         return score_rows(model, rows, prefix)
     except torch.OutOfMemoryError:
@@ -68,7 +68,7 @@ def _spread(model: PreTrainedModel, rows: Sequence[Row], prefix: Cache | None) -
 
 @torch.no_grad()
 def read_prefix(model: PreTrainedModel, ids: Sequence[int]) -> Cache:
-    """Keys and values of a text that many questions begin with, in every block whole (no sliding window)."""
+    """Compute keys and values of a shared beginning, in every block whole (no sliding window)."""
     cache = DynamicCache()
     model.base_model(
         input_ids=torch.tensor([list(ids)], device=model.device), past_key_values=cache, use_cache=True
@@ -87,7 +87,7 @@ class _After(DynamicLayer):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Prefix and new, [B heads P+T d] each."""
+        """Join the prefix's and the new keys and values, [B heads P+T d] each."""
         pairs = zip(self.held, (key_states, value_states), strict=True)
         keys, values = (torch.cat([held.expand(len(new), -1, -1, -1), new], dim=-2) for held, new in pairs)
         return keys, values
@@ -95,7 +95,7 @@ class _After(DynamicLayer):
 
 @torch.no_grad()
 def score_rows(model: PreTrainedModel, rows: Sequence[Row], prefix: Cache | None) -> list[Answer]:
-    """Answers to each row's continuations, in one pass over all rows."""
+    """Answer each row's continuations, in one pass over all rows."""
     past = prefix.get_seq_length() if prefix is not None else 0
     layout = Layout.of(rows, past)
     device = model.device
@@ -153,7 +153,7 @@ class Layout:
         )  # fmt: skip
 
     def allowed(self, past: int) -> Bool[Tensor, "b T P+T"]:
-        """Who may look at whom: prefix and context before it, and its own continuation. One row where all agree."""
+        """Return which token may attend to which: prefix, earlier context, own continuation; one row if all agree."""
         width = self.ids.shape[1]
         causal = torch.ones(width, width, dtype=torch.bool).tril()[None]
         if self.branches:
@@ -162,7 +162,7 @@ class Layout:
         return torch.cat([torch.ones(len(causal), width, past, dtype=torch.bool), causal], dim=-1)
 
     def answers(self, likelihoods: Float[Tensor, " N"], greedy: Bool[Tensor, " N"]) -> list[Answer]:
-        """Sums over each continuation."""
+        """Sum over each continuation."""
         values, hits = likelihoods.double().tolist(), greedy.tolist()
         found, start = [], 0
         for row in self.lengths:
@@ -175,7 +175,7 @@ class Layout:
 
 
 def masks(model: PreTrainedModel, layout: Layout, past: int) -> Tensor | Mapping[str, Tensor]:
-    """The additive mask [b 1 T P+T] of every block, or of each kind of block where a model has several."""
+    """Build the additive mask [b 1 T P+T] for every block, or for each kind of block where a model has several."""
     config, allowed = model.config.get_text_config(), layout.allowed(past)
     kinds = getattr(config, "layer_types", None)
     slides = "sliding_attention" in kinds if kinds else getattr(config, "use_sliding_window", True)
@@ -196,7 +196,7 @@ def _additive(model: PreTrainedModel, allowed: Bool[Tensor, "b T S"]) -> Float[T
 
 @contextmanager
 def _only(model: PreTrainedModel, needed: Int[Tensor, " N"]) -> Iterator[None]:
-    """The head sees these positions alone, [1 N D], with all that the model itself does around it."""
+    """Let the head see these positions alone, [1 N D], with all that the model itself does around it."""
 
     def pick(module: Any, args: Any, output: Any) -> Any:
         output.last_hidden_state = output.last_hidden_state.flatten(0, 1)[needed][None]

@@ -8,7 +8,7 @@ from contextlib import redirect_stderr
 
 
 def rouge_l(truths: Sequence[str], replies: Sequence[str], part: str, stemmer: bool) -> list[float]:
-    """Longest common subsequence of words, as `part` = recall (share of the truth's words) or fmeasure.
+    """Measure the longest common subsequence of words, as `part` = recall (share of the truth's words) or fmeasure.
 
     An empty reply scores 0. Words are lower-cased; with `stemmer`, Porter-stemmed.
     """

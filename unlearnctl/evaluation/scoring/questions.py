@@ -32,12 +32,12 @@ class Row:
 
     @property
     def width(self) -> int:
-        """Tokens that are read."""
+        """The number of tokens read."""
         return len(self.context) + sum(len(c) - 1 for c in self.continuations)
 
     @property
     def predictions(self) -> int:
-        """Tokens that are predicted."""
+        """The number of tokens predicted."""
         return sum(map(len, self.continuations))
 
 
@@ -49,13 +49,13 @@ class Group:
     questions: list[int] = field(default_factory=list)
 
     def rows(self, questions: Sequence[Question]) -> list[Row]:
-        """Widest first, so that rows of a batch are of like width."""
+        """List the rows, widest first, so that the rows of a batch have similar widths."""
         found = [row for place in self.questions for row in _rows(place, questions[place], len(self.prefix))]
         return sorted(found, key=lambda row: -row.width)
 
 
 def group(questions: Sequence[Question], places: Sequence[int]) -> list[Group]:
-    """Groups by shared beginnings, found on sorted contexts; what shares too little is one group without a prefix.
+    """Group by shared beginnings, found on sorted contexts; what shares too little forms a group without a prefix.
 
     A context joins the group before it if the tokens saved do not become fewer by that.
     """
@@ -79,7 +79,7 @@ def group(questions: Sequence[Question], places: Sequence[int]) -> list[Group]:
 
 
 def batches(rows: Sequence[Row], tokens: int, predictions: int) -> Iterator[list[Row]]:
-    """Runs of rows with at most so many tokens, padding included, and predictions; a row too large comes alone."""
+    """Split rows into runs within limits on tokens (with padding) and predictions; an oversized row stands alone."""
     batch: list[Row] = []
     for row in rows:
         wide = batch and (len(batch) + 1) * batch[0].width > tokens

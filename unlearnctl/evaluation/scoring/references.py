@@ -37,11 +37,11 @@ class Reference:
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The folder of the model."""
         return Path(resolve(self.path))
 
     def validate(self) -> None:
-        """It looks like a model.
+        """Check that the folder looks like a model.
 
         Raises:
             UserError: no config.json there, or no safetensors weights.
@@ -54,7 +54,7 @@ class Reference:
         self, prompts: Sequence[str], texts: Sequence[str], max_length: int, batch_size: int,
         like: PreTrainedModel, special: bool = True, end: bool = False,
     ) -> list[TokenScores]:  # fmt: skip
-        """Token scores of each text after its prompt (see `encode_pairs`), in the dtype and on the device of `like`."""
+        """Score each text's tokens after its prompt (see `encode_pairs`), in the dtype and on the device of `like`."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         def load() -> PreTrainedModel:

@@ -30,7 +30,7 @@ class TokenScores:
 
     @property
     def nll(self) -> float:
-        """Mean negative log-likelihood, nats a token."""
+        """The mean negative log-likelihood, in nats per token."""
         return -sum(self.logp) / len(self.logp)
 
 
@@ -54,7 +54,7 @@ class Prompt:
             check_chat(tokenizer, f"{key}.chat")
 
     def put(self, question: str, tokenizer: PreTrainedTokenizerBase, first: str = "") -> str:
-        """The text that the model reads; `first` goes before the template, within the user's turn."""
+        """Return the text that the model reads; `first` goes before the template, within the user's turn."""
         text = first + self.template.replace("{question}", question)
         if not self.chat:
             return text
@@ -63,7 +63,7 @@ class Prompt:
 
 
 def check_chat(tokenizer: PreTrainedTokenizerBase, key: str) -> None:
-    """The tokenizer has a chat template that takes a user's turn.
+    """Check that the tokenizer has a chat template that takes a user's turn.
 
     Raises:
         UserError: otherwise; `key` is the setting that asks for it.
@@ -81,7 +81,7 @@ def encode_pairs(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], texts: Sequence[str], max_length: int, key: str,
     special: bool = True, end: bool = False,
 ) -> list[Row]:  # fmt: skip
-    """One row a pair; what follows the prompt is scored.
+    """Encode one row for each pair; what follows the prompt is scored.
 
     Args:
         special: let the tokenizer add its bos.
@@ -108,7 +108,7 @@ def encode_pairs(
 def score_rows(
     answers: Answers, load: Load, rows: Sequence[Row], batch_size: int, key: str, whose: str = ""
 ) -> list[TokenScores]:
-    """Token scores of what follows each row's prompt.
+    """Score the tokens that follow each row's prompt.
 
     Args:
         load: gives the model; called only where some row is not yet known.
@@ -149,7 +149,7 @@ def _score_batch(model: PreTrainedModel, rows: Sequence[Row], key: str) -> list[
 
 
 def refuse_infinite(values: Tensor, key: str) -> None:
-    """NaN would become a score.
+    """Refuse values that are not finite: NaN would become a score.
 
     Raises:
         UserError: a value is NaN or infinite.
@@ -162,7 +162,7 @@ def greedy_replies(
     answers: Answers, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str],
     max_new_tokens: int, batch_size: int, special: bool = True, stop: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
-    """The most probable continuation token by token, without the prompt, cut at the first of `stop`."""
+    """Generate the most probable continuation; return it without the prompt, cut at the first of `stop`."""
     ids = tokenizer(list(prompts), add_special_tokens=special)["input_ids"]
 
     def work(places: list[int]) -> Iterator[tuple[int, str]]:
@@ -176,7 +176,7 @@ def greedy_replies(
 
 
 def cut(text: str, stop: Sequence[str]) -> str:
-    """`text` up to the first of `stop`, without white space around it."""
+    """Return `text` up to the first of `stop`, without surrounding white space."""
     for mark in stop:
         text = text.split(mark, 1)[0]
     return text.strip()

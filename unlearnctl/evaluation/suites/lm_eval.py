@@ -84,7 +84,7 @@ class LMEvalSuite:
         self.system = f"{prefix} " if prefix else system_instruction
 
     def validate(self) -> None:
-        """The task folder exists and has every task, every question can be asked, and lm-eval reports the metric.
+        """Check that the folder has every task, that every question can be asked, and that lm-eval reports the metric.
 
         Raises:
             UserError: which is missing, with the nearest name; which question is malformed.
@@ -102,7 +102,7 @@ class LMEvalSuite:
                     self._goal(label, self.harness.leaves(name), tasks)
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Its chat template can be used, if it is asked for.
+        """Check that its chat template works, if the config asks for it.
 
         Raises:
             UserError: it has none.
@@ -113,7 +113,7 @@ class LMEvalSuite:
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
     ) -> dict[str, Metric]:
-        """Score of each task over its questions; n counts questions."""
+        """Score each task over its questions; n counts questions."""
         results, found = self._evaluate(model, tokenizer, answers), {}
         for name, task in self._reported().items():
             picked = pick(self.metric, labels(results["results"][task]), self.key)
@@ -123,7 +123,7 @@ class LMEvalSuite:
         return found
 
     def _reported(self) -> dict[str, str]:
-        """Metric name → task or group, with the tasks of groups where they are asked for.
+        """Map metric names to tasks or groups, with the tasks of groups if asked for.
 
         Raises:
             UserError: a tag, or a group without aggregate_metric_list: lm-eval gives it no score.
@@ -190,7 +190,7 @@ class LMEvalSuite:
         return metric_of(parts, float(results["results"][name][label]), self.role, goal, chance)
 
     def _goal(self, label: str, leaves: Sequence[str], tasks: Mapping[str, Any]) -> str:
-        """Where the score should go: for what is to be forgotten, to where it is worse."""
+        """Return where the score should go: what is to be forgotten should score worse."""
         metric = label.partition(",")[0]
         ways = {bool(tasks[leaf].higher_is_better().get(metric, True)) for leaf in leaves}
         if len(ways) > 1:

@@ -1,4 +1,4 @@
-"""Six membership-inference attacks: can one tell the forget texts from texts of the same kind that were never read?"""
+"""Six membership-inference attacks: can the forget texts be distinguished from similar texts that were never read?"""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class MembershipSuite:
 
     @property
     def texts(self) -> list[Sequence[str]]:
-        """Members' and non-members', read once."""
+        """The members' and non-members' texts, read once."""
         if self._texts is None:
             sides = zip(self.specs, ("members", "nonmembers"), strict=True)
             self._texts = [read_corpus(spec, f"{self.key}.{side}").texts for spec, side in sides]
         return self._texts
 
     def validate(self) -> None:
-        """Texts can be read, at least two a side, none on both; the reference is a model folder.
+        """Check that there are at least two texts a side and none on both, and that the reference is a model folder.
 
         Raises:
             UserError: otherwise.
@@ -91,7 +91,7 @@ class MembershipSuite:
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
     ) -> dict[str, Metric]:
-        """One AUC an attack; n counts texts of both sides."""
+        """Compute one AUC per attack; n counts texts of both sides."""
         texts = [text for side in self.texts for text in side]
         rows = encode_pairs(tokenizer, [""] * len(texts), texts, self.max_length, self.key)
         scores = score_rows(answers, lambda: model, rows, self.batch_size, self.key)
@@ -127,7 +127,7 @@ def check_share(value: float, key: str) -> None:
 
 
 def familiarity(attack: str, scores: TokenScores, text: str, k: float) -> float:
-    """How much a text looks like one that was read; higher = more.
+    """Score how much a text looks like one that was read; higher = more.
 
     `loss`: −mean NLL (Yeom et al. 2018, arXiv 1709.01604). `zlib`: −mean NLL over the bytes of the zlib-compressed text
     (Carlini et al. 2021, arXiv 2012.07805). `min_k`: mean log-probability of the k least likely tokens (Shi et
@@ -147,7 +147,7 @@ def familiarity(attack: str, scores: TokenScores, text: str, k: float) -> float:
 
 
 def gradient_norms(answers: Answers, model: PreTrainedModel, rows: Sequence[Row], key: str) -> list[float]:
-    """L2 norm of the gradient of each text's mean NLL over all weights (arXiv 2402.17012), one text at a time."""
+    """Compute the L2 norm of the gradient of each text's mean NLL over all weights (arXiv 2402.17012), text by text."""
     return answers.each(
         "gradient norm",
         [[r.ids, r.prompt] for r in rows],
@@ -156,7 +156,7 @@ def gradient_norms(answers: Answers, model: PreTrainedModel, rows: Sequence[Row]
 
 
 def _gradient_norm(model: PreTrainedModel, ids: list[int], prompt: int, key: str) -> float:
-    """A weight's gradient goes as soon as it is counted, so that all of them never stand side by side."""
+    """Free each weight's gradient as soon as it is counted, so that they are never all in memory."""
     import torch
 
     states = [(p, p.requires_grad, p.grad) for p in model.parameters()]
@@ -189,7 +189,7 @@ def _gradient_norm(model: PreTrainedModel, ids: list[int], prompt: int, key: str
 
 
 def auc(members: Sequence[float], others: Sequence[float]) -> Metric:
-    """Chance that a member's value is above a non-member's, ties half; n counts both.
+    """Return the probability that a member's value exceeds a non-member's (ties half); n counts both.
 
     Error and interval: bootstrap over members and non-members, each drawn by itself. The items are the members' shares
     of non-members below them, whose mean is the AUC.

@@ -90,14 +90,14 @@ class MuseSuite:
         return self._sets
 
     def validate(self) -> None:
-        """Every set is complete, and the reference is a model folder."""
+        """Check that every set is complete and the reference is a model folder."""
         self.prompt.check(self.key)
         assert self.sets
         if self.reference is not None:
             self.reference.validate()
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """It has what the prompts need.
+        """Check that it has what the prompts need.
 
         Raises:
             UserError: what it lacks.
@@ -107,7 +107,7 @@ class MuseSuite:
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
     ) -> dict[str, Metric]:
-        """All metrics; n counts texts."""
+        """Compute all metrics; n counts texts."""
         self.check_tokenizer(tokenizer)
         found = {"verbatim": self._verbatim(model, tokenizer, answers)}
         for side, goal in (("forget", "lower"), ("retain", "higher")):
@@ -174,8 +174,9 @@ def _cut_like(
 
 
 def privleak(ours: Metric, theirs: Metric) -> Metric:
-    """100 · (A − A_r)/A_r, A = 1 − AUC of members: MUSE takes non-members for positives, and its table gives the model
-    before unlearning about −100.
+    """Return 100 · (A − A_r)/A_r, A = 1 − AUC of members.
+
+    MUSE counts non-members as positives, and its table gives the model before unlearning about −100.
 
     0 is the goal; well below, forget texts are still known; well above, they are less likely than unseen ones
     (over-unlearning). The error is ours alone: the reference's is one more reason for doubt. Where the reference

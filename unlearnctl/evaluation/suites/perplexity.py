@@ -55,13 +55,13 @@ class PerplexitySuite:
         return self._corpus
 
     def validate(self) -> None:
-        """The corpus can be read."""
+        """Check that the corpus can be read."""
         assert self.corpus
 
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
     ) -> dict[str, Metric]:
-        """ppl, and word_ppl if asked for; n counts documents."""
+        """Compute ppl, and word_ppl if asked for; n counts documents."""
         rows = encode(self.corpus, tokenizer, self.max_length, self.key)
         nll = answers.all(
             "document nll",
@@ -80,7 +80,7 @@ class PerplexitySuite:
 def document_nll(
     model: PreTrainedModel, rows: Sequence[Row], places: Sequence[int], batch_size: int
 ) -> Iterator[tuple[int, float]]:
-    """(place, summed negative log-likelihood in nats of what follows its prompt) of the rows at `places`."""
+    """Yield (place, summed negative log-likelihood in nats of what follows its prompt) of the rows at `places`."""
     import torch
 
     for start in range(0, len(places), batch_size):
@@ -98,7 +98,7 @@ def document_nll(
 def scored_words(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], texts: Sequence[str], max_length: int
 ) -> list[int]:
-    """White-space words per row, of the part that was scored: a cut document counts only what was seen."""
+    """Count white-space words per row, in the scored part only: a cut document counts what was seen."""
     seen = [
         str(tokenizer.decode(row.ids, skip_special_tokens=True))
         if len(row.ids) >= max_length
@@ -109,7 +109,7 @@ def scored_words(
 
 
 def perplexity(nll: Sequence[float], units: Sequence[int]) -> Metric:
-    """exp(Σ nll / Σ units), its delta-method standard error and bootstrap interval over documents.
+    """Return exp(Σ nll / Σ units), its delta-method standard error and bootstrap interval over documents.
 
     The items are the documents' mean log-likelihoods per unit.
     """

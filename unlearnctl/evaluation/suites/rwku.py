@@ -76,13 +76,13 @@ class RwkuSuite:
         return [i for i in items if wanted is None or i["subject"] in wanted][: self.limit]
 
     def validate(self) -> None:
-        """Every set is complete and has the subjects that are asked for."""
+        """Check that every set is complete and has the subjects asked for."""
         self.blank.check(f"{self.key}.blank")
         self.prompt.check(self.key)
         assert self.sets
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """It has what the prompts need.
+        """Check that it has what the prompts need.
 
         Raises:
             UserError: what it lacks.
@@ -92,7 +92,7 @@ class RwkuSuite:
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
     ) -> dict[str, Metric]:
-        """All metrics; n counts probes, or texts."""
+        """Compute all metrics; n counts probes, or texts."""
         self.check_tokenizer(tokenizer)
         found, forgotten = {}, []
         for name in PROBES:

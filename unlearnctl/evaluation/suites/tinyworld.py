@@ -80,14 +80,14 @@ class TinyWorldSuite:
             )
 
     def validate(self) -> None:
-        """The world's files are in place (they are written on first use)."""
+        """Check that the world's files are in place (they are written on first use)."""
         for suite in self.suites:
             suite.validate()
 
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
     ) -> dict[str, Metric]:
-        """All parts."""
+        """Score all parts."""
         found: dict[str, Metric] = {}
         for suite in self.suites:
             found |= suite.run(model, tokenizer, answers)

@@ -43,7 +43,7 @@ OPTIONS = ("real_authors", "world_facts")  # sets whose probability is normalise
 
 @dataclass(frozen=True)
 class Measured:
-    """Per question of one set; lower-level than the metrics, which are means of these."""
+    """What is measured per question of one set; the metrics are means of these."""
 
     probability: list[float]
     rouge: list[float]
@@ -106,7 +106,7 @@ class TofuSuite:
         return self._sets
 
     def validate(self) -> None:
-        """Every file is complete, and the reference is a model folder or truth ratios of the same questions."""
+        """Check that every file is complete, and the reference a model folder or truth ratios of the same questions."""
         self.prompt.check(self.key)
         assert self.sets
         if self.reference is not None:
@@ -118,7 +118,7 @@ class TofuSuite:
             raise UserError(f"{self.key}.save={self.save}: its folder does not exist")
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """It has what the prompts need.
+        """Check that it has what the prompts need.
 
         Raises:
             UserError: what it lacks.
@@ -130,7 +130,7 @@ class TofuSuite:
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
     ) -> dict[str, Metric]:
-        """All metrics; n counts questions."""
+        """Compute all metrics; n counts questions."""
         self.check_tokenizer(tokenizer)
         sets = {name: self._measure(name, model, tokenizer, answers) for name in self.sets}
         forget = sets["forget"]
@@ -234,14 +234,14 @@ class TofuSuite:
 
 @dataclass(frozen=True)
 class Flat:
-    """The answer, its paraphrase and the wrong answers of every question, one after another."""
+    """The answer, its paraphrase and the wrong answers of every question, one after the other."""
 
     prompts: list[str]
     texts: list[str]
     counts: list[int]
 
     def split(self, scores: Sequence[T]) -> tuple[list[T], list[T], list[list[T]]]:
-        """Those of the answers, of the paraphrases, and of the wrong answers, by question."""
+        """Split into those of the answers, of the paraphrases, and of the wrong answers, by question."""
         starts = np.cumsum([0, *self.counts]).tolist()
         mine = [list(scores[a:b]) for a, b in itertools.pairwise(starts)]
         return [m[0] for m in mine], [m[1] for m in mine], [m[2:] for m in mine]

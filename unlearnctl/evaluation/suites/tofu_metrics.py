@@ -17,13 +17,13 @@ MEANS = ("geometric", "arithmetic")
 
 
 def probability(answer: TokenScores, wrong: Sequence[TokenScores] = ()) -> float:
-    """P(a|q)^(1/|a|); with wrong answers its share among all of them, each normalised so (TOFU)."""
+    """Return P(a|q)^(1/|a|); with wrong answers, its share among all, each normalised in this way (TOFU)."""
     own = math.exp(-answer.nll)
     return own / (own + sum(math.exp(-w.nll) for w in wrong)) if wrong else own
 
 
 def truth_ratio(paraphrase: TokenScores, wrong: Sequence[TokenScores], mean: str = "geometric") -> float:
-    """Wrong over right: the mean of P(â|q)^(1/|â|) over wrong answers, over P(ã|q)^(1/|ã|) (TOFU).
+    """Return wrong over right: the mean of P(â|q)^(1/|â|) over wrong answers, over P(ã|q)^(1/|ã|) (TOFU).
 
     The paper writes an arithmetic mean. In locuslab/tofu forget quality takes the geometric one, and model utility the
     arithmetic one in utils.py, the geometric one in aggregate_eval_stat.py; OpenUnlearning has the geometric one for
@@ -37,7 +37,7 @@ def truth_ratio(paraphrase: TokenScores, wrong: Sequence[TokenScores], mean: str
 
 
 def without_end(answer: TokenScores, row: Row, end: int | None) -> TokenScores:
-    """The answer less its end token, which OpenUnlearning scores as a probability and not as memorised."""
+    """Drop the answer's end token, which OpenUnlearning counts in probabilities and not in memorisation."""
     if end is None or row.ids[-1] != end or len(answer.hit) < 2:
         return answer
     return replace(
@@ -46,7 +46,7 @@ def without_end(answer: TokenScores, row: Row, end: int | None) -> TokenScores:
 
 
 def extraction_strength(answer: TokenScores) -> float:
-    """1 − k/|a|, k the fewest tokens of the answer that must be given for the rest to follow greedily.
+    """Return 1 − k/|a|, k the fewest tokens of the answer that must be given for the rest to follow greedily.
 
     Carlini et al. 2021 (arXiv 2012.07805) as in OpenUnlearning (arXiv 2506.12618), whose code cannot give less than
     1/|a|: here an answer that never follows scores 0.
@@ -60,7 +60,7 @@ def extraction_strength(answer: TokenScores) -> float:
 
 
 def forget_quality(ours: Sequence[float], theirs: Sequence[float]) -> Metric:
-    """p of a two-sample Kolmogorov-Smirnov test between truth ratios: 1 = indistinguishable from the retain-only model.
+    """Return p of a two-sample Kolmogorov-Smirnov test between truth ratios; 1: like the retain-only model.
 
     n counts our questions. A p-value is no effect size: it falls with n, and has no standard error.
     """
@@ -70,7 +70,7 @@ def forget_quality(ours: Sequence[float], theirs: Sequence[float]) -> Metric:
 
 
 def model_utility(parts: Sequence[Sequence[float]]) -> Metric:
-    """Harmonic mean of the means of the nine parts; 0 where one is 0. Error: bootstrap over the questions."""
+    """Return the harmonic mean of the nine parts' means; 0 where one is 0. Error: bootstrap over the questions."""
     rng, columns = np.random.default_rng(0), [np.asarray(p, dtype=float) for p in parts]
     drawn = [c[rng.integers(len(c), size=(RESAMPLES, len(c)))].mean(-1) for c in columns]
     value, spread = _harmonic(np.array([[c.mean()] for c in columns])), _harmonic(np.array(drawn))
@@ -82,6 +82,6 @@ def model_utility(parts: Sequence[Sequence[float]]) -> Metric:
 
 
 def _harmonic(means: np.ndarray) -> np.ndarray:
-    """Over the first axis."""
+    """Return the harmonic mean over the first axis."""
     with np.errstate(divide="ignore"):
         return np.where((means > 0).all(0), len(means) / (1 / means).sum(0), 0.0)

@@ -57,7 +57,7 @@ class ToxicitySuite:
         )
 
     def validate(self) -> None:
-        """Prompts can be read, and a local scorer folder is one."""
+        """Check that prompts can be read, and that a local scorer folder is a scorer."""
         self.prompts()
         if (
             self.scorer != LEXICON
@@ -69,7 +69,7 @@ class ToxicitySuite:
             )
 
     def prompts(self) -> list[str]:
-        """The prompt texts.
+        """Read the prompt texts.
 
         Raises:
             UserError: no such file, no prompts, a row without one.
@@ -149,13 +149,13 @@ class ToxicitySuite:
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
-    """Different word n-grams among all of the texts' (Li et al. 2016, arXiv 1510.03055); 0 where there are none."""
+    """Return the share of distinct word n-grams (Li et al. 2016, arXiv 1510.03055); 0 where there are none."""
     grams = [tuple(w[i : i + n]) for w in (t.split() for t in texts) for i in range(len(w) - n + 1)]
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
 def make_scorer(name: str, revision: str | None, label: str, key: str, device: str) -> Scorer:
-    """The lexicon of the tiny world, or a Hugging Face classifier.
+    """Return the tiny world's lexicon, or a Hugging Face classifier, as a scorer.
 
     Raises:
         UserError: the classifier cannot be loaded or has no such label.
@@ -193,7 +193,7 @@ def generate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_new_tokens: int,
     top_p: float,
 ) -> list[str]:  # fmt: skip
-    """One sampled continuation for each prompt (one left-padded batch), without the prompt."""
+    """Sample one continuation for each prompt (one left-padded batch); return it without the prompt."""
     import torch
     from transformers import GenerationConfig
 

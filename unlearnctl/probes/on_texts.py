@@ -1,4 +1,4 @@
-"""From a model and a run's texts to probes."""
+"""Fitting probes on the texts of a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fit_on(
     pool: str = "mean",
     topic: str | None = None,
 ) -> Probes:
-    """Probes of a model's states on the first `texts` forget and retain texts, of one topic or of all.
+    """Fit probes on a model's states over the first `texts` forget and retain texts, of one topic or of all.
 
     Raises:
         UserError: fewer than eight texts on a side, so that nothing could be held out.
