@@ -7,6 +7,7 @@ import io
 import json
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from tests.reporting.conftest import results, write_run
 from unlearnctl.commands.track import track
 from unlearnctl.hydra_app import Stage
 from unlearnctl.reporting.reports import report
-from unlearnctl.runs.live import SILENT, at_work, take
+from unlearnctl.runs.live import SILENT, at_work
 from unlearnctl.runs.lock import locked
 from unlearnctl.sweeps import status
 from unlearnctl.sweeps.members import Member, plan
 from unlearnctl.sweeps.status import Status, read_status, write_status
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.lock import lock_file
 
 ME = f"process {os.getpid()} on {socket.gethostname()}"
 
@@ -69,12 +71,12 @@ def test_a_lock_that_is_a_link_or_no_file_is_none(tmp_path: Path) -> None:
 
 def test_a_look_does_not_keep_the_next_process_out(tmp_path: Path) -> None:
     path = tmp_path / "run.lock"
-    with path.open("w") as looking, path.open("w") as wanting:
+    with path.open("w") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         with pytest.raises(BlockingIOError):
-            take(wanting.fileno())
-        fcntl.flock(looking, fcntl.LOCK_UN)
-        take(wanting.fileno())
+            lock_file(path)
+        threading.Timer(0.03, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        lock_file(path).close()
 
 
 def test_a_live_run_is_reported_as_running_and_a_dead_member_as_cut_off(tmp_path: Path) -> None:

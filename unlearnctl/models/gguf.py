@@ -6,8 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from unlearnctl.utils.atomic import made_once
 from unlearnctl.utils.errors import UserError, brief
+from unlearnctl.utils.lock import made_once
 from unlearnctl.utils.paths import cache_dir
 
 SOURCE = "gguf.json"  # in the folder: where its weights came from

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from unlearnctl.utils.lock import is_locked
 from unlearnctl.utils.safe_json import loads
 
 LOCKS = ("run.lock", ".lock")  # of a run; of a member of a sweep, also before its run begins
 SIGNS = ("metrics.jsonl", "run.lock", "log.txt", "training")  # what a run at work writes
 SILENT = 900.0  # seconds without a sign after which a run on another host counts as cut off
-PAUSES = (0.01, 0.05, 0.2)  # seconds: far longer than a look at a lock takes
 
 
 def at_work(directory: Path) -> str | None:
     """`process 12 on host`, if one has this run now; None where its lock is gone, or was left by a dead process."""
     return next((who for name in LOCKS if (who := _holder(directory, name))), None)
-
-
-def take(handle: int) -> None:
-    """Lock a file for this process alone; a reader's look does not stop it.
-
-    Raises:
-        BlockingIOError: another process has it.
-    """
-    for pause in PAUSES:
-        with suppress(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(pause)
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _holder(directory: Path, name: str) -> str | None:
@@ -43,24 +29,27 @@ def _holder(directory: Path, name: str) -> str | None:
     except OSError:
         return None
     try:
-        owner = _owner(handle)
-        host = owner.get("host", socket.gethostname())
-        who = f"process {owner.get('pid', '?')} on {host}"
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return who
-        elsewhere = host != socket.gethostname()  # whose locks may not be seen here
-        return who if elsewhere and time.time() - _last_sign(directory) < SILENT else None
+        owner = read_owner(handle)
+        if is_locked(handle):
+            return named(owner)
+        elsewhere = owner.get("host", socket.gethostname()) != socket.gethostname()
+        # a lock that is held on another host may not be seen here, so its files have to tell
+        return named(owner) if elsewhere and time.time() - _last_sign(directory) < SILENT else None
     except OSError:
         return None
     finally:
         os.close(handle)
 
 
-def _owner(handle: int) -> dict[str, Any]:
+def named(owner: Mapping[str, Any]) -> str:
+    """Name the process that a lock is about: `process 12 on host`."""
+    return f"process {owner.get('pid', '?')} on {owner.get('host', socket.gethostname())}"
+
+
+def read_owner(handle: int) -> dict[str, Any]:
+    """Read what the holder of an open lock wrote into it; empty where that is nothing of ours."""
     try:
-        owner = loads(os.read(handle, 1000).decode("utf-8", "replace"))
+        owner = loads(os.pread(handle, 1000, 0).decode("utf-8", "replace"))
     except ValueError:
         return {}
     return owner if isinstance(owner, dict) else {}

@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from unlearnctl.runs.live import take
-from unlearnctl.utils.atomic import naming, open_ours
+from unlearnctl.runs.live import at_work, named, read_owner
+from unlearnctl.utils.atomic import naming
 from unlearnctl.utils.errors import UserError
-from unlearnctl.utils.safe_json import loads
+from unlearnctl.utils.lock import lock_file
 
 NAME = "run.lock"
 
@@ -34,10 +34,10 @@ def locked(directory: Path, wanted: bool = True) -> Iterator[None]:
         return
     with _open(directory) as file:
         path, me = directory / NAME, socket.gethostname()
-        owner = _owner(file)
+        owner = read_owner(file.fileno())
         if owner.get("host", me) != me:
             raise UserError(
-                f"{path}: {_who(owner)} has this run; if that process is gone, delete the file (from {me} it cannot "
+                f"{path}: {named(owner)} has this run; if that process is gone, delete the file (from {me} it cannot "
                 "be seen whether it lives)"
             )
         try:
@@ -51,35 +51,9 @@ def locked(directory: Path, wanted: bool = True) -> Iterator[None]:
 
 
 def _open(directory: Path) -> TextIO:
-    """The lock's file, locked."""
-    while True:
-        file = open_ours(directory / NAME, "a+", encoding="utf-8")
-        try:
-            take(file.fileno())
-        except BlockingIOError:
-            owner = _owner(file)
-            file.close()
-            raise UserError(f"{directory}: {_who(owner)} is at work in it; wait until it has ended") from None
-        if _same(file, directory / NAME):
-            return file
-        file.close()  # its holder removed it between the two calls: what is locked here is no longer the lock
-
-
-def _same(file: TextIO, path: Path) -> bool:
+    path = directory / NAME
     try:
-        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
-    except FileNotFoundError:
-        return False
-
-
-def _owner(file: TextIO) -> dict[str, object]:
-    file.seek(0)
-    try:
-        owner = loads(file.read())
-    except ValueError:
-        return {}
-    return owner if isinstance(owner, dict) else {}
-
-
-def _who(owner: dict[str, object]) -> str:
-    return f"process {owner.get('pid', '?')} on {owner.get('host', '?')}"
+        return lock_file(path)
+    except BlockingIOError:
+        owner = at_work(directory) or "another process"
+        raise UserError(f"{directory}: {owner} is at work in it; wait until it has ended") from None

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from typing import TextIO
 
-from unlearnctl.utils.atomic import open_ours
+from unlearnctl.utils.lock import lock_file
 from unlearnctl.utils.paths import cache_dir
 
 NAME = "UNLEARNCTL_GPUS"
-_held: list[TextIO] = []  # for the life of the process: CUDA does not change its mind either
+_held: list[TextIO] = []  # until the process ends, since CUDA reads its list of devices only once
 
 
 def take_slot(pause: float = 1.0) -> None:
-    """See only one GPU of `$UNLEARNCTL_GPUS`, which no other process has; waits for one. Once per process."""
+    """Take one GPU of `$UNLEARNCTL_GPUS` that no other process has, or wait for one; once per process."""
     slots = [slot.strip() for slot in os.environ.get(NAME, "").split(",") if slot.strip()]
     if not slots or _held:
         return
@@ -26,12 +25,9 @@ def take_slot(pause: float = 1.0) -> None:
 
 
 def _take(slot: str) -> bool:
-    file = open_ours(cache_dir() / "gpus" / f"{slot}.lock", "a")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
+        _held.append(lock_file(cache_dir() / "gpus" / f"{slot}.lock"))
+    except BlockingIOError:
         return False
-    _held.append(file)
     os.environ["CUDA_VISIBLE_DEVICES"] = slot
     return True

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from unlearnctl.runs.layout import ATTEMPTS, FILE, KEPT, LOCK, LOG
-from unlearnctl.runs.live import take
 from unlearnctl.utils.atomic import open_ours, why, write_atomically
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.lock import lock_file
 from unlearnctl.utils.numbers import finite
 from unlearnctl.utils.safe_json import loads
 from unlearnctl.utils.stopping import describe_signal, exception_from, signal_of
@@ -68,21 +68,19 @@ def write_status(directory: Path, status: Status) -> None:
 
 @contextmanager
 def locked(directory: Path, what: str) -> Iterator[None]:
-    """Hold `directory` until the end; the system lets go of it if this process dies.
+    """Hold the directory of a member or of a sweep.
 
     Raises:
         UserError: another process holds it.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = open_ours(directory / LOCK, "a")
+        file = lock_file(directory / LOCK)
+    except BlockingIOError as error:
+        raise UserError(f"{what}: another process is at work in {directory}") from error
     except OSError as error:
         raise UserError(f"output_dir={directory}: cannot be written: {error.strerror}") from error
     with file:
-        try:
-            take(file.fileno())
-        except OSError as error:
-            raise UserError(f"{what}: another process is at work in {directory}") from error
         yield
 
 

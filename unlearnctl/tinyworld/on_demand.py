@@ -7,7 +7,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from unlearnctl.utils.atomic import made_once
+from unlearnctl.utils.lock import made_once
 from unlearnctl.utils.paths import cache_dir
 
 _SOURCES = ("words.py", "facts.py", "texts.py", "tokenizer.py", "architectures.py", "build.py")

@@ -7,14 +7,11 @@ can place a link in a run's directory can make us write elsewhere.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import secrets
-import shutil
 import stat
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -121,26 +118,3 @@ def why(error: OSError) -> str:
     """Describe a system error: `PATH: No space left on device`."""
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename else reason
-
-
-def made_once(folder: Path, make: Callable[[Path], None], message: str) -> None:
-    """Make a folder of the cache unless it exists: whole or not at all, by one process while others wait.
-
-    Args:
-        folder: where it will be.
-        make: fills the draft folder that it is given.
-        message: printed on standard error before the wait.
-    """
-    if folder.is_dir():
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open_ours(folder.with_name(f".{folder.name}.lock"), "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.is_dir():  # another process made it while we waited for the lock
-            return
-        draft = folder.with_name(f".{folder.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
-        draft.mkdir()
-        print(message, file=sys.stderr, flush=True)
-        make(draft)
-        draft.rename(folder)
