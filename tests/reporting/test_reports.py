@@ -6,7 +6,6 @@ import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import matplotlib.image
 import pytest
@@ -17,7 +16,7 @@ from unlearnctl.results.run import load_run
 from unlearnctl.utils.errors import UserError
 
 EVIL = "</script><script>alert('x')</script><img src=http://evil.example/x onerror=alert(1)>"
-PNGS = ["losses.png", "forget_retain.png", "before_after.png"]
+PLOT = "before_after.png"
 
 
 class Page(HTMLParser):
@@ -43,12 +42,11 @@ def page(run_dir):
     return Page(text), text
 
 
-def test_writes_three_pictures_and_a_page(run_dir):
-    assert [path.name for path in write_report(run_dir)] == [*PNGS, "report.html"]
-    for name in PNGS:
-        pixels = matplotlib.image.imread(run_dir / name)
-        assert min(pixels.shape[:2]) > 400
-        assert pixels[..., :3].std() > 0.03, f"{name} is blank"
+def test_writes_a_picture_and_a_page(run_dir):
+    assert [path.name for path in write_report(run_dir)] == [PLOT, "report.html"]
+    pixels = matplotlib.image.imread(run_dir / PLOT)
+    assert min(pixels.shape[:2]) > 400
+    assert pixels[..., :3].std() > 0.03, f"{PLOT} is blank"
 
 
 def test_page_loads_nothing_and_says_so(run_dir):
@@ -170,19 +168,6 @@ def test_reading_results_needs_no_torch_no_hydra_and_no_matplotlib():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"torch", "hydra", "omegaconf", "transformers", "matplotlib"} & set(loaded)
-
-
-def test_a_log_axis_has_plain_numbers(tmp_path: Path) -> None:
-    from unlearnctl.reporting.plots import canvas, log_axis
-
-    for top in (3.0, 5000.0):
-        with canvas(tmp_path / "a.png") as (axes,):
-            axes.plot([0, 1], [0.4, top])
-            log_axis(axes)
-            axes.figure.canvas.draw()
-            labels = [label.get_text() for label in axes.get_yticklabels(which="both")]
-        assert any(labels)
-        assert all(float(label) > 0 for label in labels if label)
 
 
 def test_a_raised_flag_stands_above_the_result(make, tmp_path):

@@ -46,7 +46,6 @@ def test_online_acts_at_each_evaluation_and_is_replayed_bit_for_bit() -> None:
     assert delta(again.run_dir) == delta(learned.run_dir)
     fixed = succeed("train", *SHORT, "trainer.meta=null", "objective.layer=[3,4]", "run=c")
     assert delta(fixed.run_dir) != delta(learned.run_dir)
-    assert (Path(learned.run_dir) / "meta.png").is_file()
     assert "Learned trade-offs" in (Path(learned.run_dir) / "report.html").read_text()
 
 

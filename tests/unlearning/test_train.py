@@ -37,7 +37,7 @@ def test_a_run_leaves_everything_and_says_where(tmp_path: Path) -> None:
     names = {p.relative_to(run).as_posix() for p in Path(run).rglob("*") if p.is_file()}
     assert {
         "config.yaml", "metrics.jsonl", "results.json", "report.html", "checkpoint/delta.safetensors",
-        "checkpoint/delta.json", "losses.png", "before_after.png",
+        "checkpoint/delta.json", "before_after.png",
     } <= names  # fmt: skip
     record = results(run)
     validate_results(record)

@@ -39,7 +39,7 @@ def _plot(table: Table, folder: Path, model: str) -> Path | None:
     with canvas(path, 7.0, 1.2 + 2.2 * len(columns), (1,) * len(columns)) as panels:
         for place, (axes, column) in enumerate(zip(panels, columns, strict=True)):
             for at, (series, lines) in enumerate(found.items()):
-                _draw(axes, [(line.row.x, line.cells[place]) for line in lines], name(series), colour("", at))
+                _draw(axes, [(line.row.x, line.cells[place]) for line in lines], name(series), colour(at))
             axes.set(ylabel=column.title, xlabel=table.spec.x if place == len(columns) - 1 else "")
             _scale(axes, [line.row.x or 0.0 for lines in found.values() for line in lines])
         panels[0].legend(ncols=4)
