@@ -39,7 +39,7 @@ def test_numbers_with_n_error_and_chance(make):
 
 def test_data_method_and_where_it_came_from(make):
     card = model_card(complete(make), "outputs/r", "my-model")
-    assert card.startswith('---\nbase_model: "org/base-7b"\nlibrary_name: transformers\n')
+    assert card.startswith("---\nbase_model: org/base-7b\nlibrary_name: transformers\n")
     assert lines_of("Data", card)[2:] == [
         "| forget | tinyworld:corpora/hazard.jsonl | field=text |",
         "| retain | wiki | split=test, revision=abc |",

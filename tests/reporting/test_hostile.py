@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from tests.fuzz.page import check_page
@@ -180,8 +181,8 @@ def test_markdown_holds_no_element_either(hostile: str, tmp_path: Path) -> None:
     card, summary = model_card(load_run(run).results), summary_markdown(summarise([run]))
     for text in (card, summary, markdown(table(lambda text: hostile))):
         assert not any("<" in line for line in lines_of(text))
-    header = card.split("---\n")[1].splitlines()
-    assert [line.partition(":")[0] for line in header if "base_model" not in line] == ["library_name", "tags"]
+    header = yaml.safe_load(card.split("---\n")[1])
+    assert {"library_name", "tags"} <= set(header) <= {"base_model", "library_name", "tags"}
     assert latex(table(lambda text: hostile)).count(r"\begin{document}") == 1
 
 

@@ -34,8 +34,8 @@ def test_no_path_of_this_machine_is_named_as_the_base(make, path, name, weights,
     origin, body = of(make, path, name, weights)
     assert origin["base"] == shown
     card = model_card(body, origin=origin)
-    assert card.startswith(f'---\nbase_model: "{shown}"\n' if shown else "---\nlibrary_name: transformers\n")
-    assert 'base_model: "local"' not in card
+    assert card.startswith(f"---\nbase_model: {shown}\n" if shown else "---\nlibrary_name: transformers\n")
+    assert "base_model: local" not in card
 
 
 def test_a_base_of_unknown_name_is_said_to_be_one(make):
@@ -64,7 +64,7 @@ def test_an_export_of_an_export_names_the_chain(make, tmp_path: Path):
     assert second["base"] == "org/base"
     assert [step["method"] for step in second["steps"]] == ["npo", "rmu_cosine"]
     card = model_card(body, origin=second)
-    assert card.startswith('---\nbase_model: "org/base"\n')
+    assert card.startswith("---\nbase_model: org/base\n")
     assert "# org/base after unlearning with rmu_cosine\n" in card
     assert (
         "## Chain\n\n1. `org/base`, weights `org/base@abc:float32`\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -50,10 +49,14 @@ def model_card(results: Tree, run: str = "RUN", to: str = "FOLDER", origin: Tree
 
 
 def _header(origin: Tree) -> list[str]:
-    known = (
-        [f"base_model: {json.dumps(origin['base'])}"] if origin["base"] else []
-    )  # a JSON string is a YAML string
-    return ["---", *known, "library_name: transformers", "tags: [machine-unlearning, unlearnctl]", "---"]
+    from huggingface_hub import ModelCardData  # when a card is written: reports start without it
+
+    data = ModelCardData(
+        base_model=origin["base"] or None,
+        library_name="transformers",
+        tags=["machine-unlearning", "unlearnctl"],
+    )
+    return ["---", data.to_yaml(), "---"]
 
 
 def done_with(results: Tree) -> str:
