@@ -59,8 +59,8 @@ def test_damaged_checkpoint(damage: bytes, copy: Path) -> None:
 
 def test_missing_checkpoint(copy: Path) -> None:
     shutil.rmtree(copy / "checkpoint")
-    assert "no delta checkpoint there" in refused("export", "run=r", "to=m")
-    assert "no delta checkpoint there" in refused("eval", "run_dir=r", "eval=[smoke]")
+    assert "no delta checkpoint here" in refused("export", "run=r", "to=m")
+    assert "no delta checkpoint here" in refused("eval", "run_dir=r", "eval=[smoke]")
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"config": {}}'])
@@ -114,7 +114,7 @@ def scores(folder: str | Path) -> dict:
 def test_what_is_published_is_what_was_trained(littered: Path) -> None:
     out = succeed("export", f"run={littered}", "to=out").out
     assert out.splitlines()[0] == (
-        "left out, for transformers does not load them: 7 (a.gguf, consolidated.safetensors, metrics.json, "
+        "left out, because transformers does not load them: 7 (a.gguf, consolidated.safetensors, metrics.json, "
         "model.safetensors.index.json, model_old.safetensors, onnx/, x.py)"
     )
     assert {p.name for p in Path("out").iterdir()} - {"generation_config.json", "special_tokens_map.json"} == {
@@ -129,7 +129,8 @@ def test_a_link_out_of_the_base_is_refused(littered: Path) -> None:
     Path("secret").write_text("secret")
     Path("base/notes.json").symlink_to("../secret")
     assert refused("export", f"run={littered}", "to=out") == (
-        "error: model.path=base: notes.json is a link that leads out of the folder; put the file there, or remove it\n"
+        "error: model.path=base: notes.json is a link that leads out of the folder; copy the file into it, "
+        "or remove the link\n"
     )
     assert not Path("out").exists()
     assert not Path("out.partial").exists()

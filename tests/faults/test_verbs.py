@@ -234,9 +234,13 @@ def damage(folder: Path, file: str, how: str) -> None:
         (
             "checkpoint/delta.safetensors",
             "flipped",
-            "damaged or cut short (its checksum is not the manifest's)",
+            "damaged or cut short (its checksum differs from the manifest's)",
         ),
-        ("checkpoint/delta.safetensors", "cut", "damaged or cut short (its checksum is not the manifest's)"),
+        (
+            "checkpoint/delta.safetensors",
+            "cut",
+            "damaged or cut short (its checksum differs from the manifest's)",
+        ),
         ("checkpoint/delta.json", "cut", "cannot be read: "),
         ("results.json", "cut", "results.json is damaged (copy/results.json: not readable as JSON "),
     ],

@@ -22,9 +22,10 @@ from unlearnctl.objectives.rmu import RMU
 from unlearnctl.utils.errors import UserError
 
 REFUSED = {
-    "zaya": "unlearning is not supported for ZayaForCausalLM: block 1 called alone does not give what it gives "
-    "in the model",
-    "bert": "unlearning is not supported for BertLMHeadModel: it looks ahead, so it is no causal language model",
+    "zaya": "unlearning is not supported for ZayaForCausalLM: block 1 called alone does not give the "
+    "output that it gives in the model",
+    "bert": "unlearning is not supported for BertLMHeadModel: it attends to later tokens, so it is "
+    "not a causal language model",
 }
 WORK = [name for name in SIBLINGS if name not in REFUSED]
 
@@ -127,5 +128,7 @@ def test_a_block_that_depends_on_more_than_its_arguments_is_noticed() -> None:
         return out + len(passes)
 
     model.model.layers[3].register_forward_hook(drift)
-    with pytest.raises(UserError, match=r"block 3 called alone does not give what it gives in the model$"):
+    with pytest.raises(
+        UserError, match=r"block 3 called alone does not give the output that it gives in the model$"
+    ):
         check_blocks(model, "model.layers")

@@ -43,9 +43,9 @@ def test_what_belongs_to_the_model(model: Path) -> None:
 
 
 def test_what_is_said(model: Path) -> None:
-    (said,) = files_of(model).said()
+    (said,) = files_of(model).notes()
     assert said == (
-        "left out, for transformers does not load them: 30 (LICENSE.safetensors, MODEL.SAFETENSORS, a.pt, "
+        "left out, because transformers does not load them: 30 (LICENSE.safetensors, MODEL.SAFETENSORS, a.pt, "
         "adapter.model, all.tar.gz, all.zip, b.pth, c.ckpt, …)"
     )
 
@@ -62,8 +62,8 @@ def test_python_files_travel_where_they_are_allowed_to_run(model: Path) -> None:
     assert not files_of(model).code
     files = files_of(model, with_code=True)
     assert files.code == ("layers_own.py", "modeling_own.py")
-    assert next(files.said()) == (
-        "Python files of the model, which run where it is opened: layers_own.py, modeling_own.py"
+    assert next(files.notes()) == (
+        "Python files of the model, which run when it is loaded: layers_own.py, modeling_own.py"
     )
     assert "modeling_x.py" in files.left_out
 
@@ -76,7 +76,7 @@ def test_a_link_out_of_the_folder_is_refused(name: str, model: Path, tmp_path: P
     with pytest.raises(UserError) as refused:
         files_of(model)
     assert str(refused.value) == (
-        f"model.path={model}: {name} is a link that leads out of the folder; put the file there, or remove it"
+        f"model.path={model}: {name} is a link that leads out of the folder; copy the file into it, or remove the link"
     )
 
 

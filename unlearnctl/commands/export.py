@@ -62,7 +62,7 @@ def export(cfg: DictConfig) -> Path:
     files = merge(
         base, run / "checkpoint", to, {"README.md": card, NAME: json.dumps(origin, indent=2) + "\n"}
     )
-    for line in files.said():
+    for line in files.notes():
         print(line)
     print(f"model: {to}")
     print(f'open it: {auto_class(spec.config).__name__}.from_pretrained("{to}")')

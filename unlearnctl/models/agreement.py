@@ -1,4 +1,8 @@
-"""Right after loading: do the model's parts, called one by one, give what its own forward gives?"""
+"""Checks, right after loading, that a model run in parts gives what its own forward gives.
+
+The engine knows no architecture by name; it relies on blocks that can be called one by one. This check is what makes
+that safe: a model for which it does not hold is refused before anything is trained or measured.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LENGTH = 8
-# Of a tensor's largest value: some kernels add up in another order each time, but what is wrong is wrong by far more.
+# Relative to a tensor's largest value. Some kernels add up in a different order each time; real errors are far larger.
 TOLERANCE, ROUNDINGS = 1e-3, 8
 
 
@@ -29,7 +33,7 @@ def check_blocks(model: PreTrainedModel, blocks: str) -> None:
         blocks: path of the block list, as the whole causal LM names it.
 
     Raises:
-        UserError: they differ, or cannot be called one by one; a later token changes what comes before it.
+        UserError: outputs differ, blocks cannot be called one by one, or a later token changes earlier outputs.
     """
     where = f"model.path={model.config.name_or_path}: unlearning is not supported for {type(model).__name__}"
     decoder, batch = Decoder(model, blocks), _sample(model)
@@ -38,23 +42,25 @@ def check_blocks(model: PreTrainedModel, blocks: str) -> None:
         entering, calls = decoder.record(batch)
         last, found = decoder.run(range(len(own)), entering, calls, range(len(own)))
         head = decoder.head(last) if logits is not None else None
-    except Exception as error:  # whatever a strange forward makes of our stand-ins
+    except Exception as error:  # an unusual forward may fail on our stand-ins in any way
         raise UserError(f"{where}: its blocks cannot be called one by one ({brief(error)})") from error
     for index, theirs in enumerate(own):
         if theirs.shape[:2] != batch.input_ids.shape or theirs.ndim != 3:
             raise UserError(
-                f"{where}: what passes between its blocks is {list(theirs.shape)}, not one vector a token"
+                f"{where}: its blocks pass on {list(theirs.shape)} instead of one vector per token"
             )
         if not _close(found[index], theirs, batch):
-            raise UserError(f"{where}: block {index} called alone does not give what it gives in the model")
+            raise UserError(
+                f"{where}: block {index} called alone does not give the output that it gives in the model"
+            )
         if not _close(theirs[:1, :-1], theirs[1:2, :-1], None):
-            raise UserError(f"{where}: it looks ahead, so it is no causal language model")
+            raise UserError(f"{where}: it attends to later tokens, so it is not a causal language model")
     if logits is not None and head is not None and not _close(head, logits, batch):
-        raise UserError(f"{where}: its head called alone does not give what it gives in the model")
+        raise UserError(f"{where}: its head called alone does not give the logits that it gives in the model")
 
 
 def _own_pass(decoder: Decoder, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
-    """Each block's output in the model's own forward, and the logits; None of a trunk."""
+    """Return each block's output in the model's own forward, and the logits (None for a trunk)."""
     own: list[Tensor] = []
     handles = [
         block.register_forward_hook(lambda module, args, out: own.append(stream_of(out).clone()))
@@ -69,7 +75,10 @@ def _own_pass(decoder: Decoder, batch: Batch) -> tuple[list[Tensor], Tensor | No
 
 
 def _sample(model: PreTrainedModel) -> Batch:
-    """Two rows that differ in their last token alone, and a shorter one."""
+    """Build a batch of two rows that differ only in their last token, and a shorter, padded one.
+
+    The two rows expose models that look ahead; the shorter one exposes masks that get lost.
+    """
     last = model.config.get_text_config().vocab_size - 1
     ids = torch.tensor([[1 + (7 * i) % last for i in range(LENGTH)]] * 3)
     ids[1, -1] = 1 + int(ids[1, -1]) % last
@@ -90,6 +99,7 @@ def _sample(model: PreTrainedModel) -> Batch:
 
 
 def _close(found: Tensor, theirs: Tensor, batch: Batch | None) -> bool:
+    """Return whether two tensors agree; with a batch, on its real tokens only, since padding may hold anything."""
     if found.shape != theirs.shape:
         return False
     if batch is not None:

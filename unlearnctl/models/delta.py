@@ -1,7 +1,7 @@
-"""Delta checkpoints: the changed tensors alone, safetensors, written atomically, checksummed.
+"""Delta checkpoints: only the changed tensors, in safetensors, written atomically and checksummed.
 
-A folder holds `delta.safetensors` and `delta.json` {format, base, revision, identity, dtype, sha256, tensors}.
-Values are the trained tensors themselves (not differences), so that a merge is exact.
+A folder holds `delta.safetensors` and `delta.json` {format, base, revision, identity, content, dtype, sha256, tensors}.
+Values are the trained tensors themselves, not differences, so that a merge is exact.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FORMAT = "unlearnctl/delta/1"
 
 
 def save_delta(folder: Path, tensors: Mapping[str, Tensor], spec: ModelSpec, identity: str) -> dict[str, Any]:
-    """Write the changed tensors, then the manifest that makes them valid.
+    """Write the changed tensors, then the manifest that makes them valid; return the manifest.
 
-    Returns the manifest. A crash leaves either the old checkpoint or none, never half of one.
+    A crash between the two leaves tensors that do not match the old manifest, and so never half a checkpoint.
     """
     from safetensors.torch import save_file
 
@@ -53,7 +53,7 @@ def save_delta(folder: Path, tensors: Mapping[str, Tensor], spec: ModelSpec, ide
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Hex digest of names, dtypes, shapes and values."""
+    """Return a hex digest of names, dtypes, shapes and values."""
     import torch
 
     seen = hashlib.sha256()
@@ -64,10 +64,10 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_delta(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and manifest of a delta checkpoint.
+    """Read the tensors and the manifest of a delta checkpoint.
 
     Raises:
-        UserError: no checkpoint, an unknown format, a damaged file, tensors that the manifest does not name.
+        UserError: no checkpoint, an unknown format, a damaged file, or tensors that the manifest does not list.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -75,14 +75,14 @@ def read_delta(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     manifest = read_manifest(folder)
     file = folder / "delta.safetensors"
     if not file.is_file() or sha256(file) != manifest["sha256"]:
-        raise UserError(f"{file}: damaged or cut short (its checksum is not the manifest's)")
+        raise UserError(f"{file}: damaged or cut short (its checksum differs from the manifest's)")
     try:
         tensors = load_file(file)
     except SafetensorError as error:
         raise UserError(f"{file}: not a safetensors file: {error}") from error
     shapes = {name: list(value.shape) for name, value in tensors.items()}
     if shapes != manifest["tensors"] or not tensors:
-        raise UserError(f"{file}: its tensors are not those that delta.json names")
+        raise UserError(f"{file}: its tensors are not the ones that delta.json lists")
     for name, value in tensors.items():
         if not value.is_floating_point():
             raise UserError(
@@ -94,31 +94,31 @@ def read_delta(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """`delta.json`.
+    """Read `delta.json`.
 
     Raises:
-        UserError: it is missing, not JSON or of another format.
+        UserError: it is missing, not JSON, or in another format.
     """
     path = folder / "delta.json"
     try:
         manifest = loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{folder}: no delta checkpoint there (delta.json is missing)") from None
+        raise UserError(f"{folder}: no delta checkpoint here (delta.json is missing)") from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{path}: not a delta checkpoint of format {FORMAT}")
     for key, kind in (("identity", str), ("sha256", str), ("tensors", dict)):
         if not isinstance(manifest.get(key), kind):
-            raise UserError(f"{path}: damaged, for its {key} is missing or of the wrong kind")
+            raise UserError(f"{path}: damaged: its {key} is missing or of the wrong type")
     return manifest
 
 
 def apply_delta(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
-    """Put the changed tensors into a loaded whole model, in place.
+    """Copy the changed tensors into a loaded whole model, in place.
 
     Raises:
-        UserError: a tensor that the model does not have, or of another shape.
+        UserError: the model lacks a tensor, or has it in another shape.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A checkpoint merged into a whole model folder: what transformers loads, with the changed tensors written over it."""
+"""Merges a checkpoint into a whole model folder that transformers can load."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
 
 def export(spec: ModelSpec, delta: Path, to: Path, texts: Mapping[str, str] | None = None) -> Files:
-    """Write a whole Hugging Face folder: the base's files, the changed tensors written over their bytes.
+    """Write a whole Hugging Face folder: the base's files, with the changed tensors written over their bytes.
 
-    Shards are copied and patched in place, one tensor in memory at a time; only where the changed tensors are parts of
-    what the base stores is the model loaded and saved. What was written is loaded back through transformers. Until all
-    that is done, and flushed to the disk, there is no `to`.
+    Shards are copied and patched in place, with one tensor in memory at a time. Only if a changed tensor is a part of
+    what the base stores (one expert of a stack) is the model loaded and saved instead. The result is loaded back
+    through transformers and compared. `to` does not exist until all of that is done and flushed to disk.
 
     Args:
-        spec: the base, a local folder; its dtype, in which the run computed, becomes config.json's, so that plain
-            loading scores the same.
+        spec: the base, a local folder. Its dtype, in which the run computed, becomes that of config.json, so that
+            loading the export without any settings gives the same scores.
         delta: folder of the checkpoint.
         to: folder to write.
         texts: files to add, by name.
 
     Returns:
-        What was copied, and what was left out.
+        The names of what was copied, and of what was left out.
 
     Raises:
-        UserError: the delta does not fit the base, `to` exists, or what was written does not load as what was trained.
-        OSError: it cannot be written; what was is removed.
+        UserError: the delta does not fit the base, `to` exists, or the export does not load as it was trained.
+        OSError: the folder cannot be written; what was written of it is removed.
     """
     if to.exists():
         raise UserError(f"to={to}: exists already; choose another folder")
@@ -53,7 +53,7 @@ def export(spec: ModelSpec, delta: Path, to: Path, texts: Mapping[str, str] | No
     shutil.rmtree(partial, ignore_errors=True)
     with naming(to):
         try:
-            partial.mkdir(parents=True)  # a link in its place is an error
+            partial.mkdir(parents=True)  # fails if somebody placed a link there
             _write(spec, tensors, files, partial)
             _settle(partial, spec, files)
             for name, text in (texts or {}).items():
@@ -77,7 +77,7 @@ def _write(spec: ModelSpec, tensors: Mapping[str, Tensor], files: Files, to: Pat
             raise UserError(f"the checkpoint's {name} {list(value.shape)} does not fit the model")
     stored = as_stored(model, tensors, base)
     weights = () if stored is None else files.weights
-    for name in (*files.others, *weights):  # contents alone: modes are those of new files
+    for name in (*files.others, *weights):  # copyfile: contents only, so that modes follow the umask
         (to / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(base / name, to / name)
     if stored is None:
@@ -88,7 +88,7 @@ def _write(spec: ModelSpec, tensors: Mapping[str, Tensor], files: Files, to: Pat
 
 
 def _patch(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write over every tensor of these names; where two shards have one, neither keeps the old values."""
+    """Overwrite the tensors of these names in one shard; a tensor may be stored in several, so all are patched."""
     import torch
 
     header, start = read_header(file)
@@ -109,7 +109,7 @@ def _save_through_transformers(spec: ModelSpec, tensors: Mapping[str, Tensor], t
 
 
 def _settle(folder: Path, spec: ModelSpec, files: Files) -> None:
-    """config.json with the dtype of the run, and without what names files that did not come."""
+    """Set the run's dtype in config.json, and remove settings that refer to files that were not copied."""
     for name in ("config.json", "tokenizer_config.json"):
         if not (folder / name).is_file():
             continue
@@ -125,24 +125,23 @@ def _settle(folder: Path, spec: ModelSpec, files: Files) -> None:
 
 
 def check_written(spec: ModelSpec, folder: Path, tensors: Mapping[str, Tensor], to: Path) -> None:
-    """Load the folder as anybody would, and compare each changed tensor with what was trained.
+    """Load the folder as any user would, and compare each changed tensor with what was trained.
 
     Raises:
-        UserError: it does not load, or as something else.
+        UserError: it does not load, or its tensors differ.
     """
     import torch
 
     try:
         model = auto_class(spec.config).from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
-    except Exception as error:  # whatever the library says to what we wrote
+    except Exception as error:  # the library may fail in any way
         raise UserError(f"to={to}: what was written does not load ({brief(error)})") from error
     loaded = dict(model.named_parameters(remove_duplicate=False))
     dtypes = stored_dtypes(spec, list(tensors))
-    groups = [
-        names for names in aliases(outline(spec), Path(spec.path)) if not tensors.keys().isdisjoint(names)
-    ]
-    for names in groups:
-        given = next(name for name in names if name in tensors)
+    for names in aliases(outline(spec), Path(spec.path)):
+        given = next((name for name in names if name in tensors), None)
+        if given is None:
+            continue
         for name in names:
             trained = tensors[given].to(getattr(torch, dtypes[given])).to(loaded[name].dtype)
             if not torch.equal(loaded[name], trained):

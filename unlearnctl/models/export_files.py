@@ -1,4 +1,7 @@
-"""Which files of a folder belong to the model that transformers loads from it; no other travels with an export."""
+"""Decides which files of a model folder are exported: those that transformers loads, and licences.
+
+An allowlist, because folders collect training states, logs and pickles that nobody should receive unasked.
+"""
 
 from __future__ import annotations
 
@@ -23,34 +26,34 @@ LEGAL = re.compile(
     r"(LICEN[CS]E|NOTICE|COPYING|COPYRIGHT|USE_POLICY)[\w-]*(\.txt|\.md|\.rst)?", re.IGNORECASE
 )
 LEGAL_BYTES = 1 << 20
-OWN = ("README.md", "lineage.json")  # an export has its own
-TEMPLATES = "additional_chat_templates"  # the one folder that a tokenizer has
+OWN = ("README.md", "lineage.json")  # an export gets its own
+TEMPLATES = "additional_chat_templates"  # the only folder that belongs to a tokenizer
 
 
 @dataclass(frozen=True)
 class Files:
-    """Names in a model folder: weights and their index, what else belongs to the model, code among that, the rest."""
+    """The names in a model folder, sorted: weights and their index, other files of the model, and the rest."""
 
     weights: tuple[str, ...]
     others: tuple[str, ...]
-    code: tuple[str, ...]  # among `others`
+    code: tuple[str, ...]  # Python files, which are among `others` too
     left_out: tuple[str, ...]
 
-    def said(self) -> Iterator[str]:
-        """What a reader should know of an export, in a line each."""
+    def notes(self) -> Iterator[str]:
+        """Yield what the user should know about an export, one line each."""
         if self.code:
-            yield f"Python files of the model, which run where it is opened: {', '.join(self.code)}"
+            yield f"Python files of the model, which run when it is loaded: {', '.join(self.code)}"
         if self.left_out:
             shown = ", ".join(self.left_out[:8]) + (", …" if len(self.left_out) > 8 else "")
-            yield f"left out, for transformers does not load them: {len(self.left_out)} ({shown})"
+            yield f"left out, because transformers does not load them: {len(self.left_out)} ({shown})"
 
 
 def files_of(folder: Path, with_code: bool = False) -> Files:
     """Sort the files of a local model folder.
 
     Args:
-        folder: of the model.
-        with_code: whether its Python files are allowed to run.
+        folder: the model folder.
+        with_code: its Python files are trusted, so they belong to the export.
 
     Raises:
         UserError: a link leads out of the folder.
@@ -85,7 +88,7 @@ def _belongs(path: Path) -> bool:
 
 
 def _check_link(folder: Path, path: Path) -> None:
-    """A link may lead to another file of the folder, or of a hub cache into its own blobs."""
+    """Refuse a link, unless it leads to another file of the folder or, in a hub cache, to the cache's own blobs."""
     if not path.is_symlink():
         return
     target, home = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
@@ -93,5 +96,6 @@ def _check_link(folder: Path, path: Path) -> None:
     cached = home.parent.name == "snapshots" and target.is_relative_to(blobs)
     if not target.is_relative_to(home) and not cached:
         raise UserError(
-            f"model.path={folder}: {path.name} is a link that leads out of the folder; put the file there, or remove it"
+            f"model.path={folder}: {path.name} is a link that leads out of the folder; copy the file into it, "
+            "or remove the link"
         )

@@ -1,4 +1,8 @@
-"""Local model folders in Hugging Face format, looked at without a library; and what the libraries say, in one line."""
+"""Inspects local model folders in Hugging Face format without loading a library, and shortens the hub's errors.
+
+The files that transformers would load are found by its own rules, so that checks, checksums and exports see the same
+weights that a run trains.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,10 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def check_folder(path: str, key: str = "model.path") -> None:
-    """Refuse a local folder that is absent or cannot be a safetensors model.
+    """Refuse a local folder that does not exist or cannot be a safetensors model.
 
     Raises:
-        UserError: in one line, with the nearest sibling's name if the folder does not exist.
+        UserError: what is wrong; suggests the most similar sibling if the folder does not exist.
     """
     folder = Path(path)
     if not folder.exists() and looks_local(path):
@@ -52,39 +56,39 @@ def check_folder(path: str, key: str = "model.path") -> None:
         raise UserError(f"{key}={path}: has {first}, a distributed checkpoint; save it as one model first")
     if not config.get("transformers_weights") and not any((folder / n).is_file() for n in (WEIGHTS, INDEX)):
         other = sorted(p.name for p in folder.glob("*.safetensors"))[0]
-        raise UserError(
-            f"{key}={path}: has {other}, but transformers loads {WEIGHTS} or {INDEX} and no other file"
-        )
+        raise UserError(f"{key}={path}: has {other}, but transformers loads only {WEIGHTS} or {INDEX}")
 
 
 def looks_local(path: str) -> bool:
-    """True for what can be no hub id."""
+    """Return whether a path cannot be a hub id."""
     return path.startswith(("/", "./", "../", "~")) or path.count("/") != 1
 
 
 def explain(error: Exception) -> str:
-    """Why a hub repository could not be read, and what to do, from the library's long message."""
+    """Return why a hub repository could not be read, and what to do, from the library's long message."""
     text = str(error)
     if re.search(r"custom code|trust_remote_code", text):
-        return "has Python code of its own, which would run; read it, and if it may, add model.trust_remote_code=true"
+        return "contains Python code that would run; read it, and if you trust it, add model.trust_remote_code=true"
     if re.search(r"gated|401|403|authenticated", text, re.IGNORECASE):
         return "gated or private repository: run `hf auth login` with access, or give a local folder"
     if re.search(r"offline|connect|resolve|reach|internet|cached|timed out", text, re.IGNORECASE):
-        return "no local folder of that name, and the hub is out of reach: give a local folder, or go online"
+        return (
+            "no local folder of that name, and the hub cannot be reached; give a local folder, or go online"
+        )
     if re.search(r"404|not a valid model identifier|not found", text, re.IGNORECASE):
         return "no such repository on the hub and no such local folder"
     return brief(error)
 
 
 def shards(folder: Path) -> list[str]:
-    """Names of the files that transformers would load from a local folder, in its order.
+    """Return the names of the files that transformers would load from a local folder, in its order.
 
-    The one that config.json names as `transformers_weights`, else model.safetensors, else those of the index; whatever
-    else lies in the folder is never read.
+    The one that config.json names as `transformers_weights`, else model.safetensors, else those of the index; any
+    other file in the folder is never read.
 
     Raises:
-        ValueError: the index is not one, or anything but a safetensors file in the folder itself is named.
-        FileNotFoundError: there is neither.
+        ValueError: the index is malformed, or names anything but safetensors files in the folder itself.
+        FileNotFoundError: there are no weights and no index.
     """
     name = entry(folder)
     if not name.endswith(".index.json"):
@@ -93,10 +97,10 @@ def shards(folder: Path) -> list[str]:
 
 
 def entry(folder: Path) -> str:
-    """The one file or the index, by which transformers finds the weights.
+    """Return the name of the single weights file or of the index from which transformers starts.
 
     Raises:
-        ValueError: config.json names what cannot be one.
+        ValueError: config.json names something else.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     named = config.get("transformers_weights") if isinstance(config, dict) else None
@@ -106,26 +110,28 @@ def entry(folder: Path) -> str:
 
 
 def weight_index(folder: Path) -> dict[str, str]:
-    """Tensor name → file of a local safetensors folder, as transformers would find it.
+    """Map each tensor's name to the file that holds it, as transformers would find it.
+
+    The files' own headers decide, as they do in transformers, not what the index says about single tensors.
 
     Raises:
         ValueError, FileNotFoundError: see `shards`.
-        UserError: one of them is not a safetensors file.
+        UserError: one of the files is not a safetensors file.
     """
     found: dict[str, str] = {}
-    for shard in shards(folder):  # what the index says of single tensors is not asked
+    for shard in shards(folder):
         header, _ = read_header(folder / shard)
         found.update(dict.fromkeys((name for name in header if name != "__metadata__"), shard))
     return found
 
 
 def read_header(shard: Path) -> tuple[dict[str, Any], int]:
-    """What a safetensors file says of its tensors, and where their data begin.
+    """Read the header of a safetensors file; return it, and the offset at which the data begin.
 
     Raises:
-        UserError: it is not one.
+        UserError: it is not a safetensors file.
     """
-    # safetensors: 8 bytes little-endian length, then a JSON header, then the data
+    # The format: an 8-byte little-endian length, a JSON header of that length, the data.
     try:
         with shard.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
@@ -146,5 +152,5 @@ def _indexed(index: Any) -> list[str]:
 
 def _in_folder(name: Any, ending: str | tuple[str, ...], where: str) -> str:
     if not isinstance(name, str) or Path(name).name != name or not name.endswith(ending):
-        raise ValueError(f"its {where} names {name}, which is no safetensors file of the folder")
+        raise ValueError(f"its {where} names {name}, which is not a safetensors file in the folder")
     return name

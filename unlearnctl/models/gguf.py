@@ -1,4 +1,7 @@
-"""GGUF files: dequantised once, by transformers, into a Hugging Face folder of the cache, which is then the model."""
+"""Dequantises GGUF files, once, into a Hugging Face folder of the cache, which then is the model.
+
+Training needs full-precision tensors, and with a folder nothing downstream has to know about GGUF.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from unlearnctl.utils.errors import UserError, brief
 from unlearnctl.utils.lock import made_once
 from unlearnctl.utils.paths import cache_dir
 
-SOURCE = "gguf.json"  # in the folder: where its weights came from
+SOURCE = "gguf.json"  # in the folder: the file that its weights came from
 HEADER = 24  # bytes: magic, version, number of tensors and of settings
-EDGE = 1 << 20  # bytes at both ends that tell a file from others of its size
+EDGE = 1 << 20  # bytes at either end that are hashed: reading all of a large file would take minutes
 
 
 def dequantised(file: Path) -> Path:
-    """The folder with this file's weights in float32, made on first use (4 bytes a parameter on disk).
+    """Return the folder with this file's weights in float32, made on first use (4 bytes per parameter on disk).
 
     Raises:
         UserError: the package `gguf` is missing, the file is damaged, or transformers does not know its architecture.
@@ -28,13 +31,13 @@ def dequantised(file: Path) -> Path:
     made_once(
         folder,
         lambda draft: _write(file, draft),
-        f"dequantising {file} into {folder}, once (4 bytes a parameter)",
+        f"dequantising {file} into {folder}, once (4 bytes per parameter)",
     )
     return folder
 
 
 def source_of(folder: Path) -> str | None:
-    """The GGUF file that a folder was made from, if it was."""
+    """Return the GGUF file that a folder was made from, if any."""
     try:
         return str(json.loads((folder / SOURCE).read_text(encoding="utf-8"))["file"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -62,11 +65,11 @@ def _write(file: Path, draft: Path) -> None:
         raise UserError(
             f"model.path={file}: needs the package gguf: pip install 'unlearnctl[gguf]'"
         ) from error
-    except Exception as error:  # of a reader that trusts its file
+    except Exception as error:  # the reader trusts its file, so a damaged one fails anywhere
         raise UserError(
             f"model.path={file}: not a GGUF model that transformers can read ({brief(error)})"
         ) from error
-    # A dequantised model still calls itself quantised, and so refuses to be saved; a fresh one does not.
+    # A dequantised model still counts as quantised, and so refuses to be saved; a new one with its weights does not.
     config = packed.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config

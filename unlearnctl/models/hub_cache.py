@@ -1,4 +1,4 @@
-"""With the hub switched off: is everything of a hub model in the cache, and if not, which file is missing?"""
+"""Checks, when the hub is switched off, that the cache holds all files of a hub model, and names what is missing."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 
 
 def check_cached(repo: str, revision: str | None) -> None:
-    """Nothing while the hub can be asked.
+    """Refuse a hub model that is not in the cache; do nothing while the hub can be reached.
 
     Raises:
-        UserError: the hub is off and a file is not there; names it, and the command that fetches it.
+        UserError: the hub is off and a file is missing; names it, and the command that fetches it.
     """
     from huggingface_hub import constants
 
@@ -27,7 +27,7 @@ def check_cached(repo: str, revision: str | None) -> None:
 
 
 def missing_file(repo: str, revision: str | None) -> str | None:
-    """The first file of config, tokenizer and weights that the cache has not."""
+    """Return the first file of config, tokenizer and weights that the cache lacks."""
     if _at(repo, "config.json", revision) is None:
         return "config.json"
     if not any(_at(repo, name, revision) for name in TOKENIZERS):
@@ -42,7 +42,7 @@ def missing_file(repo: str, revision: str | None) -> str | None:
 
 
 def cached_folder(repo: str, revision: str | None) -> Path | None:
-    """Where the hub's cache holds a model, if it does; nothing is asked of the hub."""
+    """Return the folder in which the hub's cache holds a model, if it does, without asking the hub."""
     found = _at(repo, "config.json", revision)
     return found.parent if found else None
 

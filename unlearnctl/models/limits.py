@@ -1,4 +1,4 @@
-"""What a model can read: token ids that have an embedding row, and so many positions."""
+"""Checks what a model can read: how many positions, and token ids that have an embedding row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STRETCHED = (
 
 
 def positions(config: PretrainedConfig) -> int | None:
-    """How many tokens the model reads at most; None where nothing limits them (ALiBi, recurrence)."""
+    """Return how many tokens the model can read; None if nothing limits them (ALiBi, recurrence)."""
     text = config.get_text_config()
     if getattr(text, "alibi", False):
         return None
@@ -33,7 +33,7 @@ def positions(config: PretrainedConfig) -> int | None:
 
 
 def _ropes(config: PretrainedConfig) -> Iterator[Mapping[str, Any]]:
-    """The settings of rotary embeddings: one set, or one for each kind of layer."""
+    """Yield the settings of rotary embeddings: one set, or one for each type of layer."""
     rope = getattr(config, "rope_parameters", None) or {}
     if "rope_type" in rope:
         yield rope
@@ -49,7 +49,7 @@ def _stretched(rope: Mapping[str, Any], count: int) -> int:
 
 
 def check_length(key: str, length: int | None, config: PretrainedConfig) -> None:
-    """Refuse texts that are longer than the model reads.
+    """Refuse a length that is more than the model can read.
 
     Raises:
         UserError: `key=length: this model reads N positions at most`.
@@ -60,10 +60,10 @@ def check_length(key: str, length: int | None, config: PretrainedConfig) -> None
 
 
 def check_ids(tokenizer: PreTrainedTokenizerBase, rows: int, path: str) -> None:
-    """Let a tokenizer refuse text of whose tokens the model has no embedding.
+    """Make a tokenizer refuse texts that hold a token for which the model has no embedding row.
 
-    Some know more tokens than there are rows (Gemma 3 1B: one, for images), which is no harm as long as no text has
-    them. They are looked for where texts become ids, so that data, suites and attacks all are.
+    Some tokenizers know more tokens than the model has rows (Gemma 3 1B: one, for images), which does no harm unless a
+    text holds one. The check sits in the tokenizer, so that data, suites and attacks are all covered.
     """
     if len(tokenizer) <= rows:
         return

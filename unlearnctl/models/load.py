@@ -1,4 +1,4 @@
-"""Reading weights: the whole model, or the trunk that a representation objective needs."""
+"""Loads weights: the whole model, or only the trunk that a representation objective needs."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 
 def load_model(spec: ModelSpec, device: str = "cpu") -> PreTrainedModel:
-    """The whole causal language model, frozen, in eval mode. Safetensors only.
+    """Load the whole causal language model, frozen and in eval mode, from safetensors only.
 
     Raises:
-        UserError: the weights are missing, not safetensors or do not fit the config.
+        UserError: the weights are missing, not in safetensors, or do not fit the config.
     """
     return _load(auto_class(spec.config), spec, spec.config, device)
 
 
 def load_trunk(spec: ModelSpec, num_blocks: int, device: str = "cpu") -> PreTrainedModel:
-    """The embedding, the first `num_blocks` blocks and the final norm; no other tensor is read."""
+    """Load the embedding, the first `num_blocks` blocks and the final norm; no other tensor is read."""
     from transformers import AutoModel
 
     return _load(AutoModel, spec, truncated(spec.config, num_blocks), device)
 
 
 def truncated(config: PretrainedConfig, num_blocks: int) -> PretrainedConfig:
-    """A copy of `config` for the first `num_blocks` blocks, per-layer lists shortened to match."""
+    """Copy a config for the first `num_blocks` blocks, with per-layer lists shortened to match."""
     short = copy.deepcopy(config)
-    text = short.get_text_config()  # the config itself, unless the model reads images too
+    text = short.get_text_config()  # the config itself, unless the model reads images as well
     depth = text.num_hidden_layers
     for key, value in vars(text).items():
         if isinstance(value, list) and len(value) == depth and "layer" in key:
@@ -63,31 +63,31 @@ def _load(kind: type, spec: ModelSpec, config: PretrainedConfig, device: str) ->
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise UserError(f"model.path={spec.path}: cannot load its weights: {brief(error)}") from error
-    if info["missing_keys"]:  # transformers would fill them with random numbers
+    if info["missing_keys"]:  # transformers would fill them with random values
         raise UserError(f"model.path={spec.path}: its weights lack {sorted(info['missing_keys'])[0]}")
     return model.to(device).requires_grad_(False).eval()
 
 
 def enable_checkpointing(model: PreTrainedModel) -> None:
     """Recompute each block in the backward pass; Hugging Face blocks do so in train mode only."""
-    name = "activation_checkpointing_enable"  # the newer name
-    getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")(
-        {"use_reentrant": False}
-    )
+    name = "activation_checkpointing_enable"  # its name in newer versions of transformers
+    if not hasattr(model, name):
+        name = "gradient_checkpointing_enable"
+    getattr(model, name)({"use_reentrant": False})
     model.train()
 
 
 def compile_blocks(tapped: TappedModel) -> None:
-    """torch.compile each block but the first that trains, which the engine calls in parts."""
+    """Compile each block with torch.compile, except the first that trains, which the engine splits."""
     for index, block in enumerate(tapped.decoder.blocks):
         if index != tapped.lowest:
             block.compile()
 
 
 def identity(spec: ModelSpec) -> str:
-    """A string that changes whenever the weights do: hub id and revision, or the shards' size and digest.
+    """Return a string that changes whenever the weights do: hub id and revision, or a digest of the folder's files.
 
-    Files over 64 MiB are told apart by size, first and last MiB and modification time instead of every byte.
+    Of files over 64 MiB the size, the first and last MiB and the modification time are hashed, not every byte.
     """
     if not spec.is_local:
         return f"{spec.path}@{spec.revision or 'main'}:{spec.dtype}"
@@ -99,7 +99,7 @@ def identity(spec: ModelSpec) -> str:
 
 
 def same_base(spec: ModelSpec, manifest: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint was made from these very weights, wherever they lie now and whatever lies beside them."""
+    """Return whether a checkpoint was made from these weights, even if they have moved or have new neighbours."""
     found = identity(spec)
     if found == manifest["identity"]:
         return True
@@ -110,10 +110,10 @@ def same_base(spec: ModelSpec, manifest: Mapping[str, Any]) -> bool:
 
 
 def content(spec: ModelSpec) -> str:
-    """Digest of a local model's config and weights that, unlike `identity`, is the same for a copy.
+    """Return a digest of a local model's config and weights that, unlike `identity`, is the same for a copy.
 
-    Empty for a model of the hub, and for a folder that cannot be read. Of files over 64 MiB the header and both ends of
-    each tensor are read.
+    Empty for a hub model, and for a folder that cannot be read. Of files over 64 MiB, the header and both ends of each
+    tensor are hashed: a copy has another modification time, so something in every tensor must be read.
     """
     with suppress(OSError, ValueError, KeyError, TypeError, UserError):
         return _content(Path(spec.path)) if spec.is_local else ""
@@ -130,13 +130,12 @@ def _content(folder: Path, whole_below: int = 64 << 20, edge: int = 4096) -> str
             digest.update(file.read_bytes())
             continue
         header, start = read_header(file)
+        spans = [entry["data_offsets"] for entry in header.values() if "data_offsets" in entry]
         with file.open("rb") as f:
-            for entry in [{"data_offsets": (-start, edge - start)}, *header.values()]:
-                if "data_offsets" in entry:
-                    first, end = entry["data_offsets"]
-                    for place in (first, max(first, end - edge)):
-                        f.seek(start + place)
-                        digest.update(f.read(edge))
+            for first, end in [(-start, edge - start), *spans]:  # the header itself comes first
+                for place in (first, max(first, end - edge)):
+                    f.seek(start + place)
+                    digest.update(f.read(edge))
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""`model.trust_remote_code=true`: which Python files come with a model and will run."""
+"""Finds the Python files that come with a model and run under `model.trust_remote_code=true`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ NAMES = ("config.json", "tokenizer_config.json")
 
 
 def code_of(path: str, revision: str | None) -> str:
-    """One line on what will run: repository or folder, revision, files.
+    """Describe in one line what will run: repository or folder, revision, files.
 
     Args:
         path: a local folder or a hub id.
-        revision: of the hub repository; None is whatever its main branch holds now.
+        revision: revision of the hub repository; None means whatever its main branch holds now.
     """
     files = sorted({file for name in NAMES for file in _named(_read(path, name, revision))})
     where = path if Path(path).is_dir() else f"{path} at revision {revision or 'main (not pinned)'}"
@@ -25,7 +25,7 @@ def code_of(path: str, revision: str | None) -> str:
 
 
 def local_code(folder: Path) -> list[str]:
-    """Python files of a local folder that run when the model is opened: those that are named, and what they import."""
+    """Return the Python files of a local folder that run when it is loaded: those named, and what they import."""
     from transformers.dynamic_module_utils import get_relative_import_files
 
     named = {file for name in NAMES for file in _named(_read(str(folder), name, None))}
@@ -38,9 +38,8 @@ def _read(path: str, name: str, revision: str | None) -> dict[str, Any]:
     from huggingface_hub import hf_hub_download
 
     try:
-        file = (
-            Path(path) / name if Path(path).is_dir() else Path(hf_hub_download(path, name, revision=revision))
-        )
+        local = Path(path).is_dir()
+        file = Path(path) / name if local else Path(hf_hub_download(path, name, revision=revision))
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
@@ -48,13 +47,11 @@ def _read(path: str, name: str, revision: str | None) -> dict[str, Any]:
 
 
 def _named(config: dict[str, Any]) -> Iterator[str]:
-    """Files that `auto_map` names, as `file.py` or `other/repository: file.py`."""
+    """Yield the files that `auto_map` names, as `file.py` or `other/repository: file.py`."""
     for entry in (config.get("auto_map") or {}).values():
         for reference in entry if isinstance(entry, list) else [entry]:
-            if reference:
-                repository, _, name = str(reference).rpartition("--")
-                yield (
-                    f"{repository}: {name.partition('.')[0]}.py"
-                    if repository
-                    else f"{name.partition('.')[0]}.py"
-                )
+            if not reference:  # a tokenizer's entry is [slow, fast], either of which may be null
+                continue
+            repository, _, name = str(reference).rpartition("--")
+            file = f"{name.partition('.')[0]}.py"
+            yield f"{repository}: {file}" if repository else file

@@ -1,6 +1,7 @@
 """FSDP2: every rank holds a slice of each block, and gathers one block at a time.
 
-Frozen parameters are sliced like the others; gradients and optimiser state exist for what trains alone.
+Frozen parameters are sliced like the others; gradients and optimiser state exist only for what trains. Functions that
+gather must be called on every rank, even if only rank 0 uses the result.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from unlearnctl.models.partial.tapped import TappedModel
 
 
 def shard(tapped: TappedModel, device: str) -> None:
-    """Slice a tapped model over all ranks, in place; to be called before the optimiser is made.
+    """Slice a tapped model over all ranks, in place. To be called before the optimiser is created.
 
-    The first trained block is then run whole: its parts cannot be called one by one.
+    From then on the first trained block runs whole, because its modules cannot be called one by one.
     """
     from torch.distributed import get_world_size
     from torch.distributed.device_mesh import init_device_mesh
@@ -22,23 +23,24 @@ def shard(tapped: TappedModel, device: str) -> None:
 
     mesh = init_device_mesh(device, (get_world_size(),))
     for block in tapped.decoder.blocks:
-        # gathered anew for the backward pass: the reference's values pass through the same storage
+        # Gathered again for the backward pass: keeping the gathered block would give the policy's backward pass the
+        # reference's values, which pass through the same storage.
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     fully_shard(tapped, mesh=mesh, reshard_after_forward=True)
-    for way_in in ("frozen_rows", "read"):
-        register_fsdp_forward_method(tapped, way_in)
+    for method in ("frozen_rows", "read"):  # entry points besides `forward`
+        register_fsdp_forward_method(tapped, method)
     tapped.take_shards()
 
 
 def whole(parameter: Tensor) -> Tensor:
-    """A parameter as one plain tensor; every rank has to ask."""
+    """Gather a parameter into one plain tensor."""
     from torch.distributed.tensor import DTensor
 
     return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
 
 
 def for_writing(tensor: Tensor) -> Tensor:
-    """A tensor to be written by rank 0: whole there and in CPU memory, empty elsewhere; every rank has to ask."""
+    """Gather a tensor for rank 0 to write: whole and in CPU memory there, empty elsewhere."""
     from torch.distributed.tensor import DTensor
 
     if not isinstance(tensor, DTensor):
@@ -48,7 +50,7 @@ def for_writing(tensor: Tensor) -> Tensor:
 
 
 def sliced_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """This rank's slice of a whole tensor, as that of a parameter is; the tensor itself if nothing is sliced."""
+    """Slice a whole tensor as a parameter is sliced; return the tensor itself if nothing is sliced."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
@@ -58,7 +60,7 @@ def sliced_like(parameter: Tensor, value: Tensor) -> Tensor:
 
 
 def held(tensor: Tensor) -> Tensor:
-    """What this rank holds of it."""
+    """Return the part of a tensor that this rank holds."""
     from torch.distributed.tensor import DTensor
 
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -1,4 +1,4 @@
-"""One load for several runs on the same base model: copies that share every tensor which stays frozen."""
+"""Loads a base model once for several runs: their copies share every tensor that stays frozen."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def sharing_copy(model: PreTrainedModel, own: Iterable[str]) -> PreTrainedModel:
-    """A model of its own modules whose tensors are the original's, but for those named `own`.
+    """Copy a model's modules but share its tensors, except those named `own`, which are copied.
 
-    Names as in the whole causal LM. A tied tensor stays tied.
+    Names are those of the whole causal LM. A tied tensor stays tied.
     """
     prefix = trunk_prefix(model)
     names = {name.removeprefix(prefix) for name in own}
@@ -30,18 +30,18 @@ def sharing_copy(model: PreTrainedModel, own: Iterable[str]) -> PreTrainedModel:
 
 @dataclass
 class SharedModels:
-    """The weights that a group of runs reads: the whole model for evaluation, a trunk for training."""
+    """The weights that a group of runs shares: the whole model for evaluation, a trunk for training."""
 
     spec: ModelSpec
-    path: str  # of the block list
+    path: str  # path of the block list
     device: str
     members: int
-    blocks: int | None = None  # of the trunk; None: training too needs the whole model
+    blocks: int | None = None  # number of blocks of the trunk; None: training needs the whole model too
     whole: PreTrainedModel | None = None
     trunk: PreTrainedModel | None = None
 
     def untouched(self) -> PreTrainedModel:
-        """The whole model as it is on disk.
+        """Return the whole model as it is on disk, loading it on first use.
 
         Raises:
             UserError: see `load_model` and `check_blocks`.
@@ -52,15 +52,15 @@ class SharedModels:
         return self.whole
 
     def for_training(self, own: Sequence[str], sliced: bool = False) -> PreTrainedModel:
-        """What one member trains; the base itself if there is but one member and it owns some tensors of it.
+        """Return the model that one member trains: the base itself for a single member, else a sharing copy.
 
-        If it is to be `sliced` over processes, it is given away: evaluation loads another.
+        If FSDP is to slice it (`sliced`), it is not kept, because nobody else can use it afterwards.
         """
         if self.blocks is None:
             base = self.untouched()
         else:
             if self.trunk is None:
-                self.whole = None
+                self.whole = None  # freed first, so that whole model and trunk are never in memory together
                 gc.collect()
                 self.trunk = load_trunk(self.spec, self.blocks, self.device)
                 check_blocks(self.trunk, self.path)
@@ -70,10 +70,10 @@ class SharedModels:
         return base if self.members == 1 and own else sharing_copy(base, own)
 
     def for_evaluation(self, own: Iterable[str]) -> PreTrainedModel:
-        """A whole model that may be written over in the tensors `own`."""
+        """Return a whole model whose tensors `own` may be overwritten."""
         return self.untouched() if self.members == 1 else sharing_copy(self.untouched(), own)
 
     def drop_trunk(self) -> None:
-        """Leave the trunk to those who train it."""
+        """Let go of the trunk, so that it is freed as soon as no member trains it."""
         self.trunk = None
         gc.collect()

@@ -1,7 +1,8 @@
-"""The parameters of a model by name and shape, with no storage behind them."""
+"""The parameters of a model by name and shape, without storage: enough for plans and checks before any load."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ ATTENTION = re.compile(r"attn|attention")
 
 @dataclass(frozen=True)
 class Skeleton:
-    """The parameters of a model, by Hugging Face name, and where its parts are; no storage behind it."""
+    """The parameters of a model by Hugging Face name, and where its parts are."""
 
     shapes: Mapping[str, tuple[int, ...]]
     blocks: str  # path of the block list, e.g. "model.layers"
@@ -29,16 +30,16 @@ class Skeleton:
     tied: frozenset[str]  # names that share another's storage
     linear: frozenset[
         str
-    ]  # weights of linear modules; others may be matrices too (routers), or stacks of them
+    ]  # weights of linear modules; other matrices exist (routers), and stacks of matrices
     has_trunk: bool = True  # whether `AutoModel` is this model without its head
 
     def block_of(self, name: str) -> int | None:
-        """Index of the block that a parameter is in; None outside the blocks."""
+        """Return the index of the block that a parameter is in; None outside the blocks."""
         match = re.match(re.escape(self.blocks) + r"\.(\d+)\.", name)
         return int(match[1]) if match else None
 
     def mlp_outputs(self, block: int) -> list[str]:
-        """The matrices by which a block's MLP writes to the stream; of experts, their stack and the shared one's."""
+        """Return the matrices by which a block's MLP writes to the stream, those of experts included."""
         start = f"{self.blocks}.{block}."
         inside = {name: name.removeprefix(start) for name in self.shapes if name.startswith(start)}
         return [
@@ -48,15 +49,9 @@ class Skeleton:
         ]
 
     def count(self, names: set[str] | None = None) -> int:
-        """Number of parameters, tied ones once."""
-        total = 0
-        for name, shape in self.shapes.items():
-            if name not in self.tied and (names is None or name in names):
-                size = 1
-                for n in shape:
-                    size *= n
-                total += size
-        return total
+        """Count parameters, tied ones once; `names` restricts the count."""
+        counted = (n for n in self.shapes if n not in self.tied and (names is None or n in names))
+        return sum(math.prod(self.shapes[name]) for name in counted)
 
 
 def skeleton(
@@ -65,7 +60,7 @@ def skeleton(
     """Build the model on the meta device and read off names and shapes (about a second for 8B).
 
     Raises:
-        UserError: `model.blocks` names no block list, or none can be detected.
+        UserError: `model.blocks` does not name a block list, or none can be detected.
     """
     import torch
 
@@ -75,7 +70,7 @@ def skeleton(
             model = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
     except ValueError as error:
         raise UserError(f"{where}: {config.model_type} is not a causal language model") from error
-    except Exception as error:  # sizes that do not go together fail anywhere
+    except Exception as error:  # inconsistent sizes fail anywhere in a constructor
         raise UserError(f"{where}: no model can be built from its config.json ({brief(error)})") from error
     path = blocks or find_blocks(model)
     try:
@@ -97,7 +92,7 @@ def skeleton(
 
 
 def linear_kinds() -> tuple[type, ...]:
-    """Modules that multiply by one matrix: torch's, and the transposed one of GPT-2."""
+    """Return the module types that multiply by one matrix: torch's, and GPT-2's transposed one."""
     from torch.nn import Linear
     from transformers.pytorch_utils import Conv1D
 
@@ -105,17 +100,17 @@ def linear_kinds() -> tuple[type, ...]:
 
 
 def tied_names(model: PreTrainedModel) -> set[str]:
-    """Parameters that repeat another one under a second name (tied embeddings)."""
+    """Return the second names of tied parameters."""
     first = {name for name, _ in model.named_parameters()}
     return {name for name, _ in model.named_parameters(remove_duplicate=False)} - first
 
 
 def find_blocks(model: PreTrainedModel) -> str:
-    """Path of the text decoder's block list: its longest ModuleList, of those that lie highest."""
+    """Return the path of the text decoder's block list: the longest ModuleList at the highest level."""
     import torch
 
     paths = {id(module): name for name, module in model.named_modules()}
-    for part in (model.get_decoder(), model.base_model):  # some have a head that is called decoder
+    for part in (model.get_decoder(), model.base_model):  # in some models the head is called decoder
         lists = {name: m for name, m in part.named_modules() if isinstance(m, torch.nn.ModuleList)}
         if lists:
             break
@@ -126,7 +121,7 @@ def find_blocks(model: PreTrainedModel) -> str:
 
 
 def auto_class(config: PretrainedConfig) -> Any:
-    """The class of transformers that makes the whole model: a causal LM, or one that reads images beside text."""
+    """Return the auto class that builds the whole model: a causal LM, or one that reads images as well as text."""
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -141,8 +136,9 @@ def auto_class(config: PretrainedConfig) -> Any:
 
 
 def _has_trunk(model: PreTrainedModel, config: PretrainedConfig) -> bool:
+    """Return whether `AutoModel` builds this model without its head, so that a trunk can be loaded alone."""
     from transformers import MODEL_MAPPING
 
-    known: Any = MODEL_MAPPING.get(type(config), None)  # None: code of the model's own
+    known: Any = MODEL_MAPPING.get(type(config), None)  # None: remote code
     base = model.base_model
     return known is None or (type(base) is known and getattr(base, "pooler", base) is not None)

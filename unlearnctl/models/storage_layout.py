@@ -1,7 +1,7 @@
-"""A model's tensors as its folder stores them, whose names and shapes may not be those that it has in memory.
+"""Translates a model's tensors to the names and shapes under which its folder stores them.
 
-transformers renames (GPT-NeoX's head), stacks (the experts of a mixture) and ties as it loads; its own conversions say
-how, and are turned round.
+transformers renames (GPT-NeoX's head), stacks (the experts of a mixture) and ties tensors as it loads them. Its own
+conversions say how, so they are inverted here rather than listed for each architecture.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SAFETENSORS_TO_TORCH = {"F64": "float64", "F32": "float32", "F16": "float16", "B
 
 
 def headers(folder: Path) -> dict[str, dict[str, Any]]:
-    """Tensor → dtype, shape and offsets, of what transformers would load from the folder."""
+    """Return dtype, shape and offsets of each tensor that transformers would load from the folder."""
     found: dict[str, dict[str, Any]] = {}
     for shard in shards(folder):
         found.update(read_header(folder / shard)[0])
@@ -34,7 +34,7 @@ def headers(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def outline(spec: ModelSpec) -> PreTrainedModel:
-    """The model as transformers loads it from its local folder, with no storage behind it."""
+    """Load the model from its local folder as transformers would, but without storage for its tensors."""
     return auto_class(spec.config).from_pretrained(
         spec.path, config=spec.config, device_map="meta", use_safetensors=True, **spec.load_kwargs()
     )
@@ -43,12 +43,12 @@ def outline(spec: ModelSpec) -> PreTrainedModel:
 def as_stored(
     model: PreTrainedModel, tensors: Mapping[str, Tensor], folder: Path
 ) -> dict[str, Tensor] | None:
-    """The tensors by their names in the folder, as many as it takes; None if they cannot be written there alone.
+    """Return the tensors by their names in the folder; None if they are only parts of what is stored there.
 
     Args:
-        model: from `outline`.
-        tensors: by their names in memory, which the model must have.
-        folder: of the model.
+        model: the model's `outline`.
+        tensors: tensors by their names in memory, which the model must have.
+        folder: the model folder.
     """
     header = headers(folder)
     out: dict[str, Tensor] = {}
@@ -65,7 +65,7 @@ def as_stored(
 
 
 def aliases(model: PreTrainedModel, folder: Path) -> list[list[str]]:
-    """Names of each parameter; a tied one has several, and a folder may store it under each."""
+    """Group the names of each parameter: a tied one has several, and a folder may store it under each of them."""
     groups: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         groups.setdefault(id(parameter), []).append(name)
@@ -79,7 +79,10 @@ def aliases(model: PreTrainedModel, folder: Path) -> list[list[str]]:
 
 
 def _same_values(model: PreTrainedModel, names: tuple[str, str], folder: Path) -> bool:
-    """Whether a tied pair, of which both are stored, will be tied: an outline has no values to tell by."""
+    """Return whether transformers will tie two tensors that are both stored: it does if their values are equal.
+
+    The values are read from the folder, since an outline has none.
+    """
     import torch
     from safetensors import safe_open
 
@@ -93,12 +96,12 @@ def _same_values(model: PreTrainedModel, names: tuple[str, str], folder: Path) -
 
 
 def _reverted(model: PreTrainedModel, name: str, value: Tensor) -> dict[str, Tensor]:
-    """As `save_pretrained` would store it; empty where it is but a part of what is stored."""
+    """Convert a tensor as `save_pretrained` would; empty if it is only a part of what is stored."""
     from transformers.core_model_loading import revert_weight_conversion
 
     try:
         return revert_weight_conversion(model, {name: value})
-    except Exception:  # whatever an operation says to half of what it was made for
+    except Exception:  # an operation may fail in any way on a part of its input
         return {}
 
 
@@ -112,7 +115,7 @@ def _fits(tensors: Mapping[str, Tensor], header: Mapping[str, Mapping[str, Any]]
 
 
 def stored_dtypes(spec: ModelSpec, names: list[str]) -> dict[str, str]:
-    """The dtype, as torch names it, in which the base stores each tensor (`spec.dtype` where that is not known)."""
+    """Return the dtype, as torch names it, in which the base stores each tensor; `spec.dtype` if that is unknown."""
     folder = Path(spec.path) if spec.is_local else cached_folder(spec.path, spec.revision)
     if folder is None:
         return dict.fromkeys(names, spec.dtype)
@@ -126,18 +129,15 @@ def stored_dtypes(spec: ModelSpec, names: list[str]) -> dict[str, str]:
             pieces = as_stored(model, {name: parameters[name].detach()}, folder)
             if pieces:
                 places[name] = next(iter(pieces))
-    return {
-        name: SAFETENSORS_TO_TORCH.get(header[places[name]]["dtype"], spec.dtype)
-        if name in places
-        else spec.dtype
-        for name in names
-    }
+    stored = {name: SAFETENSORS_TO_TORCH.get(header[place]["dtype"]) for name, place in places.items()}
+    return {name: stored.get(name) or spec.dtype for name in names}
 
 
 def changed_tensors(spec: ModelSpec, other: Path) -> dict[str, Tensor]:
-    """Tensors of a model folder that differ from the base's, by their names in memory.
+    """Return the tensors of a model folder that differ from the base's, by their names in memory.
 
-    One pair is in memory at a time, unless the folder has other names for what differs: then both models are.
+    One pair of tensors is in memory at a time, unless the folders store something under other names than memory
+    does: then both models are loaded.
 
     Raises:
         UserError: the folders do not hold the same architecture.
@@ -179,7 +179,7 @@ def _check_same(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], other: P
 
 
 def _changed_in_memory(spec: ModelSpec, other: Path) -> dict[str, Tensor]:
-    """Through transformers, in the widest dtype in which the base is stored."""
+    """Compare the loaded models, in the widest dtype in which the base is stored."""
     import torch
 
     dtypes = {entry["dtype"] for entry in headers(Path(spec.path)).values()}

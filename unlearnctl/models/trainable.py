@@ -1,4 +1,4 @@
-"""Which parameters train: regexes over Hugging Face names."""
+"""Chooses the parameters that train, by regular expressions over Hugging Face names."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from unlearnctl.utils.errors import UserError, nearest
 
 
 def match(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Names in which any pattern is found (`re.search`), in the order of `names`.
+    """Return the names in which any pattern is found (`re.search`), in the order of `names`.
 
     Raises:
-        UserError: a pattern that does not compile or that matches nothing.
+        UserError: a pattern does not compile, or matches nothing.
     """
     names = list(names)
     chosen: set[str] = set()
@@ -30,7 +30,7 @@ def match(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
 
 
 def lowest_block(names: Iterable[str], skeleton: Skeleton) -> int:
-    """First block that must run with gradients: below it nothing trains.
+    """Return the first block that must run with gradients, since nothing below it trains.
 
     −1 if something before the blocks (the embedding) trains; the number of blocks if only what follows them does.
     """
@@ -38,14 +38,12 @@ def lowest_block(names: Iterable[str], skeleton: Skeleton) -> int:
     for name in names:
         index = skeleton.block_of(name)
         if index is None:
-            before = (
-                "embed" in name or "wte" in name or "wpe" in name or "embed" in tied_partner(name, skeleton)
-            )
-            index = -1 if before else skeleton.num_blocks
+            index = -1 if _is_before_blocks(name, skeleton) else skeleton.num_blocks
         blocks.append(index)
     return min(blocks)
 
 
-def tied_partner(name: str, skeleton: Skeleton) -> str:
-    """If the model ties its head to the embedding, training the head's name means training the embedding."""
-    return "embedding" if skeleton.tied and ("lm_head" in name or "embed_out" in name) else ""
+def _is_before_blocks(name: str, skeleton: Skeleton) -> bool:
+    # A head that is tied to the embedding is the embedding, under another name.
+    tied_head = bool(skeleton.tied) and ("lm_head" in name or "embed_out" in name)
+    return tied_head or any(part in name for part in ("embed", "wte", "wpe"))
