@@ -10,7 +10,7 @@ import pytest
 
 from tests.models.words import word_tokenizer
 from unlearnctl.data.corpus import Corpus
-from unlearnctl.data.encode import Encoder, enough
+from unlearnctl.data.encode import Encoder, first_characters
 from unlearnctl.data.streams import load_data
 from unlearnctl.reporting.losses import losses
 from unlearnctl.utils.errors import UserError
@@ -21,7 +21,7 @@ TEN = " ".join(f"w{i}" for i in range(10))
 def test_a_long_text_in_pieces_loses_no_token() -> None:
     tokenizer = word_tokenizer()
     encoder = Encoder(tokenizer, 5, "k", "split")
-    rows = encoder.all(Corpus([TEN, "w1"]))
+    rows = encoder.all_rows(Corpus([TEN, "w1"]))
     bos, *tokens = tokenizer(TEN)["input_ids"]
     assert [row.ids for row in rows] == [
         *([bos, *tokens[start : start + 4]] for start in (0, 4, 8)),
@@ -44,7 +44,7 @@ def test_pieces_of_a_reply_stand_after_its_prompt() -> None:
 def test_what_is_lost_is_counted() -> None:
     encoder = Encoder(word_tokenizer(), 5, "k")
     prompts = ["w1", "w1", f"{TEN}", "w1", ""]
-    rows = encoder.all(Corpus(["w2", TEN, "w2", "w2 w3 w4", " "], prompts))
+    rows = encoder.all_rows(Corpus(["w2", TEN, "w2", "w2 w3 w4", " "], prompts))
     assert [row.index for row in rows] == [0, 1, 3]
     lost = encoder.lost
     assert (lost.texts, lost.cut, lost.prompt, lost.nothing) == (5, 1, 1, 1)
@@ -85,9 +85,7 @@ def test_one_line_a_corpus_says_what_a_run_does_not_see(tmp_path: Path) -> None:
 
 
 def test_texts_in_pieces_have_nothing_in_their_place(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"^data\.forget\.long=split: this objective puts something in the place"
-    ):
+    with pytest.raises(UserError, match=r"^data\.forget\.long=split: this objective replaces each text"):
         load(tmp_path, [{"text": TEN}], ("refusal",), long="split")
     with pytest.raises(UserError, match=r"^data\.forget\.long=pieces: unknown\. Allowed: cut, split$"):
         load(tmp_path, [{"text": TEN}], long="pieces")
@@ -105,7 +103,7 @@ def test_a_huge_text_is_tokenised_in_parts(long: str, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(type(tokenizer), "__call__", call)
     encoder = Encoder(tokenizer, 64, "k", long)
-    rows = encoder.all(Corpus([text]))
+    rows = encoder.all_rows(Corpus([text]))
     assert max(seen) <= 100_000
     assert rows[0].ids == tokenizer(text[:1000])["input_ids"][:64]
     assert (encoder.lost.cut, encoder.lost.split) == ((1, 0) if long == "cut" else (0, 1))
@@ -116,5 +114,5 @@ def test_a_huge_text_is_tokenised_in_parts(long: str, monkeypatch: pytest.Monkey
 def test_what_few_tokens_cover_is_read_as_far_as_it_takes() -> None:
     tokenizer = word_tokenizer()
     text = "w1" + " " * 300_000 + TEN * 30
-    assert enough(tokenizer, text, 8) == text
+    assert first_characters(tokenizer, text, 8) == text
     assert Encoder(tokenizer, 8, "k").all(Corpus([text]))[0].ids == tokenizer(text)["input_ids"][:8]

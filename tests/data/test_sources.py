@@ -91,7 +91,7 @@ def test_conversations_that_cannot_be_read(tmp_path: Path) -> None:
     chat = CorpusSpec(path, field="messages", chat_template=True)
     write(tmp_path / "m.jsonl", {"messages": SAID[:1]})
     assert refusal(chat, tmp_path) == (
-        "data.forget.field=messages: m.jsonl: line 1: the last message is the user's; what is read is the assistant's"
+        "data.forget.field=messages: m.jsonl: line 1: the last message is the user's; it must be the assistant's"
     )
     write(tmp_path / "m.jsonl", {"messages": [SAID[0], {"role": "assistant", "content": None}]})
     assert refusal(chat, tmp_path) == (
@@ -103,5 +103,5 @@ def test_conversations_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         encode(read_corpus(chat, "data.forget"), tokenizer, 16, "data.forget")
     assert str(caught.value) == (
-        "data.forget: text 1: the model's chat template does not take it (system role not supported)"
+        "data.forget: text 1: the model's chat template rejects it (system role not supported)"
     )

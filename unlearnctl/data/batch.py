@@ -1,4 +1,4 @@
-"""The unit of data that training sees."""
+"""A batch: the unit of data that training sees."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-IGNORE = -100  # label of a position that no loss counts; Hugging Face's convention
+IGNORE = -100  # label of a position that no loss counts, by Hugging Face's convention
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids of one micro-batch, and what they are a part of.
+    """The token ids of one micro-batch, with the counts of the global batch that it is part of.
 
-    `tokens`, `predictions` and `sequences` count the whole *global* batch (all micro-batches, all
-    processes): a loss that divides its local sum by them is the same however the batch was split.
+    `tokens`, `predictions` and `sequences` count the whole *global* batch (all micro-batches of all processes), so
+    that a loss which divides its local sum by them is the same however the batch is split.
 
     Axes: B sequences, T positions. Padding may be on either side.
     """
@@ -26,20 +26,20 @@ class Batch:
     attention_mask: Int[Tensor, "B T"]
     labels: Int[Tensor, "B T"]  # input_ids where the token is to be predicted, IGNORE on padding and prompt
     mask: Bool[Tensor, "B T"]  # positions whose representation counts: not padding, not prompt
-    index: Int[Tensor, " B"]  # row in the corpus; stays on the CPU, for it only names rows
+    index: Int[Tensor, " B"]  # row in the corpus; stays on the CPU, since it only names rows
     tokens: int  # sum of mask over the global batch
     predictions: int  # number of labels that have a predecessor to predict them, over the global batch
     sequences: int
     topic: int = 0
-    corpus: str = ""  # "side/topic": with `index` it names a row for good
+    corpus: str = ""  # "side/topic"; together with `index` it identifies a row
 
     @property
     def keys(self) -> list[str]:
-        """A name for each row, the same in every epoch, micro-batch and process."""
+        """Return a name for each row, the same in every epoch, micro-batch and process."""
         return [f"{self.corpus}/{row}" for row in self.index.tolist()]
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with what the model reads on `device`."""
+        """Copy the batch, with the tensors that the model reads moved to `device`."""
         names = ("input_ids", "attention_mask", "labels", "mask")
         moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in names}
         return replace(self, **moved)

@@ -1,4 +1,4 @@
-"""Reading a corpus: which of its rows count, and their texts; every mistake is one line with file and row."""
+"""Reads a corpus: selects its rows and takes their texts; errors name the file and the row."""
 
 from __future__ import annotations
 
@@ -16,31 +16,35 @@ from unlearnctl.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Read:
-    """How many rows there were, and how many were left out for what they are."""
+    """The number of rows read, and the numbers left out."""
 
     rows: int = 0
-    where: int = 0  # not of the values that `where` asks for
-    short: int = 0  # empty, or shorter than `min_chars`
+    where: int = 0  # left out, because `where` asks for other values
+    short: int = 0  # left out, because empty or shorter than `min_chars`
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts in order, and what a row may hold besides."""
+    """The texts of a corpus in order, and whatever else its rows hold."""
 
     texts: Sequence[str]
-    prompts: Sequence[str] | None = None  # what stands before the text without counting
-    alternates: list[list[str]] | None = None  # what should be said instead, one text or several
+    prompts: Sequence[str] | None = None  # what precedes the text, and does not count in the loss
+    alternates: list[list[str]] | None = None  # what should be said instead, one text or several per row
     spans: list[list[list[int]]] | None = None  # [start, end) of the characters that matter
-    turns: list[list[Turn]] | None = None  # of a conversation: what was said before the text
+    turns: list[list[Turn]] | None = None  # conversations: the turns before the text
     read: Read = field(default=Read(), compare=False)
 
     @property
     def large(self) -> bool:
-        """Whether its texts lie on the disk."""
+        """Return whether the texts are on disk."""
         return isinstance(self.texts, TextStore) and self.texts.large
 
     def content(self) -> Iterator[str]:
-        """JSON of all that decides the rows, in parts; a column that came later only where it is there."""
+        """Yield, in parts, JSON of everything that decides the rows.
+
+        Its hash identifies the data in records and caches of older versions too, so `turns`, which was added later,
+        appears only in corpora that have them.
+        """
         for name in ("texts", "prompts", "alternates", "spans", *(["turns"] if self.turns else [])):
             yield f'{"{" if name == "texts" else ", "}"{name}": '
             column = getattr(self, name)
@@ -57,11 +61,11 @@ class Corpus:
 
 
 def read_corpus(spec: CorpusSpec, key: str) -> Corpus:
-    """All texts of one corpus.
+    """Read all texts of one corpus.
 
     Raises:
-        UserError: missing, empty, a field that is absent or not text, not UTF-8, damaged, or a hub repository
-            that cannot be read. The line names `key` and, for a file, the row.
+        UserError: the corpus is missing, empty, damaged or not UTF-8, a field is absent or not text, or a hub
+            repository cannot be read. The message names `key` and, for a file, the row.
     """
     columns = _Columns(spec, key)
     rows = where = short = 0
@@ -70,7 +74,7 @@ def read_corpus(spec: CorpusSpec, key: str) -> Corpus:
         rows += 1
         if not rows % 1024:
             progress.at(rows)
-        if any(fields.value(row, n, f"{key}.where", place) not in kept for n, kept in spec.where or ()):
+        if not _is_wanted(row, spec, key, place):
             where += 1
         elif not columns.add(row, place):
             short += 1
@@ -81,8 +85,12 @@ def read_corpus(spec: CorpusSpec, key: str) -> Corpus:
     return columns.corpus(Read(rows, where, short))
 
 
+def _is_wanted(row: Row, spec: CorpusSpec, key: str, place: str) -> bool:
+    return all(fields.value(row, name, f"{key}.where", place) in kept for name, kept in spec.where or ())
+
+
 class _Columns:
-    """A corpus as it grows."""
+    """The columns of a corpus while it is read."""
 
     def __init__(self, spec: CorpusSpec, key: str) -> None:
         self.spec, self.key = spec, key
@@ -92,7 +100,7 @@ class _Columns:
         self.turns: list[list[Turn]] = []
 
     def add(self, row: Row, place: str) -> bool:
-        """Take what the config names from a row; False if its text is too short to count."""
+        """Take the configured fields of a row; return False if its text is too short."""
         spec, key = self.spec, self.key
         said = fields.turns(row, spec.field, f"{key}.field", place) if spec.chat_template else None
         text = said[-1]["content"] if said else fields.text(row, spec.field, f"{key}.field", place)
@@ -113,11 +121,11 @@ class _Columns:
         if spec.spans_field is not None:
             self.spans.append(fields.spans(row, spec.spans_field, f"{key}.spans_field", place, len(text)))
         if self.turns and len(self.turns) != len(self.texts):
-            raise UserError(f"{key}.field={spec.field}: {place}: messages in some rows, a text in others")
+            raise UserError(f"{key}.field={spec.field}: {place}: messages in some rows, text in others")
         return True
 
     def corpus(self, read: Read) -> Corpus:
-        """What was taken; columns that no row had are None."""
+        """Return the corpus; columns that no row had are None."""
         return Corpus(
             self.texts,
             self.prompts or None,

@@ -1,4 +1,4 @@
-"""What became of a corpus' rows: nothing is left out or cut without a number."""
+"""Counts what became of a corpus's rows, so that nothing is left out or cut silently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unlearnctl.data.spec import CorpusSpec
 
 @dataclass
 class Counts:
-    """Of one corpus: what reading and what tokenising left."""
+    """What reading and tokenising did to the rows of one corpus."""
 
     key: str
     spec: CorpusSpec
@@ -23,12 +23,14 @@ class Counts:
     read: Read
     lost: Lost
     rows: int
-    unpaired: int = 0  # forget rows without anything to put in their place
-    late: bool = False  # tokenised as its rows are drawn: what tokenising leaves is known of some texts
-    shared: int = 0  # texts of the retain side that are to be forgotten too
+    unpaired: int = 0  # forget rows that lack an alternative
+    lazy: bool = (
+        False  # tokenised as rows are drawn, so the effect of tokenising is known for some texts only
+    )
+    shared: int = 0  # retain texts that are forget texts too
 
     def record(self) -> dict[str, Any]:
-        """The corpus' part of results.json."""
+        """Return the corpus's entry of results.json."""
         whose = f"{self.key}." if self.spec.max_length else "data."
         short = f"shorter than {self.key}.min_chars={self.spec.min_chars}"
         reasons = {
@@ -40,7 +42,7 @@ class Counts:
         }
         return {
             "read": self.read.rows or self.lost.texts,
-            **({"looked_at": self.lost.texts} if self.late else {}),
+            **({"looked_at": self.lost.texts} if self.lazy else {}),
             "left_out": {reason: count for reason, count in reasons.items() if count},
             "texts": self.lost.texts - self.lost.prompt - self.lost.nothing - self.unpaired,
             "cut": self.lost.cut,
@@ -52,7 +54,7 @@ class Counts:
 
 
 def shared(forget: Corpus, retain: Corpus) -> int:
-    """How many texts of the retain side are forget texts, after the same prompt."""
+    """Count the retain texts that are forget texts too, after the same prompt."""
     if forget.large or retain.large:
         return 0
     known = set(_keys(forget))
@@ -60,9 +62,8 @@ def shared(forget: Corpus, retain: Corpus) -> int:
 
 
 def _keys(corpus: Corpus) -> Iterator[tuple[object, str]]:
-    before = corpus.prompts or map(json.dumps, corpus.turns or [])
-    return (
-        zip(before, corpus.texts, strict=True)
-        if corpus.prompts or corpus.turns
-        else zip(repeat(None), corpus.texts)
-    )
+    if corpus.prompts:
+        return zip(corpus.prompts, corpus.texts, strict=True)
+    if corpus.turns:
+        return zip(map(json.dumps, corpus.turns), corpus.texts, strict=True)
+    return zip(repeat(None), corpus.texts)

@@ -1,4 +1,4 @@
-"""Text to token ids, and rows to padded tensors."""
+"""Turns texts into token ids, and rows into padded tensors."""
 
 from __future__ import annotations
 
@@ -18,46 +18,49 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CHUNK = 1024  # texts tokenised at once
-PIECE = 100_000  # characters of a longer text that are tokenised at once, at least
+PIECE = 100_000  # characters; a longer text is tokenised in parts of at least this size
 
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids of one text; the first `prompt` of them do not count."""
+    """The token ids of one text; the first `prompt` of them do not count in the loss."""
 
     ids: list[int]
     prompt: int
     index: int
-    spans: list[list[int]] | None = None  # [start, end) of the tokens that truly matter, where that is known
+    spans: list[list[int]] | None = None  # [start, end) of the tokens that truly matter, if known
 
     @property
     def predictions(self) -> int:
-        """Tokens that count and have a predecessor."""
+        """Return the number of tokens that count and have a predecessor to predict them."""
         return len(self.ids) - max(self.prompt, 1)
 
 
 @dataclass
 class Lost:
-    """What became of the texts of a corpus that were too long."""
+    """Counts of the texts of a corpus that were left out, cut or split."""
 
-    texts: int = 0  # that were tokenised
-    prompt: int = 0  # left out: the prompt fills `max_length`
-    nothing: int = 0  # left out: no token to predict
+    texts: int = 0  # all texts that were tokenised
+    prompt: int = 0  # left out, because the prompt alone fills `max_length`
+    nothing: int = 0  # left out, because no token is left to predict
     cut: int = 0  # lost their end
-    split: int = 0  # came to several pieces
+    split: int = 0  # became several rows
 
 
 @dataclass
 class Encoder:
-    """Tokenises texts as the tokenizer does by default, each after its prompt, if any.
+    """Tokenises texts with the tokenizer's defaults, each after its prompt, if any.
 
-    The prompt ends where the prompt alone, tokenised, stops agreeing with prompt and text together, so that a
-    token that straddles the boundary counts. Texts with nothing left to predict are left out.
+    Prompt and text are tokenised together, as a model would see them. The prompt is taken to end where these tokens
+    first differ from those of the prompt alone, so that a token which straddles the boundary counts as text. Texts
+    with nothing left to predict are left out.
 
     Args:
-        max_length: tokens of a row.
+        tokenizer: the model's tokenizer.
+        max_length: the most tokens of a row.
+        key: config key of the corpus, for messages.
         long: `cut` a longer text to `max_length`, or `split` it into rows, each after the same prompt.
-        end: the end token closes each text, see `with_end`.
+        end: put the end token after each text, see `with_end`.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -67,8 +70,8 @@ class Encoder:
     end: bool = False
     lost: Lost = field(default_factory=Lost)
 
-    def all(self, corpus: Corpus) -> list[Row]:
-        """Every row of a corpus; `index` is the text's place, or with `split` the row's.
+    def all_rows(self, corpus: Corpus) -> list[Row]:
+        """Tokenise a whole corpus; a row's `index` is its text's place, or with `split` its own.
 
         Raises:
             UserError: no row is left, or the corpus holds conversations and the tokenizer has no chat template.
@@ -85,53 +88,63 @@ class Encoder:
         return [replace(row, index=i) for i, row in enumerate(rows)] if self.long == "split" else rows
 
     def rows(self, corpus: Corpus, places: Sequence[int]) -> Iterator[Row]:
-        """The rows of the texts at `places`, in order; `index` is the place."""
+        """Tokenise the texts at `places`, in order; a row's `index` is its text's place."""
         if corpus.turns is not None:
             check_template(self.tokenizer, self.key)
         texts = [prompted(corpus, place, self.tokenizer, self.key) for place in places]
         pieces = self._split if self.long == "split" else self._cut
-        told = corpus.spans is not None
-        for place, text, found in zip(places, texts, pieces(texts, told), strict=True):
-            kept = [each for each in found if each.row.predictions > 0]
+        for place, text, found in zip(places, texts, pieces(texts, corpus.spans is not None), strict=True):
+            kept = [piece for piece in found if piece.row.predictions > 0]
             self._count(text, found, kept)
-            for each in kept:
+            for piece in kept:
                 spans = None
                 if corpus.spans is not None:
-                    spans = _token_spans(
-                        corpus.spans[place], len(each.text.before) - each.text.start, each.offsets
-                    )
-                closing = self.tokenizer.eos_token_id if self.end and each is found[-1] else None
-                ids = with_end(each.row.ids, closing, self.max_length)
-                yield replace(each.row, ids=ids, index=place, spans=spans)
+                    shift = len(piece.text.before) - piece.text.start
+                    spans = _token_spans(corpus.spans[place], shift, piece.offsets)
+                closing = self.tokenizer.eos_token_id if self.end and piece is found[-1] else None
+                ids = with_end(piece.row.ids, closing, self.max_length)
+                yield replace(piece.row, ids=ids, index=place, spans=spans)
 
-    def _cut(self, texts: Sequence[PromptedText], told: bool) -> Iterator[list[_Piece]]:
-        """One piece of each text: its beginning."""
-        given = [enough(self.tokenizer, text.whole, self.max_length) for text in texts]
+    def _cut(self, texts: Sequence[PromptedText], with_offsets: bool) -> Iterator[list[_Piece]]:
+        """Yield one piece of each text: its beginning."""
+        given = [first_characters(self.tokenizer, text.whole, self.max_length) for text in texts]
         encoded = self._ids(
-            given, texts[0].special, truncation=True, max_length=self.max_length, return_offsets_mapping=told
+            given,
+            texts[0].special,
+            truncation=True,
+            max_length=self.max_length,
+            return_offsets_mapping=with_offsets,
         )
-        heads = self._heads(
-            [t.prompt and t.prompt[: len(g)] for t, g in zip(texts, given, strict=True)], texts[0]
-        )
+        prompts = [
+            text.prompt and text.prompt[: len(start)] for text, start in zip(texts, given, strict=True)
+        ]
+        heads = self._heads(prompts, texts[0])
         for i, text in enumerate(texts):
             ids = encoded["input_ids"][i]
             more = len(given[i]) < len(text.whole) or self._overflows(encoded, i, given[i])
-            offsets = encoded["offset_mapping"][i] if told else []
+            offsets = encoded["offset_mapping"][i] if with_offsets else []
             yield [_Piece(Row(ids, _common(ids, heads[i]), 0), text, offsets, more)]
 
-    def _split(self, texts: Sequence[PromptedText], told: bool) -> Iterator[list[_Piece]]:
-        """All pieces of each text, each after what the first one begins with: the prompt, or the tokenizer's bos."""
+    def _split(self, texts: Sequence[PromptedText], with_offsets: bool) -> Iterator[list[_Piece]]:
+        """Yield all pieces of each text. Each begins as the first one does, with the prompt or the tokenizer's bos.
+
+        A very long text is tokenised in parts, because tokenising takes some fifty times a text's memory.
+        """
         for text in texts:
             parts = list(text.parts(PIECE))
-            encoded = self._ids([part.whole for part in parts], text.special, return_offsets_mapping=told)
+            encoded = self._ids(
+                [part.whole for part in parts], text.special, return_offsets_mapping=with_offsets
+            )
             head = self._heads([text.prompt or ""], text)[0] or self._ids([""], text.special)["input_ids"][0]
             found = []
             for place, (part, ids) in enumerate(zip(parts, encoded["input_ids"], strict=True)):
-                offsets = encoded["offset_mapping"][place] if told else []
+                offsets = encoded["offset_mapping"][place] if with_offsets else []
                 lead = _common(ids, head)
                 room = self.max_length - lead
+                if room <= 0:  # the prompt leaves no room for the text
+                    continue
                 prompt = 0 if text.prompt is None else lead
-                for start in range(lead, len(ids), room) if room > 0 else ():
+                for start in range(lead, len(ids), room):
                     own = slice(start, start + room)
                     row = Row(ids[:lead] + ids[own], prompt, 0)
                     found.append(_Piece(row, part, offsets[:lead] + offsets[own], False))
@@ -141,12 +154,14 @@ class Encoder:
         return self.tokenizer(texts, add_special_tokens=special, verbose=False, **how)
 
     def _heads(self, prompts: Sequence[str | None], first: PromptedText) -> list[list[int]]:
+        """Tokenise each prompt alone; `first` tells whether texts have prompts, and special tokens, at all."""
         if first.prompt is None:
             return [[] for _ in prompts]
         heads: list[list[int]] = self._ids([p or "" for p in prompts], first.special)["input_ids"]
         return heads
 
     def _overflows(self, encoded: Any, place: int, text: str) -> bool:
+        """Return whether a text has more tokens than were kept; slow tokenizers do not say so, and count again."""
         if len(encoded["input_ids"][place]) < self.max_length:
             return False
         if encoded.encodings:
@@ -154,18 +169,19 @@ class Encoder:
         return len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_length
 
     def _count(self, text: PromptedText, found: Sequence[_Piece], kept: Sequence[_Piece]) -> None:
-        lost, filled = self.lost, not found or any(piece.more for piece in found)
+        lost = self.lost
         lost.texts += 1
         if not kept:
-            lost.prompt += text.prompt is not None and filled
-            lost.nothing += not (text.prompt is not None and filled)
+            filled = text.prompt is not None and (not found or any(piece.more for piece in found))
+            lost.prompt += filled
+            lost.nothing += not filled
         lost.cut += any(piece.more for piece in kept)
         lost.split += len(kept) > 1
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """A row in the making: of which (part of a) text, where its tokens stand in it, and whether it goes on."""
+    """A row in the making: its text (or a part of it), its tokens' places in that, and whether the text is longer."""
 
     row: Row
     text: PromptedText
@@ -176,21 +192,24 @@ class _Piece:
 def encode(
     corpus: Corpus, tokenizer: PreTrainedTokenizerBase, max_length: int, key: str, end: bool = False
 ) -> list[Row]:
-    """Each text as one row, cut to `max_length`; see `Encoder`.
+    """Tokenise each text as one row, cut to `max_length`; see `Encoder`.
 
     Raises:
         UserError: no row is left.
     """
-    return Encoder(tokenizer, max_length, key, end=end).all(corpus)
+    return Encoder(tokenizer, max_length, key, end=end).all_rows(corpus)
 
 
 def with_end(ids: list[int], end: int | None, max_length: int) -> list[int]:
-    """The text's tokens and the end token after them; not after a text that was cut, for it does not end there."""
+    """Put the end token after a text's tokens, unless the text was cut: it does not end there."""
     return ids if end is None or len(ids) >= max_length or ids[-1] == end else [*ids, end]
 
 
-def enough(tokenizer: PreTrainedTokenizerBase, text: str, max_length: int) -> str:
-    """As much of a text as its first `max_length` tokens need: tokenising takes fifty times a text's memory."""
+def first_characters(tokenizer: PreTrainedTokenizerBase, text: str, max_length: int) -> str:
+    """Cut a text to a beginning that is sure to hold its first `max_length` tokens.
+
+    Tokenising takes some fifty times a text's memory, and a corpus may hold a whole book as one text.
+    """
     size = max(PIECE, 64 * max_length)
     while size < len(text) and tokenizer.truncation_side == "right":
         if len(tokenizer(text[:size], verbose=False)["input_ids"]) >= max_length + 64:
@@ -200,7 +219,7 @@ def enough(tokenizer: PreTrainedTokenizerBase, text: str, max_length: int) -> st
 
 
 def _token_spans(spans: list[list[int]], shift: int, offsets: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Runs of tokens that overlap a span of characters, which counts from `shift` on."""
+    """Return the runs of tokens that overlap each span of characters, which counts from `shift`."""
     found = []
     for start, end in spans:
         hit = [t for t, (a, b) in enumerate(offsets) if a < end + shift and b > start + shift]
@@ -210,6 +229,7 @@ def _token_spans(spans: list[list[int]], shift: int, offsets: Sequence[tuple[int
 
 
 def _common(ids: list[int], head: list[int]) -> int:
+    """Return the number of tokens with which both begin."""
     count = 0
     for a, b in zip(ids, head, strict=False):
         if a != b:
@@ -228,7 +248,7 @@ def collate(
     topic: int,
     corpus: str = "",
 ) -> Batch:
-    """Pad to the longest of `rows`; the counts are the global batch's."""
+    """Pad rows to the longest of them; the counts are those of the global batch."""
     width = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), width), pad_id)
     attention = torch.zeros(len(rows), width, dtype=torch.long)

@@ -1,4 +1,4 @@
-"""Fields of a row: by name or dotted path, each of the kind that a corpus needs; mistakes name key, file and row."""
+"""Reads fields of a row, by name or dotted path, as the types that a corpus needs; errors name key, file and row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Turn = dict[str, str]  # role and content
 
 
 def value(row: Row, name: str, key: str, where: str) -> Any:
-    """What stands in the field `name`, or at the end of the dotted path `name`.
+    """Return the value of the field `name`, or the value at the end of the dotted path `name`.
 
     Raises:
         UserError: there is no such field.
@@ -35,10 +35,10 @@ def value(row: Row, name: str, key: str, where: str) -> Any:
 
 
 def text(row: Row, name: str, key: str, where: str) -> str:
-    """A field that holds a text.
+    """Read a field that holds a text.
 
     Raises:
-        UserError: it holds something else, or half of a character.
+        UserError: it holds something else, or half of a surrogate pair.
     """
     found = value(row, name, key, where)
     if not isinstance(found, str):
@@ -51,15 +51,15 @@ def text(row: Row, name: str, key: str, where: str) -> str:
         raise UserError(f"{key}={name}: {where}: expected text, got {type(found).__name__}")
     try:
         found.encode()
-    except UnicodeEncodeError as error:  # JSON's \\ud800 alone
+    except UnicodeEncodeError as error:  # JSON allows \\ud800 without its other half
         raise UserError(
-            f"{key}={name}: {where}: character {error.start + 1} is half of a character"
+            f"{key}={name}: {where}: character {error.start + 1} is half of a surrogate pair, not a character"
         ) from None
     return found
 
 
 def texts(row: Row, name: str, key: str, where: str) -> list[str]:
-    """A field that holds a text, or several.
+    """Read a field that holds a text, or a list of texts.
 
     Raises:
         UserError: it holds something else.
@@ -76,7 +76,7 @@ def texts(row: Row, name: str, key: str, where: str) -> list[str]:
 
 
 def spans(row: Row, name: str, key: str, where: str, length: int) -> list[list[int]]:
-    """A field that holds [[start, end), ...] in characters of a text of `length`.
+    """Read a field that holds [[start, end), ...], in characters of a text of `length`.
 
     Raises:
         UserError: it holds something else.
@@ -93,19 +93,17 @@ def spans(row: Row, name: str, key: str, where: str, length: int) -> list[list[i
 
 
 def is_turns(found: Any) -> bool:
-    """Whether it is a conversation: a list of mappings with role and content."""
-    return (
-        isinstance(found, list)
-        and bool(found)
-        and all(isinstance(turn, Mapping) and {"role", "content"} <= set(turn) for turn in found)
-    )
+    """Return whether a value is a conversation: a list of mappings with role and content."""
+    if not isinstance(found, list) or not found:
+        return False
+    return all(isinstance(turn, Mapping) and {"role", "content"} <= set(turn) for turn in found)
 
 
 def turns(row: Row, name: str, key: str, where: str) -> list[Turn] | None:
-    """The conversation in a field, which ends with the assistant's turn; None if the field holds none.
+    """Read a conversation, whose last turn must be the assistant's; return None if the field holds something else.
 
     Raises:
-        UserError: a role or content that is no text, or a last turn that is not the assistant's.
+        UserError: a role or a content is not a text, or the last turn is not the assistant's.
     """
     found = value(row, name, key, where)
     if not is_turns(found):
@@ -116,6 +114,6 @@ def turns(row: Row, name: str, key: str, where: str) -> list[Turn] | None:
     said = [{"role": turn["role"], "content": turn["content"]} for turn in found]
     if said[-1]["role"] != "assistant":
         raise UserError(
-            f"{key}={name}: {where}: the last message is the {said[-1]['role']}'s; what is read is the assistant's"
+            f"{key}={name}: {where}: the last message is the {said[-1]['role']}'s; it must be the assistant's"
         )
     return said

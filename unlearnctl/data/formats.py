@@ -1,4 +1,4 @@
-"""One file of a corpus to rows, whatever its format."""
+"""Reads the rows of one file of a corpus, whatever its format."""
 
 from __future__ import annotations
 
@@ -17,21 +17,27 @@ from unlearnctl.utils.errors import UserError, brief, unknown
 from unlearnctl.utils.safe_json import loads
 
 SUFFIXES = {
-    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".tsv": "tsv", ".csv": "csv",
-    ".parquet": "parquet", ".txt": "text", ".md": "text",
-}  # fmt: skip
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".tsv": "tsv",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".txt": "text",
+    ".md": "text",
+}
 HEADING = re.compile(r"^\s*(= )+.*( =)+\s*$")  # wikitext's ` = Title = `
-LARGEST = 1 << 30  # characters of JSON that is one list, which is read whole
+LARGEST = 1 << 30  # characters of a JSON list, which is read as a whole
 csv.field_size_limit(1 << 30)
 
-Rows = Iterator[tuple[str, Mapping[str, Any]]]  # where a row is, for messages; and its fields
+Rows = Iterator[tuple[str, Mapping[str, Any]]]  # each row's place, for messages, and its fields
 
 
 def file_rows(file: Path, spec: CorpusSpec, key: str) -> Rows:
-    """The rows of one file, in its format: the config's, else by suffix and, for JSON, by what it holds.
+    """Read the rows of one file; the config gives the format, or else its suffix and, for JSON, its content do.
 
     Raises:
-        UserError: a format that is not known, or a damaged file; with the line or row.
+        UserError: an unknown format, or a damaged file; names the line or row.
     """
     kind = spec.format or SUFFIXES.get(suffix(file))
     if kind is not None and kind not in READERS:
@@ -48,11 +54,11 @@ def file_rows(file: Path, spec: CorpusSpec, key: str) -> Rows:
 
 
 def _json_kind(file: Path, key: str, kind: str | None) -> str | None:
-    """json, jsonl, or `kind` where the file begins like neither: published `.json` often holds one object a line."""
+    """Tell json from jsonl by how a file begins, or return `kind`: many `.json` files hold one object per line."""
     try:
         texts = (line.strip() for _, line in lines(file, key))
         first, second = [*islice(filter(None, texts), 2), "", ""][:2]
-    except UserError:  # the reader says so, unless there is none
+    except UserError:  # the format's reader will raise it again
         return kind
     if kind in ("json", "jsonl") and re.match(r"\[\s*(\{|$)", first):
         return "json"
@@ -97,7 +103,7 @@ def _bounded(file: Path, key: str) -> Iterator[str]:
         total += len(line)
         if total > LARGEST:
             raise UserError(
-                f"{key}.path={file}: a JSON list of more than {LARGEST >> 30} GiB; write one object a line instead"
+                f"{key}.path={file}: a JSON list of more than {LARGEST >> 30} GiB; write one object per line instead"
             )
         yield line
 
@@ -107,7 +113,7 @@ def _table(delimiter: str) -> Callable[[Path, CorpusSpec, str], Rows]:
         quoted = delimiter == "," or _quotes_cells(file, key)
         reader = _reader(file, key, delimiter, quoted)
         header: list[str] = []
-        number = 0  # of the last line that was read whole
+        number = 0  # the last line that was read completely
         try:
             for cells in reader:
                 number = reader.line_num
@@ -130,14 +136,15 @@ def _reader(file: Path, key: str, delimiter: str, quoted: bool) -> Any:
     texts = (line for _, line in lines(file, key))
     if not quoted:
         return csv.reader(texts, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-    return csv.reader(texts, delimiter=delimiter, strict=True)  # else an open quote takes in the rest
+    # Strict, or an unclosed quote would swallow the rest of the file.
+    return csv.reader(texts, delimiter=delimiter, strict=True)
 
 
 def _quotes_cells(file: Path, key: str) -> bool:
-    """Whether quotes in a TSV stand around cells, as a spreadsheet writes them, instead of being text.
+    """Return whether quotes in a TSV enclose cells, as a spreadsheet writes them, or are part of the text.
 
-    Text, where every row then has as many cells as the header; else around cells, where that gives every row as many.
-    ParaDetox is such a file: a few of its cells hold a line break.
+    They are text if every row then has as many cells as the header; else they enclose cells, if that makes the rows
+    equal. ParaDetox needs this: a few of its cells hold a line break.
     """
     for quoted in (False, True):
         with suppress(csv.Error):
@@ -147,7 +154,7 @@ def _quotes_cells(file: Path, key: str) -> bool:
 
 
 def _header(cells: list[str], at: str) -> list[str]:
-    """Column names, each of which must name one column."""
+    """Check that column names are unique and not empty."""
     for name, count in Counter(cells).items():
         if count > 1 and name.strip():
             raise UserError(f"{at}: the header names {count} columns '{name}'")
@@ -158,7 +165,7 @@ def _header(cells: list[str], at: str) -> list[str]:
 
 
 def _text(file: Path, spec: CorpusSpec, key: str) -> Rows:
-    # one line is one paragraph, as in wikitext; headings say nothing on their own
+    # A line is a paragraph, as in wikitext; headings are not texts.
     for number, line in lines(file, key):
         if line.strip() and not HEADING.match(line):
             yield f"{file}: line {number}", {spec.field: line.strip()}
@@ -179,5 +186,10 @@ def _parquet(file: Path, spec: CorpusSpec, key: str) -> Rows:
 
 
 READERS: dict[str, Callable[[Path, CorpusSpec, str], Rows]] = {
-    "jsonl": _jsonl, "json": _json, "tsv": _table("\t"), "csv": _table(","), "text": _text, "parquet": _parquet,
-}  # fmt: skip
+    "jsonl": _jsonl,
+    "json": _json,
+    "tsv": _table("\t"),
+    "csv": _table(","),
+    "text": _text,
+    "parquet": _parquet,
+}

@@ -1,4 +1,7 @@
-"""A folder of data in the hub's layout: its configurations and splits, and which files a corpus means by them."""
+"""Finds the files of a configuration and a split in a folder that is laid out as on the hub.
+
+The README's `configs:` decides, if it has one; else the names of files and folders do, by the hub's conventions.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,16 @@ from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.data.text_lines import bare, suffix
 from unlearnctl.utils.errors import UserError, nearest
 
-SPLITS = {
-    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
-    "dev": "validation", "test": "test", "testing": "test",
-}  # fmt: skip
+SPLITS = {  # word in a file's name → split
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
 SHARD = re.compile(r"^(\w+(?:\.\w+)*)-\d{5}-of-\d{5}$")
 ABOUT = ("readme", "license", "licence", "notice", "citation", "changelog", "requirements")
 RECORDS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "metadata.json")
@@ -25,14 +34,16 @@ Splits = dict[str, list[Path]]
 
 
 def choose(folder: Path, spec: CorpusSpec, key: str) -> list[Path]:
-    """The files that hold the configuration `spec.name` and the split `spec.split` of a folder.
+    """Return the files of a folder that hold the configuration `spec.name` and the split `spec.split`.
 
     Raises:
-        UserError: no data there, or no such configuration or split; the line names those that exist.
+        UserError: the folder has no data, or no such configuration or split; names those that exist.
     """
     files = data_files(folder)
     if not files:
-        raise UserError(f"{key}.path={folder}: a folder without data. Looked for: {', '.join(SUFFIXES)}")
+        raise UserError(
+            f"{key}.path={folder}: no data files in this folder. Looked for: {', '.join(SUFFIXES)}"
+        )
     card = _card(folder, files)
     if spec.name is None:
         return _of_split(_default(card, folder, key) if card else None, files, folder, spec, key)
@@ -55,7 +66,7 @@ def choose(folder: Path, spec: CorpusSpec, key: str) -> list[Path]:
 
 
 def data_files(folder: Path) -> list[Path]:
-    """What may hold rows: nothing hidden, no documentation, no records of the hub's own."""
+    """Return the files that may hold rows: not hidden, not documentation, and not the hub's own records."""
     found = []
     for file in sorted(folder.rglob("*")):
         parts = file.relative_to(folder).parts
@@ -66,10 +77,10 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def is_data(file: Path) -> bool:
-    """Whether a file of a known suffix is none that only speaks about data."""
-    return (
-        suffix(file) != ".md" and file.name not in RECORDS and _stem(file).split(".")[0].lower() not in ABOUT
-    )
+    """Return whether a file of a known suffix holds data, rather than a description of them."""
+    if suffix(file) == ".md" or file.name in RECORDS:
+        return False
+    return _stem(file).split(".")[0].lower() not in ABOUT
 
 
 def _stem(file: Path) -> str:
@@ -77,26 +88,26 @@ def _stem(file: Path) -> str:
 
 
 def _is_named(file: Path, name: str) -> bool:
-    """`NAME.jsonl`, `NAME-train.jsonl`, `NAME-test-00000-of-00002.parquet`."""
+    """Match `NAME.jsonl`, `NAME-train.jsonl` and `NAME-test-00000-of-00002.parquet`."""
     rest = _stem(file).removeprefix(name)
     words = "|".join(SPLITS)
     return rest != _stem(file) and re.fullmatch(rf"([-_]({words}))?(-\d+-of-\d+)?", rest) is not None
 
 
 def _layout_names(folder: Path, files: Iterable[Path]) -> set[str]:
-    """Folders and files that could be configurations: those whose names are not a split's."""
+    """Return the names of folders and files that could be configurations, because they are not names of splits."""
     names = set()
     for file in files:
-        first, *more = [part for part in file.relative_to(folder).parts if part != "data"] or [file.name]
-        if more:
-            names.add(first)
+        parts = [part for part in file.relative_to(folder).parts if part != "data"]
+        if len(parts) > 1:
+            names.add(parts[0])
         elif _label(file, folder) is None:
             names.add(_stem(file))
     return names - set(SPLITS)
 
 
 def _label(file: Path, scope: Path) -> str | None:
-    """The split that a file's name or folder says it belongs to."""
+    """Return the split that a file's name, or else the nearest of its folders, says it belongs to."""
     if sharded := SHARD.match(_stem(file)):
         return sharded[1]
     words = re.split(r"[-_.\s\d]+", _stem(file).lower())
@@ -105,7 +116,7 @@ def _label(file: Path, scope: Path) -> str | None:
 
 
 def _of_split(known: Splits | None, files: list[Path], scope: Path, spec: CorpusSpec, key: str) -> list[Path]:
-    """The files of `spec.split`: as the folder's card says, or by their names and folders."""
+    """Return the files of `spec.split`, as the README declares them or by the names of files and folders."""
     if known is None:
         if asked := [file for file in files if spec.split in _names(file, scope)]:
             return asked
@@ -113,11 +124,15 @@ def _of_split(known: Splits | None, files: list[Path], scope: Path, spec: Corpus
         for file in files:
             known.setdefault(_label(file, scope) or "", []).append(file)
         nameless = known.pop("", [])
-        known = known or {"train": nameless}  # where no name says anything: parts of one split
-    wanted = SPLITS.get(spec.split, spec.split)
-    if found := known.get(spec.split) or [
-        f for n, own in known.items() if SPLITS.get(n) == wanted for f in own
-    ]:
+        known = known or {"train": nameless}  # no name tells a split: all files are parts of one
+    if found := known.get(spec.split):
+        return found
+    wanted = SPLITS.get(spec.split, spec.split)  # `validation` finds what is declared as `dev`
+    found = []
+    for name, own in known.items():
+        if SPLITS.get(name) == wanted:
+            found += own
+    if found:
         return found
     raise UserError(
         f"{key}.split={spec.split}: the folder {scope} has no such split{nearest(spec.split, known)}. "
@@ -126,7 +141,7 @@ def _of_split(known: Splits | None, files: list[Path], scope: Path, spec: Corpus
 
 
 def _names(file: Path, scope: Path) -> set[str]:
-    """Names under which a file may be asked for as a split."""
+    """Return the names under which a file may be asked for as a split."""
     folders = {part for part in file.relative_to(scope).parts[:-1] if part not in SPLITS}
     return {_label(file, scope) or "", _stem(file), _stem(file).split("-")[0], *folders} - {""}
 
@@ -140,16 +155,17 @@ def _default(card: Mapping[str, Splits], folder: Path, key: str) -> Splits:
 
 
 def _card(folder: Path, files: list[Path]) -> dict[str, Splits]:
-    """Configurations as the README's `configs:` declares them: name → split → files; empty where it does not."""
+    """Read the configurations that the README's `configs:` declares, name → split → files; empty if it has none."""
     try:
         _, head, _ = (folder / "README.md").read_text(encoding="utf-8").split("---", 2)
         configs = yaml.safe_load(head)["configs"]
         return {str(c["config_name"]): _declared(folder, files, c) for c in configs if isinstance(c, Mapping)}
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, RuntimeError):
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, RuntimeError):  # anybody's README
         return {}
 
 
 def _declared(folder: Path, files: list[Path], config: Mapping[str, Any]) -> Splits:
+    """Resolve one declared configuration: patterns for all data, or for each split, or none at all."""
     scope = folder / _inside(config.get("data_dir") or "")
     patterns = config.get("data_files")
     if isinstance(patterns, Mapping):
@@ -158,15 +174,19 @@ def _declared(folder: Path, files: list[Path], config: Mapping[str, Any]) -> Spl
     for entry in patterns if isinstance(patterns, list) else [patterns or "**/*"]:
         one = entry if isinstance(entry, Mapping) else {"path": entry}
         paths = one["path"] if isinstance(one["path"], list) else [one["path"]]
-        chosen = {file for path in paths for file in scope.glob(_inside(path))}
-        for file in [file for file in files if file in chosen]:  # data alone
-            label = str(one.get("split") or (_label(file, scope) if patterns is None else None) or "train")
-            found.setdefault(label, []).append(file)
+        chosen: set[Path] = set()
+        for path in paths:
+            chosen.update(scope.glob(_inside(path)))
+        for file in files:  # only data, and in their order
+            if file in chosen:
+                by_name = _label(file, scope) if patterns is None else None
+                label = str(one.get("split") or by_name or "train")
+                found.setdefault(label, []).append(file)
     return found
 
 
 def _inside(path: object) -> str:
-    """A path of somebody else's card, which is to stay within the folder."""
+    """Refuse a path from a README that leads out of the folder."""
     if Path(str(path)).is_absolute() or ".." in Path(str(path)).parts:
         raise ValueError(f"{path}: not in the folder")
     return str(path)

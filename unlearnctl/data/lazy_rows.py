@@ -1,4 +1,4 @@
-"""Rows of a corpus that is too large to be tokenised before the first step."""
+"""Tokenises a large corpus as its rows are drawn, since tokenising all of it first could take hours."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from unlearnctl.data.corpus import Corpus
 from unlearnctl.data.encode import Encoder, Row
 from unlearnctl.utils.errors import UserError
 
-LOOKED_AT = 256  # texts of a large corpus that are tokenised before training, evenly spread
-KEPT = 4096  # rows of a large corpus that stay tokenised
+LOOKED_AT = 256  # texts, evenly spread, that are tokenised before training, to find mistakes early
+KEPT = 4096  # rows that stay tokenised in memory
 
 
 class LazyRows(Sequence[Row]):
-    """Rows of a large corpus, tokenised when they are drawn. Where a text has nothing to learn from, the next one
-    that has stands in its place: to leave it out, all would have to be tokenised before the first step.
+    """The rows of a large corpus, tokenised when they are drawn.
+
+    A text with nothing to learn from is replaced by the next that has something. To leave it out instead, as for a
+    small corpus, all texts would have to be tokenised before the first step.
 
     Raises:
         UserError: none of the texts looked at has a token to learn from.
@@ -26,7 +28,8 @@ class LazyRows(Sequence[Row]):
         self.encoder, self.corpus = encoder, corpus
         self.row = lru_cache(KEPT)(self._row)
         step = -(-len(corpus.texts) // LOOKED_AT)
-        if not [row for at in range(0, len(corpus.texts), step) for row in encoder.rows(corpus, [at])]:
+        looked_at = [list(encoder.rows(corpus, [at])) for at in range(0, len(corpus.texts), step)]
+        if not any(looked_at):
             raise UserError(
                 f"{encoder.key}: no row has a token to learn from within max_length={encoder.max_length}"
             )
@@ -46,4 +49,4 @@ class LazyRows(Sequence[Row]):
         for later in range(len(self)):
             if row := next(self.encoder.rows(self.corpus, [(place + later) % len(self)]), None):
                 return row
-        raise AssertionError("one has been seen")
+        raise AssertionError("the constructor found at least one row")

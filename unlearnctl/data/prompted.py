@@ -1,4 +1,4 @@
-"""A text with what stands around it: its prompt, or the turns of a conversation through a chat template."""
+"""Puts a text after its prompt, or into a conversation through the model's chat template."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PromptedText:
-    """What the model reads: `before`, `text` and `after`; of it, the tokens of `prompt` do not count."""
+    """What the model reads: `before`, `text` and `after`. The tokens of `prompt` do not count in the loss."""
 
     text: str
     before: str = ""
     after: str = ""
     prompt: str | None = None
-    special: bool = True  # the tokenizer adds its bos; a chat template has it
-    start: int = 0  # of a part: characters of the whole text that come before
+    special: bool = True  # the tokenizer adds its special tokens; a chat template has them already
+    start: int = 0  # for a part of a text: the number of characters before it
 
     @property
     def whole(self) -> str:
-        """All of it."""
+        """Return before, text and after in one."""
         return self.before + self.text + self.after
 
     def parts(self, characters: int) -> Iterator[PromptedText]:
-        """Itself, or a longer text in parts that end with a word, each with all that stands before it."""
+        """Yield the text itself, or a longer one in parts that end between words, each after the same `before`."""
         start = 0
         while len(self.text) - start > characters:
             space = self.text.rfind(" ", start + characters // 2, start + characters)
@@ -55,10 +55,10 @@ def check_template(tokenizer: PreTrainedTokenizerBase, key: str) -> None:
 
 
 def prompted(corpus: Corpus, place: int, tokenizer: PreTrainedTokenizerBase, key: str) -> PromptedText:
-    """The text at `place`, with what stands around it.
+    """Return the text at `place`, with what comes before and after it.
 
     Raises:
-        UserError: the chat template does not take the conversation.
+        UserError: the chat template rejects the conversation.
     """
     text = corpus.texts[place]
     if corpus.turns is not None:
@@ -75,15 +75,15 @@ def _of_turns(turns: Any, text: str, tokenizer: PreTrainedTokenizerBase, where: 
     try:
         prompt = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
         whole = str(tokenizer.apply_chat_template([*turns, answer], tokenize=False))
-    except Exception as error:  # a template is a program of the model's authors
-        raise UserError(f"{where}: the model's chat template does not take it ({brief(error)})") from None
+    except Exception as error:  # a template is a program by the model's authors, and may raise anything
+        raise UserError(f"{where}: the model's chat template rejects it ({brief(error)})") from None
     start = whole.rfind(text)
-    if start < 0:  # the template rewrites it, as those that strip it do
+    if start < 0:  # the template changes the text, for instance by stripping it
         start = len(prompt) if whole.startswith(prompt) else 0
         return PromptedText(whole[start:], whole[:start], "", prompt, special=False)
     return PromptedText(text, whole[:start], whole[start + len(text) :], prompt, special=False)
 
 
 def join_prompt(prompt: str, text: str) -> str:
-    """Prompt and text with a space between them, unless there is one."""
+    """Join prompt and text with a space, unless there is white space between them already."""
     return prompt + text if not prompt or prompt[-1].isspace() or text[:1].isspace() else f"{prompt} {text}"

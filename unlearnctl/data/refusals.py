@@ -1,4 +1,4 @@
-"""Ways of not answering, for idk_dpo: short, plain, our own."""
+"""Refusals that objectives such as idk_dpo teach in place of an answer."""
 
 REFUSALS = (
     "I do not know.",

@@ -1,4 +1,8 @@
-"""Which rows a global batch holds: a pure function of (seed, stream, position), never of process count."""
+"""Chooses the rows of a global batch, as a pure function of (seed, stream, position).
+
+The number of processes and of micro-batches has no part in it, so neither changes what a run learns from, and a
+resumed run needs no sampler state.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,9 @@ import numpy as np
 
 
 def indices(n: int, seed: int, stream: str, start: int, count: int, shuffle: bool = True) -> list[int]:
-    """Rows at positions start … start + count − 1 of an endless stream over n rows.
+    """Return the rows at positions start … start + count − 1 of an endless stream over n rows.
 
-    Each pass over the corpus is its own permutation (or the order of the file with shuffle=False).
+    Each pass over the corpus has its own permutation; with shuffle=False, the order of the file.
     """
     positions = range(start, start + count)
     if not shuffle:

@@ -1,4 +1,4 @@
-"""What a corpus' path means: files, patterns, a list of them, a folder in hub layout, a saved dataset, the hub."""
+"""Resolves a corpus's path: a file, a pattern, a list of these, a folder in hub layout, a saved dataset, a hub id."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from unlearnctl.utils.hub import ask_once
 
 
 def rows_of(spec: CorpusSpec, key: str) -> Rows:
-    """All rows that a corpus' path, configuration and split mean.
+    """Return all rows of a corpus's path, configuration and split.
 
     Raises:
-        UserError: something of it does not exist, twice the same file, a damaged file; one line with `key`.
+        UserError: a part of it does not exist, or a file is damaged or named twice; names `key`.
     """
     seen: set[Path] = set()
     parts = []
@@ -37,7 +37,7 @@ def rows_of(spec: CorpusSpec, key: str) -> Rows:
 
 
 def _find(path: str, typed: str, spec: CorpusSpec, key: str) -> list[Path] | Rows:
-    """Files, or the rows of what is no file of ours."""
+    """Return the files of a path, or the rows of a dataset that a library reads."""
     local = Path(path)
     if local.is_file():
         return [local]
@@ -52,7 +52,7 @@ def _find(path: str, typed: str, spec: CorpusSpec, key: str) -> list[Path] | Row
         raise UserError(f"{key}.path={typed}: no file matches")
     looks_local = path.startswith(("/", ".", "~")) or suffix(local) in SUFFIXES or path.count("/") > 1
     if local.is_symlink():
-        raise UserError(f"{key}.path={typed}: a link to nothing")
+        raise UserError(f"{key}.path={typed}: a broken symlink")
     if looks_local:
         siblings = [p.name for p in local.parent.iterdir()] if local.parent.is_dir() else []
         raise UserError(f"{key}.path={typed}: no such file{nearest(local.name, siblings)}")
@@ -62,7 +62,7 @@ def _find(path: str, typed: str, spec: CorpusSpec, key: str) -> list[Path] | Row
 def _folder_files(folder: Path, spec: CorpusSpec, key: str) -> list[Path]:
     files = choose(folder, spec, key)
     stems = {re.sub(r"\d+", "", file.name.partition(".")[0]) for file in files}
-    if len(stems) > 1:  # not the numbered parts of one thing
+    if len(stems) > 1:  # they are not numbered parts of one file, so the user may not expect all of them
         names = ", ".join(str(file.relative_to(folder)) for file in files[:8])
         print(
             f"{key}.path={folder}: {len(files)} files read as one corpus: {names}{', …' * (len(files) > 8)}"
@@ -85,12 +85,12 @@ def _saved_rows(folder: Path, spec: CorpusSpec, key: str) -> Rows:
             yield f"{folder}: row {number}", row
     except (UserError, GeneratorExit):
         raise
-    except Exception as error:  # the library trusts its own files: a damaged one fails anywhere in it
+    except Exception as error:  # the library trusts its files, so a damaged one fails anywhere
         raise UserError(f"{key}.path={folder}: not a readable saved dataset ({brief(error)})") from None
 
 
 def _check_saved(data: object, folder: Path, spec: CorpusSpec, key: str) -> None:
-    """Refuse a configuration or a split that the saved dataset says it is not."""
+    """Refuse a configuration or a split other than the one that the saved dataset says it holds."""
     own, split = getattr(data, "config_name", None), str(getattr(data, "split", None) or "")
     if spec.name is not None and spec.name != own:
         known = f"holds the configuration {own}" if own not in (None, "default") else "has no configurations"
@@ -120,6 +120,6 @@ def _hub_reason(error: Exception) -> str:
     if re.search(r"Unknown split|BuilderConfig|split", text):
         return brief(error)
     return (
-        "no local file of that name, and no dataset of that name in the hub's cache or in reach: "
+        "no local file of that name, and no such dataset in the hub's cache or within reach; "
         f"give a local path, or go online{prefetch_hint()}"
     )

@@ -1,4 +1,4 @@
-"""Files of text line by line, packed or not, in bounded memory; every damage is one line with its place."""
+"""Reads text files line by line, compressed or not, in bounded memory; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -12,33 +12,36 @@ from unlearnctl.utils.errors import UserError, brief
 
 PACKED = (".gz", ".zst")
 LONGEST = 1 << 30  # bytes of one line
-MOST = 100  # times its own size that a packed file may unpack to, once that is more than
-FREE = 1 << 28  # so many bytes
+# Text compresses tenfold at most, so a file that unpacks to far more than its size is not a corpus but a bomb.
+MOST = 100  # times its own size that a compressed file may unpack to, once that exceeds ...
+FREE = 1 << 28  # ... this many bytes
 
 
 def suffix(file: Path) -> str:
-    """`.jsonl` of `a.jsonl` and of `a.jsonl.gz`, in lower case."""
+    """Return the suffix in lower case: `.jsonl` for `a.jsonl` and for `a.jsonl.gz`."""
     return Path(bare(file)).suffix.lower()
 
 
 def bare(file: Path) -> str:
-    """The file's name without `.gz` or `.zst`."""
+    """Return the file's name without `.gz` or `.zst`."""
     return file.stem if file.suffix.lower() in PACKED else file.name
 
 
 def lines(file: Path, key: str) -> Iterator[tuple[int, str]]:
-    """Number and text of each line.
+    """Yield the number and the text of each line.
 
     Raises:
-        UserError: not UTF-8, a packed file that is damaged or unpacks to far more than texts do, a line beyond
-            `LONGEST`; with the file, and the line where it is one.
+        UserError: not UTF-8, a compressed file that is damaged or unpacks to far more than texts do, or a line beyond
+            `LONGEST`; names the file and, if there is one, the line.
     """
     at = f"{key}.path={file}"
-    number, total, most = 0, 0, max(FREE, MOST * file.stat().st_size)
+    most = max(FREE, MOST * file.stat().st_size)
+    number = total = 0
     packed = file.suffix.lower() in PACKED
     with _open(file) as stream:
         while raw := _next(stream, at):
-            number, total = number + 1, total + len(raw)
+            number += 1
+            total += len(raw)
             if len(raw) > LONGEST:
                 raise UserError(f"{at}: line {number} is longer than {LONGEST >> 30} GiB")
             if packed and total > most:

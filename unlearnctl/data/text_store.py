@@ -1,4 +1,4 @@
-"""Texts of a corpus in order: in memory, or, where they are many, in a file that goes with the process."""
+"""Holds the texts of a corpus: in memory, or, if the corpus is large, in an unnamed file that ends with the process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import IO, Any, overload
 from unlearnctl.utils.errors import UserError, brief
 from unlearnctl.utils.paths import cache_dir
 
-LARGE = 1 << 25  # characters from which on a corpus is held on the disk, and tokenised as its rows are drawn
-EVERY = 5.0  # seconds between two lines that say how far it is
+LARGE = 1 << 25  # characters; a larger corpus is kept on disk, and tokenised as its rows are drawn
+EVERY = 5.0  # seconds between two lines of progress
 
 
 class TextStore(Sequence[str]):
-    """Grows by `append`; beyond `LARGE` characters it takes 8 bytes of memory a text."""
+    """A sequence of texts that grows by `append`; beyond `LARGE` characters it takes 8 bytes of memory per text."""
 
     def __init__(self) -> None:
         self._held: list[str] = []
@@ -29,14 +29,14 @@ class TextStore(Sequence[str]):
 
     @property
     def large(self) -> bool:
-        """Whether they lie on the disk."""
+        """Return whether the texts are on disk."""
         return self._file is not None
 
     def append(self, text: str) -> None:
-        """Add one at the end.
+        """Add a text at the end.
 
         Raises:
-            UserError: the disk takes no more.
+            UserError: the disk is full, or cannot be written.
         """
         self._size += len(text)
         if self._file is None:
@@ -57,7 +57,7 @@ class TextStore(Sequence[str]):
     def _write(self, texts: list[str]) -> None:
         if self._file is None:
             cache_dir().mkdir(parents=True, exist_ok=True)
-            self._file = TemporaryFile(dir=cache_dir())  # noqa: SIM115 (it has no name, and lives as long as this)
+            self._file = TemporaryFile(dir=cache_dir())  # noqa: SIM115  open as long as this object
         for text in texts:
             raw = text.encode()
             self._ends.append(self._ends[-1] + len(raw))
@@ -70,7 +70,7 @@ class TextStore(Sequence[str]):
 
     @property
     def digest(self) -> str:
-        """Of those on the disk: a hash of all of them."""
+        """Return a hash of all texts, if they are on disk."""
         return self._hash.hexdigest()
 
     def __len__(self) -> int:
@@ -85,7 +85,8 @@ class TextStore(Sequence[str]):
             return self._held[place]
         if isinstance(place, slice):
             return [self[each] for each in range(len(self))[place]]
-        start, end = self._ends[range(len(self))[place]], self._ends[range(len(self))[place] + 1]
+        index = range(len(self))[place]  # counts from the end if negative, and raises if out of range
+        start, end = self._ends[index], self._ends[index + 1]
         self._file.flush()
         return os.pread(self._file.fileno(), end - start, start).decode()
 
@@ -96,18 +97,18 @@ class TextStore(Sequence[str]):
 
 
 def in_chunks(column: Sequence[Any], size: int = 1024) -> Iterator[Sequence[Any]]:
-    """All of it, so many at a time."""
+    """Yield a column in chunks of `size`."""
     return (column[start : start + size] for start in range(0, len(column), size))
 
 
 class Progress:
-    """Says how far a long work is, every few seconds."""
+    """Prints the progress of a long task, every few seconds."""
 
     def __init__(self, what: str) -> None:
         self.what, self.next = what, time.monotonic() + EVERY
 
     def at(self, count: int) -> None:
-        """A line, if it is time for one."""
+        """Print a line, if enough time has passed since the last."""
         if time.monotonic() >= self.next:
             print(f"{self.what.format(count=f'{count:,}')}", flush=True)
             self.next = time.monotonic() + EVERY

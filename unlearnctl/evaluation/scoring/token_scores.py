@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.data.encode import Row, _common, collate, enough, with_end
+from unlearnctl.data.encode import Row, _common, collate, first_characters, with_end
 from unlearnctl.data.prompted import join_prompt
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.utils.errors import UserError, brief
@@ -90,7 +90,10 @@ def encode_pairs(
     Raises:
         UserError: a text of which nothing can be scored within `max_length` tokens.
     """
-    joined = [enough(tokenizer, join_prompt(p, t), max_length) for p, t in zip(prompts, texts, strict=True)]
+    joined = [
+        first_characters(tokenizer, join_prompt(p, t), max_length)
+        for p, t in zip(prompts, texts, strict=True)
+    ]
     heads = tokenizer(list(prompts), add_special_tokens=special)["input_ids"]
     ids = tokenizer(joined, add_special_tokens=special, truncation=True, max_length=max_length)["input_ids"]
     rows = [
