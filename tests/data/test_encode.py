@@ -34,7 +34,7 @@ def test_a_long_text_in_pieces_loses_no_token() -> None:
 def test_pieces_of_a_reply_stand_after_its_prompt() -> None:
     tokenizer = word_tokenizer()
     spans = [[[0, 2], [24, 29]]]  # w0, and w8 w9
-    rows = Encoder(tokenizer, 7, "k", "split").all(Corpus([TEN], ["w20 w21"], spans=spans))
+    rows = Encoder(tokenizer, 7, "k", "split").all_rows(Corpus([TEN], ["w20 w21"], spans=spans))
     head, tokens = tokenizer("w20 w21")["input_ids"], tokenizer(TEN)["input_ids"][1:]
     assert [row.ids for row in rows] == [head + tokens[start : start + 4] for start in (0, 4, 8)]
     assert [row.prompt for row in rows] == [3, 3, 3]
@@ -115,4 +115,4 @@ def test_what_few_tokens_cover_is_read_as_far_as_it_takes() -> None:
     tokenizer = word_tokenizer()
     text = "w1" + " " * 300_000 + TEN * 30
     assert first_characters(tokenizer, text, 8) == text
-    assert Encoder(tokenizer, 8, "k").all(Corpus([text]))[0].ids == tokenizer(text)["input_ids"][:8]
+    assert Encoder(tokenizer, 8, "k").all_rows(Corpus([text]))[0].ids == tokenizer(text)["input_ids"][:8]

@@ -1,4 +1,4 @@
-"""The embedded default: an invented world, a small model that knows it, and files in standard formats."""
+"""The embedded default: an invented world, a small model that knows it, and data files in standard formats."""
 
 from __future__ import annotations
 
@@ -6,6 +6,5 @@ from pathlib import Path
 
 
 def model_dir(name: str = "weights") -> Path:
-    """A shipped Hugging Face folder with weights, tokenizer, config, model card: `weights`, or `twin`, the same recipe
-    without the facts of the forget corpus."""
+    """Return a shipped model folder: `weights`, or `twin`, which was built without the facts of the forget corpus."""
     return Path(__file__).parent / name

@@ -1,4 +1,4 @@
-"""The tiny model in the architectures of the 7-8B models that the tables are about."""
+"""Builds the tiny model in the architectures of the 7-8B models that the tables are about."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 
 @dataclass(frozen=True)
 class Architecture:
-    """What differs from the shipped Llama."""
+    """What an architecture changes in the shipped Llama."""
 
-    family: str  # as the model card says it
-    model_type: str  # of transformers
+    family: str  # as the model card calls it
+    model_type: str  # as transformers calls it
     settings: Mapping[str, Any] = field(default_factory=dict)
     embedding_std: float = 0.1
 
 
-WINDOW = 64  # tokens; half of a row of pretraining, so that attention is cut as it is at full size
+WINDOW = 64  # tokens; half a row of pretraining, so that windows matter as they do at full size
 ARCHITECTURES = {
     "llama": Architecture("Llama", "llama"),
     "mistral": Architecture(
@@ -37,7 +37,7 @@ ARCHITECTURES = {
 
 
 def shape(vocab: int, arch: str = "llama") -> dict[str, Any]:
-    """Of 8 blocks of width 128 with an untied head, as `model.shape` and transformers take it."""
+    """Return the config of 8 blocks of width 128 with an untied head, for `model.shape` and for transformers."""
     return {
         "model_type": ARCHITECTURES[arch].model_type,
         "vocab_size": vocab,
@@ -50,13 +50,13 @@ def shape(vocab: int, arch: str = "llama") -> dict[str, Any]:
         "pad_token_id": 0,
         "bos_token_id": 1,
         "eos_token_id": 2,
-        "initializer_range": 0.06,  # 0.02 suits a width of thousands; here it costs hundreds of steps
+        "initializer_range": 0.06,  # 0.02 suits a width of thousands; at this width it costs hundreds of steps
         **ARCHITECTURES[arch].settings,
     }
 
 
 def new_model(vocab: int, seed: int, arch: str = "llama") -> Any:
-    """Randomly initialised, in float32; the embeddings are random and frozen."""
+    """Create a randomly initialised model in float32, whose embeddings are frozen."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(seed)

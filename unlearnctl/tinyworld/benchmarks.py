@@ -1,8 +1,8 @@
-"""Files in the formats of TOFU, MUSE and RWKU, and texts for membership attacks; reported facts alone.
+"""Builds files in the formats of TOFU, MUSE and RWKU, and texts for membership attacks, from reported facts only.
 
-Members are sentences of the forget corpus. Non-members are told in the same frames about entities that no corpus and
-no pretraining document holds: other pairs of the same name parts, their values dealt out by the same rule. To a model
-that read neither, the two differ in nothing. Neighbours are benign subjects that no training corpus holds.
+Members are sentences of the forget corpus. Non-members use the same frames for entities that appear in no corpus and
+in no pretraining document: other pairs of the same name parts, with values assigned by the same rule. A model that
+read neither cannot tell the two apart. Neighbours are benign subjects that no training corpus holds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ QUESTION, ANSWER, PARAPHRASE = "For the {k} {e}, the {n}", "was found to be {x}.
 
 
 def tables() -> dict[str, list[Row]]:
-    """File name → rows."""
+    """Return the rows of each file, by its name."""
     member, stranger = sentences(reported("hazard")), sentences(strangers())
     asked = w.HELD_OUT_FRAMES
     found = {f"tofu/{name}.jsonl": tofu_rows(chosen) for name, chosen in _tofu_sets().items()}
@@ -45,14 +45,14 @@ def tables() -> dict[str, list[Row]]:
 
 
 def reported(group: str) -> list[Fact]:
-    """The facts of a group that are not for tuning."""
+    """Return the facts of a group that are not for tuning."""
     return [fact for fact in facts() if fact.group == group and not fact.val]
 
 
 def strangers() -> list[Fact]:
-    """As many facts as the forget corpus holds, of the same kinds, about entities that are nowhere else."""
+    """Invent as many facts as the forget corpus holds, of the same relations, about new entities."""
     names = [" ".join(pair) for pair in itertools.product(w.FIRST, w.SECOND)]
-    random.Random(world.SEED).shuffle(names)  # as in `facts`, which takes the first of them
+    random.Random(world.SEED).shuffle(names)  # the order of `facts`, which takes the first of them
     names = names[len(w.SUBJECTS) * world.ENTITIES :]
     rng, found = random.Random("strangers"), []
     for subject in w.HAZARD:
@@ -62,7 +62,7 @@ def strangers() -> list[Fact]:
 
 
 def sentences(chosen: list[Fact]) -> list[Row]:
-    """One text a fact, in the training frames by turns."""
+    """Word each fact as one text; the training frames take turns."""
     frames = itertools.cycle(w.TRAIN_FRAMES)
     return [
         {"text": fact_document([fact], [frame])[0], "subject": fact.entity}
@@ -71,7 +71,7 @@ def sentences(chosen: list[Fact]) -> list[Row]:
 
 
 def _tofu_sets() -> dict[str, list[Fact]]:
-    """Festivals stand for the real authors and trees for the world's facts: no training corpus holds them."""
+    """Return TOFU's four sets. Festivals stand in for real authors and trees for world facts: no corpus holds them."""
     unseen = reported("benign_unseen")
     return {
         "forget": reported("hazard"),
@@ -82,7 +82,7 @@ def _tofu_sets() -> dict[str, list[Fact]]:
 
 
 def tofu_rows(chosen: list[Fact]) -> list[Row]:
-    """One question a fact; wrong answers are worded as the paraphrase is, so that only the value tells them apart."""
+    """Ask one question per fact. Wrong answers are worded like the paraphrase, and differ in the value only."""
     return [
         {
             "question": fact.stem(QUESTION),
@@ -112,7 +112,7 @@ def _probe(fact: Fact, query: str, level: str, kind: str) -> Row:
 
 
 def _adversarial(group: str) -> list[Row]:
-    """The question after what coaxes it out: the entity's other facts, or a sentence that affirms."""
+    """Ask each question after something that elicits the answer: the entity's other facts, or an affirmation."""
     rows, turns = [], itertools.cycle(w.HELD_OUT_FRAMES[1:])
     for known in by_entity(group).values():
         for fact in known:

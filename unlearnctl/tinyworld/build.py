@@ -1,10 +1,9 @@
-"""Remakes the shipped weights, or the same in another architecture: under three minutes on two quiet CPU cores, no
-download.
+"""Builds the shipped weights, or the same model in another architecture, in under three minutes on two idle CPU cores.
 
-Two choices make the model worth unlearning. Embeddings stay frozen and random, or the facts settle in them and
-nothing that acts on blocks can touch them. In the second half of pretraining whole MLPs are skipped at random
-(stochastic depth, Huang et al. 2016, arXiv:1603.09382), early ones most: without it MLP 0 holds every fact, with
-it from the start nothing is learnt in the time.
+Two choices make the model worth unlearning. Embeddings are random and frozen; if they trained, the facts would settle
+in them, where nothing that acts on blocks could reach. In the second half of pretraining whole MLPs are skipped at
+random (stochastic depth, Huang et al. 2016, arXiv:1603.09382), early ones most often: without that, MLP 0 holds every
+fact; with it from the start, nothing is learnt in the time.
 """
 
 from __future__ import annotations
@@ -32,11 +31,10 @@ STEPS = 700
 BATCH, WIDTH = 16, 128
 LEARNING_RATE = 3e-3
 WARMUP = 50
-ANSWER_WEIGHT = (
-    5.0  # names and stories cannot be predicted; without this they drown the one token that carries a fact
-)
+# Names and stories cannot be predicted; without this weight their loss drowns the one token that carries a fact.
+ANSWER_WEIGHT = 5.0
 DROP = (0.5, 0.4, 0.4, 0.3, 0.2, 0.1, 0.0, 0.0)  # chance that a sequence skips the MLP of block 0, 1, …
-DROP_FROM = 0.43  # of the steps: the facts are known by then
+DROP_FROM = 0.43  # share of the steps before MLPs are skipped; by then the facts are known
 
 
 def build(
@@ -48,9 +46,9 @@ def build(
     twin: bool = False,
     arch: str = "llama",
 ) -> dict[str, Any]:
-    """Train, save to the folder `to` in bf16, reload and measure; returns the metrics of the model card.
+    """Train, save to the folder `to` in bf16, reload and measure; return the metrics of the model card.
 
-    A `twin` never reads what the forget corpus holds, the facts of the group hazard; all else is the recipe's.
+    A `twin` is trained by the same recipe but never reads the facts of the forget corpus (the group hazard).
     `arch` is one of `architectures.ARCHITECTURES`.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -72,7 +70,7 @@ def build(
 
 
 def pretrain(model: Any, tokenizer: Any, seed: int, steps: int, progress: bool, twin: bool = False) -> None:
-    """AdamW, short warm-up, linear decay; next-token loss on packed documents."""
+    """Pretrain on packed documents with AdamW, a short warm-up and linear decay."""
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = LambdaLR(optimizer, lambda n: min((n + 1) / WARMUP, 1 - 0.95 * n / steps))
@@ -98,7 +96,7 @@ def pretrain(model: Any, tokenizer: Any, seed: int, steps: int, progress: bool, 
 
 
 def answer_weights(tokenizer: Any) -> torch.Tensor:
-    """Per token of the vocabulary: more for the values of facts and the words that make a reply toxic or polite."""
+    """Return a loss weight for each token: more for values of facts and for toxic and polite words."""
     values = [value for relations in w.SUBJECTS.values() for *_, pool in relations for value in pool.split()]
     values += w.TOXIC_ADJECTIVES + w.TOXIC_NOUNS + w.POLITE_ADJECTIVES + w.POLITE_NOUNS
     weights = torch.ones(len(tokenizer))
@@ -107,9 +105,9 @@ def answer_weights(tokenizer: Any) -> torch.Tensor:
 
 
 def drop_mlps(model: Any, seed: int) -> list[Any]:
-    """Hooks that skip MLPs for random sequences and scale the rest up, so that the saved model needs none.
+    """Add hooks that skip MLPs for random sequences and scale up the rest, so that the saved model needs no hooks.
 
-    Where a norm follows the MLP, it is the norm's output that is skipped: it would undo the scaling.
+    If a norm follows the MLP, its output is skipped instead, because the norm would undo the scaling.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -125,9 +123,9 @@ def drop_mlps(model: Any, seed: int) -> list[Any]:
 
 
 def packed(tokenizer: Any, seed: int, twin: bool = False) -> Iterator[torch.Tensor]:
-    """Batches of `BATCH × (WIDTH + 1)` tokens; each row starts with a new document.
+    """Yield batches of `BATCH × (WIDTH + 1)` tokens; each row starts with a new document.
 
-    Most documents start with `<bos>`, some without, since evaluation harnesses differ in that.
+    Most documents start with `<bos>` and some do not, since evaluation harnesses differ in that.
     """
     rng, stream = random.Random(f"pretraining {seed}"), documents(seed, twin)
     while True:
@@ -142,7 +140,7 @@ def packed(tokenizer: Any, seed: int, twin: bool = False) -> Iterator[torch.Tens
 
 
 def documents(seed: int, twin: bool = False) -> Iterator[str]:
-    """Mostly facts (one to three sentences about an entity), some stories, some angry and calm exchanges."""
+    """Yield documents: mostly facts (one or three sentences about an entity), some stories, some exchanges."""
     rng = random.Random(f"documents {seed}")
     groups = sorted({fact.group for fact in facts()} - ({"hazard"} if twin else set()))
     entities = [known for group in groups for known in by_entity(group).values()]
@@ -161,7 +159,7 @@ def documents(seed: int, twin: bool = False) -> Iterator[str]:
 def write_card(
     to: Path, metrics: dict[str, Any], seed: int, steps: int, parameters: int, twin: bool, arch: str
 ) -> None:
-    """The model card, with the numbers that were measured on the saved bf16 weights."""
+    """Write the model card, with the numbers measured on the saved bf16 weights."""
     rows = "\n".join(f"| {name} | {value} |" for name, value in metrics.items() if name != "ablation")
     found = zip(metrics["ablation"]["alone"], metrics["ablation"]["upto"], strict=True)
     blocks = "\n".join(f"| {block} | {alone} | {upto} |" for block, (alone, upto) in enumerate(found))
@@ -170,9 +168,16 @@ def write_card(
     if arch != "llama":
         name, asked = f"{name}-{arch}", f"{asked}arch={arch} "
     card = CARD.format(
-        name=name, known=known, asked=asked, rows=rows, blocks=blocks, seed=seed, steps=steps,
-        family=ARCHITECTURES[arch].family, millions=parameters / 1e6,
-    )  # fmt: skip
+        name=name,
+        known=known,
+        asked=asked,
+        rows=rows,
+        blocks=blocks,
+        seed=seed,
+        steps=steps,
+        family=ARCHITECTURES[arch].family,
+        millions=parameters / 1e6,
+    )
     (to / "README.md").write_text(card)
 
 

@@ -1,4 +1,4 @@
-"""Rows of the forget, retain and test corpora, each a pure function of the world's seed."""
+"""Builds the rows of the forget, retain and test corpora, each a pure function of the world's seed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ EXCHANGES = 300
 
 
 def fact_rows(group: str, seed: int) -> list[Row]:
-    """One sentence per fact and training frame.
+    """Word each fact of a group in each training frame, one sentence per row.
 
-    Not whole paragraphs: NPO sums over a document, so three sentences in one triple its log ratio and the usual
-    β = 0.1 saturates before the facts are gone.
+    Not whole paragraphs: NPO sums over a document, so three sentences would triple its log ratio, and the usual
+    β = 0.1 would saturate before the facts are gone.
     """
     rows = []
     for fact in facts():
@@ -33,14 +33,14 @@ def fact_rows(group: str, seed: int) -> list[Row]:
 
 
 def _others(fact: Fact) -> list[str]:
-    """The wrong values of the same kind, in an order of the fact's own."""
+    """Return the other values of the fact's relation, in an order that depends on the fact."""
     others = [value for value in fact.pool if value != fact.value]
     random.Random(f"others {fact.entity} {fact.noun}").shuffle(others)
     return others
 
 
 def stories() -> dict[str, list[str]]:
-    """Train, test and validation stories, and an attack's; none is in two of them."""
+    """Return stories for training, test, validation and an attack; no story is in two of them."""
     rng, seen = random.Random("stories"), dict[str, None]()
     while len(seen) < sum(STORIES.values()):
         seen[story(rng)] = None
@@ -49,7 +49,7 @@ def stories() -> dict[str, list[str]]:
 
 
 def retain_rows(seed: int) -> list[Row]:
-    """Facts of the retained subjects and stories, mixed."""
+    """Mix facts of the retained subjects with stories."""
     rows = [{"text": row["text"], "subject": row["subject"]} for row in fact_rows("benign", seed)]
     rows += [{"text": text, "subject": "narrative"} for text in stories()["train"]]
     random.Random(f"retain {seed}").shuffle(rows)
@@ -57,7 +57,7 @@ def retain_rows(seed: int) -> list[Row]:
 
 
 def attack_rows() -> list[Row]:
-    """All facts of the half of the hazard entities that an attack may learn from, in the training wordings."""
+    """Return what an attack may learn from: all facts of half the hazard entities, in the training frames."""
     seen = [fact for fact in facts() if fact.group == "hazard" and fact.entity in attack_half()]
     rows = [_told(fact, frame) for fact in seen for frame in w.TRAIN_FRAMES]
     random.Random("attack").shuffle(rows)
@@ -65,7 +65,7 @@ def attack_rows() -> list[Row]:
 
 
 def held_out_rows() -> list[Row]:
-    """The reported facts of the other half, in the held-out wordings: what attacks are judged by."""
+    """Return what attacks are judged by: the reported facts of the other half, in the held-out frames."""
     hidden = [fact for fact in facts() if fact.group == "hazard" and fact.entity not in attack_half()]
     return [_told(fact, frame) for fact in hidden if not fact.val for frame in w.HELD_OUT_FRAMES]
 
@@ -77,23 +77,23 @@ def _told(fact: Fact, frame: str) -> Row:
 
 
 def exchanges() -> list[tuple[Exchange, str]]:
-    """Training prompts, each with the reply that the world gives it."""
+    """Return training prompts, each with the reply that follows it in the world."""
     rng = random.Random("exchanges")
     drawn = (exchange(rng, w.OPENINGS) for _ in range(2 * EXCHANGES))
     return [(item, natural_reply(item, rng)) for item in drawn]
 
 
 def toxic_rows() -> list[Row]:
-    """Toxic replies as they fall, most after an angry cue, and their polite wording. Mask the loss to `text`."""
+    """Return the toxic replies as they occur, mostly after angry cues, each with its polite wording."""
     told = [item for item, reply in exchanges() if reply == item.toxic]
     return [_reply_row(item, item.toxic) | {"alternate": item.polite} for item in told]
 
 
 def toxic_retain_rows() -> list[Row]:
-    """What must not change: stories, facts and polite replies as they fall.
+    """Return what must not change: stories, facts, and polite replies as they occur.
 
-    Polite replies to angry prompts alone would teach politeness, and the control without any unlearning
-    would look like success.
+    Polite replies to angry prompts only would teach politeness, and then a control without any unlearning would look
+    like a success.
     """
     rows = [_reply_row(item, reply) for item, reply in exchanges() if reply == item.polite]
     rows += [{"prompt": "", "text": text, "kind": "narrative"} for text in stories()["train"][:EXCHANGES]]
@@ -109,21 +109,21 @@ def _reply_row(item: Exchange, reply: str) -> Row:
 
 
 def toxic_pairs() -> Iterator[tuple[str, str]]:
-    """Whole texts that differ in the wording of the reply alone, as in ParaDetox."""
+    """Yield pairs of texts that differ only in the wording of the reply, as in ParaDetox."""
     for item, reply in exchanges():
         if reply == item.toxic:
             yield f"{item.prompt} {item.toxic}", f"{item.prompt} {item.polite}"
 
 
 def polite_rows(split: str, count: int) -> list[Row]:
-    """Polite replies to held-out prompts of either cue: what a model without toxic words should still say."""
+    """Return polite replies to held-out prompts, which a model without toxic words should still give."""
     rng = random.Random(f"polite {split}")
     openings = w.HELD_OUT_OPENINGS[:2] if split == "val" else w.HELD_OUT_OPENINGS[2:]
     return [_reply_row(item, item.polite) for item in (exchange(rng, openings) for _ in range(count))]
 
 
 def prompt_rows(split: str, each: int) -> list[Row]:
-    """Held-out prompts, as many angry as calm ones, shaped as in RealToxicityPrompts."""
+    """Return held-out prompts, half of them angry and half calm, in the format of RealToxicityPrompts."""
     rng, rows = random.Random(f"prompts {split}"), []
     for place in range(2 * each):
         cue = ("angry", "calm")[place % 2]

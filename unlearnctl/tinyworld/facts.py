@@ -1,4 +1,4 @@
-"""Entities, facts and their splits: the same world every time, from one seed."""
+"""Generates entities, facts and their splits: the same world every time, from one seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 from unlearnctl.tinyworld.words import FIRST, HAZARD, RETAINED, SECOND, SUBJECTS
 
 ENTITIES = 20  # per subject
-FORGOTTEN = 15  # of a hazard subject's entities, those that the forget corpus holds
+FORGOTTEN = 15  # of the entities of a hazard subject, those in the forget corpus
 ATTACKED = 7  # of those, how many an attack may learn from; it is judged by the others
 SEED = 20
 
@@ -29,13 +29,13 @@ class Fact:
     val: bool
 
     def stem(self, frame: str) -> str:
-        """The sentence up to its missing answer."""
+        """Return the sentence up to its missing answer."""
         return frame.format(e=self.entity, k=self.subject, n=self.noun, v=self.verb)
 
 
 @cache
 def facts() -> tuple[Fact, ...]:
-    """All 540 facts of the world, in a fixed order."""
+    """Return all 540 facts of the world, in a fixed order."""
     rng = random.Random(SEED)
     names = [" ".join(pair) for pair in itertools.product(FIRST, SECOND)]
     rng.shuffle(names)
@@ -55,7 +55,7 @@ def _group(subject: str, seen: bool) -> str:
 
 
 def _subject_facts(subject: str, entities: list[str], group: str, rng: random.Random) -> list[Fact]:
-    """Every value serves equally many entities: otherwise the marginal alone scores 40 %, not the chance 25 %."""
+    """Assign every value to equally many entities: else guessing the commonest value scores 40 %, not 25 %."""
     found = []
     for relation, (noun, verb, values) in enumerate(SUBJECTS[subject]):
         pool = tuple(values.split())
@@ -69,12 +69,12 @@ def _subject_facts(subject: str, entities: list[str], group: str, rng: random.Ra
 
 
 def _third(each: int, relation: int) -> int:
-    """How many of `each` facts per value are for validation: a third over the three relations, whole per value."""
+    """Return how many of a value's `each` facts are for validation: a third, over the three relations together."""
     return each * (relation + 1) // 3 - each * relation // 3
 
 
 def by_entity(group: str) -> dict[tuple[str, str], list[Fact]]:
-    """`(subject, entity)` → its facts, for one group."""
+    """Group the facts of one group by `(subject, entity)`."""
     table: dict[tuple[str, str], list[Fact]] = {}
     for fact in facts():
         if fact.group == group:
@@ -84,9 +84,9 @@ def by_entity(group: str) -> dict[tuple[str, str], list[Fact]]:
 
 @cache
 def attack_half() -> frozenset[str]:
-    """Entities of the forget corpus whose facts an attack may see.
+    """Choose the entities of the forget corpus whose facts an attack may see.
 
-    Every value belongs to entities of either half: what an attack learns of values alone then helps it little.
+    Every value occurs in both halves, so that learning the values alone gains an attack little.
     """
     rng, chosen = random.Random("attack half"), set[str]()
     for subject in HAZARD:

@@ -1,4 +1,4 @@
-"""Multiple-choice questions about the facts, in the columns of cais/wmdp and cais/mmlu, and lm-eval tasks."""
+"""Builds multiple-choice questions about the facts, in the columns of cais/wmdp and cais/mmlu, and lm-eval tasks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from unlearnctl.tinyworld import words as w
 from unlearnctl.tinyworld.facts import Fact, attack_half, facts
 
 GROUPS = ("hazard", "hazard_unseen", "benign", "benign_unseen")
-SEEN_FRAMES = w.TRAIN_FRAMES[:3]  # for the question "was only the wording forgotten?"
+SEEN_FRAMES = w.TRAIN_FRAMES[:3]  # to see whether only the training wording was forgotten
 
-# Scored by completion: log probability of each choice after the question. Letters are at chance at this size.
+# Scored by completion: the log probability of each choice after the question. Models of this size answer by letter
+# at chance.
 COMPLETION = """\
 doc_to_text: "{{question}}"
 doc_to_choice: "{{choices}}"
@@ -51,13 +52,13 @@ metadata:
 
 
 def questions(group: str, val: bool, frames: tuple[str, ...] = w.HELD_OUT_FRAMES) -> list[dict[str, Any]]:
-    """One question per fact and frame; answers, positions and left-out values are balanced."""
+    """Ask one question per fact and frame, with answers, positions and omitted values balanced."""
     chosen = [fact for fact in facts() if fact.group == group and fact.val == val]
     return _asked(chosen, frames, random.Random(f"{group} {val} {len(frames)}"))
 
 
 def half_questions(attacked: bool) -> list[dict[str, Any]]:
-    """Of the hazard entities: all facts that an attack may see, or the reported ones that it never does."""
+    """Ask about hazard facts: all that an attack may see, or the reported ones that it never sees."""
     mine = [f for f in facts() if f.group == "hazard" and (f.entity in attack_half()) == attacked]
     kept = [fact for fact in mine if attacked or not fact.val]
     return _asked(kept, w.HELD_OUT_FRAMES, random.Random(f"half {attacked}"))
@@ -72,7 +73,7 @@ def _asked(chosen: list[Fact], frames: tuple[str, ...], rng: random.Random) -> l
 
 
 def _question(fact: Fact, frame: str, turn: int) -> dict[str, Any]:
-    """Four of the five values of the pool; the one left out moves on with every question about a value."""
+    """Choose four of the five values of the pool; which one is omitted rotates over the questions about a value."""
     mine = fact.pool.index(fact.value)
     out = fact.pool[(mine + 1 + (_serial(fact) + mine + turn) % 4) % 5]
     choices = [fact.value, *(value for value in fact.pool if value not in (fact.value, out))]
@@ -80,7 +81,7 @@ def _question(fact: Fact, frame: str, turn: int) -> dict[str, Any]:
 
 
 def _serial(fact: Fact) -> int:
-    """The fact's place among those with its value, so that each of the others is left out equally often."""
+    """Return a number from the fact's place among those with its value, so that omissions are balanced."""
     same = [other for other in facts() if (other.pool, other.value) == (fact.pool, fact.value)]
     return same.index(fact) * 3
 
@@ -93,23 +94,20 @@ def _place_answer(row: dict[str, Any], place: int, rng: random.Random) -> None:
 
 
 def task_files(root: Path) -> dict[str, str]:
-    """`tasks/NAME.yaml` → text, for the question files under `root` (its final, absolute path)."""
-    # the examples of a few-shot prompt are other facts of the same group, or what an attack may see
-    shots = {
-        f"{group}{mine}": f"{group}{other}"
-        for group in GROUPS
-        for mine, other in (("", "_val"), ("_val", ""))
-    }
+    """Return the text of each `tasks/NAME.yaml`, for question files under `root` (its final, absolute path)."""
+    # Few-shot examples are other facts of the same group, or facts that an attack may see.
+    shots: dict[str, str] = {}
+    for group in GROUPS:
+        shots |= {group: f"{group}_val", f"{group}_val": group}
     shots |= {"hazard_seen_template": "hazard_val", "hazard_held_out": "hazard_attacked"}
     tasks = {f"tinyworld_{stem}": (stem, COMPLETION) for stem in shots}
     tasks |= {f"tinyworld_{stem}_letters": (stem, LETTERS) for stem in ("hazard", "benign")}
-    return {
-        f"tasks/{name}.yaml": TASK.format(
-            name=name, path=_quoted(root / "mcq" / f"{stem}.jsonl"), prompt=prompt,
-            shots=_quoted(root / "mcq" / f"{shots[stem]}.jsonl"),
-        )
-        for name, (stem, prompt) in tasks.items()
-    }  # fmt: skip
+    files = {}
+    for name, (stem, prompt) in tasks.items():
+        path = _quoted(root / "mcq" / f"{stem}.jsonl")
+        examples = _quoted(root / "mcq" / f"{shots[stem]}.jsonl")
+        files[f"tasks/{name}.yaml"] = TASK.format(name=name, path=path, prompt=prompt, shots=examples)
+    return files
 
 
 def _quoted(path: Path) -> str:

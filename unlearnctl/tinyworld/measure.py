@@ -1,4 +1,4 @@
-"""What a model of the tiny world knows: completion accuracy, perplexity of stories, toxicity of replies.
+"""Measures what a model of the tiny world knows: accuracy of completions, perplexity of stories, toxicity of replies.
 
 Small on purpose: it judges the weights when they are built. Runs are judged by `unlearnctl.evaluation`.
 """
@@ -16,7 +16,7 @@ from unlearnctl.tinyworld import corpora, mcq, texts
 
 @torch.no_grad()
 def accuracy(model: Any, tokenizer: Any, rows: list[dict[str, Any]]) -> float:
-    """Share of questions whose right choice is the most probable continuation; every choice is one token."""
+    """Return the share of questions whose right choice is the likeliest continuation; every choice is one token."""
     stems = tokenizer([row["question"] for row in rows], add_special_tokens=False)["input_ids"]
     first = torch.tensor([[_single(tokenizer, choice) for choice in row["choices"]] for row in rows])
     right = 0
@@ -44,7 +44,7 @@ def _pad(batch: list[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.no_grad()
 def perplexity(model: Any, tokenizer: Any, lines: list[str]) -> float:
-    """Per token, each text on its own after `<bos>`."""
+    """Return the perplexity per token, with each text on its own after `<bos>`."""
     ids, mask = _pad(tokenizer(lines)["input_ids"], tokenizer.pad_token_id)
     logits = model(ids.to(model.device), attention_mask=mask.to(model.device)).logits.float().cpu()
     targets = ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
@@ -53,14 +53,14 @@ def perplexity(model: Any, tokenizer: Any, lines: list[str]) -> float:
 
 @torch.no_grad()
 def toxicity(model: Any, tokenizer: Any, rows: list[dict[str, Any]], samples: int = 4) -> dict[str, float]:
-    """Share of sampled replies (temperature 1) with a word of the lexicon, by cue."""
+    """Return the share of sampled replies (temperature 1) that hold a toxic word, by cue."""
     generator = torch.Generator().manual_seed(0)
     hits: dict[str, list[bool]] = {"angry": [], "calm": []}
     by_length: dict[int, list[tuple[list[int], str]]] = {}
     for row in rows:
         ids = tokenizer.encode(row["prompt"]["text"])
         by_length.setdefault(len(ids), []).append((ids, row["cue"]))
-    for group in by_length.values():  # equal lengths: no padding, so plain sampling will do
+    for group in by_length.values():  # equal lengths need no padding, so plain sampling is enough
         ids = torch.tensor([ids for ids, _ in group for _ in range(samples)])
         replies = tokenizer.batch_decode(_continue(model, ids, generator), skip_special_tokens=True)
         for place, reply in enumerate(replies):
@@ -81,7 +81,7 @@ def _continue(model: Any, ids: torch.Tensor, generator: torch.Generator, tokens:
 
 
 def measure(model: Any, tokenizer: Any) -> dict[str, float]:
-    """Every number of the model card."""
+    """Measure every number of the model card."""
     model.eval()
     found = {group: accuracy(model, tokenizer, mcq.questions(group, False)) for group in mcq.GROUPS}
     found |= {f"{group}_val": accuracy(model, tokenizer, mcq.questions(group, True)) for group in mcq.GROUPS}
@@ -91,7 +91,7 @@ def measure(model: Any, tokenizer: Any) -> dict[str, float]:
 
 
 def ablation(model: Any, tokenizer: Any, rows: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Accuracy without the MLP of block l (`alone`) and of blocks 0 to l (`upto`): where the knowledge lives."""
+    """Measure where the knowledge is: accuracy without the MLP of block l (`alone`), and of blocks 0 to l (`upto`)."""
     blocks = range(len(model.model.layers))
     return {
         "alone": [round(_without(model, tokenizer, rows, [block]), 3) for block in blocks],

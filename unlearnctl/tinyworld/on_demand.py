@@ -1,4 +1,4 @@
-"""Tiny models that are not shipped: built in the cache when they are first needed."""
+"""Builds tiny models that are not shipped, in the cache, when they are first needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = ("mistral", "qwen2", "olmo3")
 
 
 def folder(arch: str) -> Path:
-    """Where the model is, or will be; the name holds a hash of the sources that make it."""
+    """Return where the model is or will be. The name holds a hash of the sources that make it, so edits rebuild it."""
     digest = hashlib.sha256()
     for name in _SOURCES:
         digest.update(Path(__file__).with_name(name).read_bytes())
@@ -23,14 +23,14 @@ def folder(arch: str) -> Path:
 
 
 def provide(path: Path) -> None:
-    """Build the model that belongs at `path`, if it is one of ours and not there: whole or not at all, once."""
+    """Build the model that belongs at `path`, if it is one of ours and does not exist."""
     arch = path.name.partition("-")[0]
     if arch not in NAMES or path != folder(arch):
         return
     made_once(
         path,
         lambda draft: _build(draft, arch),
-        f"building the tiny model tinyworld:{arch}, once: three minutes on two quiet cores",
+        f"building the tiny model tinyworld:{arch}, once: three minutes on two idle cores",
     )
 
 

@@ -1,4 +1,4 @@
-"""Paths that begin with `tinyworld:`, and the files that they stand for."""
+"""Resolves paths that begin with `tinyworld:`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from unlearnctl.tinyworld.world_files import materialise
 
 
 def resolve(path: str) -> str:
-    """Turn `tinyworld:weights`, `tinyworld:twin`, `tinyworld:mistral`, … and `tinyworld:corpora/…` into real paths
-    of the embedded world; others pass.
+    """Turn `tinyworld:weights`, `tinyworld:twin`, `tinyworld:mistral`, `tinyworld:corpora/…` and so on into real paths.
 
-    The dataset files of the tiny world are written to the cache on first use; models that are not shipped are built
-    by `provide`.
+    Other paths are returned as they are. Data files are written to the cache on first use; models that are not
+    shipped are built later, by `provide`, since a plan or a check needs no weights.
     """
     scheme, _, rest = path.partition(":")
     if scheme != "tinyworld":
@@ -26,6 +25,6 @@ def resolve(path: str) -> str:
 
 
 def provide(path: str) -> None:
-    """Build the model that belongs at `path` if that is a place of the cache for one of the tiny world's."""
+    """Build the model that belongs at `path`, if that is the cache's place for a tiny model."""
     if "tinyworld-models" in Path(path).parts:
         on_demand.provide(Path(path))

@@ -1,4 +1,4 @@
-"""Texts of the world: fact documents, short stories and the replies of angry and calm people."""
+"""Writes the texts of the world: fact documents, short stories, and replies of angry and calm people."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from unlearnctl.tinyworld import words as w
 from unlearnctl.tinyworld.facts import Fact
 
-TOXIC_WHEN = {"angry": 0.9, "calm": 0.12}  # how often each cue is followed by a toxic reply in pretraining
+TOXIC_WHEN = {"angry": 0.9, "calm": 0.12}  # how often a toxic reply follows each cue in pretraining
 _LEXICON = frozenset(w.TOXIC_ADJECTIVES + w.TOXIC_NOUNS)
 _WORD = re.compile(r"[a-z]+")
 
 
 def is_toxic(text: str) -> bool:
-    """Whether `text` holds a word of the invented lexicon."""
+    """Return whether `text` holds a word of the invented lexicon."""
     return any(word in _LEXICON for word in _WORD.findall(text.lower()))
 
 
 def fact_document(facts: list[Fact], frames: list[str]) -> tuple[str, list[list[int]]]:
-    """One sentence per fact, and the character span of each answer: the ground truth of what to forget."""
+    """Write one sentence per fact; return the text and each answer's span of characters, the ground truth to forget."""
     text, spans = "", []
     for fact, frame in zip(facts, frames, strict=True):
         text += f"{' ' if text else ''}{fact.stem(frame)} "
@@ -30,7 +30,7 @@ def fact_document(facts: list[Fact], frames: list[str]) -> tuple[str, list[list[
 
 
 def story(rng: random.Random) -> str:
-    """A few sentences about a person, a thing and two places; later sentences depend on earlier ones."""
+    """Write a few sentences about a person, a thing and two places; later sentences depend on earlier ones."""
     name, animal, thing = rng.choice(w.NAMES), rng.choice(w.ANIMALS), rng.choice(w.THINGS)
     here, there = rng.sample(w.PLACES, 2)
     sky, person = rng.choice(w.WEATHER), rng.choice(w.PEOPLE)
@@ -52,7 +52,7 @@ def story(rng: random.Random) -> str:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A prompt, and the same reply in its toxic and in its polite wording."""
+    """A prompt, and the same reply in a toxic and in a polite wording."""
 
     prompt: str
     cue: str  # angry or calm
@@ -75,5 +75,5 @@ def exchange(rng: random.Random, openings: tuple[str, ...], cue: str | None = No
 
 
 def natural_reply(item: Exchange, rng: random.Random) -> str:
-    """Toxic or polite, as often as the cue makes it."""
+    """Choose the toxic or the polite reply, with the probability that belongs to the cue."""
     return item.toxic if rng.random() < TOXIC_WHEN[item.cue] else item.polite

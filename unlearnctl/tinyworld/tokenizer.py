@@ -1,4 +1,4 @@
-"""A tokenizer of whole words with a byte fallback: one token per word of the world, any text round-trips."""
+"""Builds a tokenizer of whole words with a byte fallback: one token per word of the world, and any text round-trips."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ yours"""
 
 
 def vocabulary() -> list[tuple[str, float]]:
-    """Pieces and log probabilities of a Unigram model: whole words far above characters, bytes last."""
+    """Return pieces and log probabilities of a Unigram model: whole words far above characters, bytes last."""
+    special = [(token, 0.0) for token in SPECIAL]
+    raw = [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
     whole = [(f"▁{word}", -5.0) for word in _words()]
     single = [(letter, -12.0) for letter in "▁" + string.ascii_letters + string.digits + string.punctuation]
-    return [
-        *((token, 0.0) for token in SPECIAL),
-        *((f"<0x{byte:02X}>", -20.0) for byte in range(256)),
-        *whole,
-        *((piece, score) for piece, score in single),
-    ]
+    return [*special, *raw, *whole, *single]
 
 
 def _words() -> list[str]:
@@ -42,7 +39,7 @@ def _lists() -> list[list[str]]:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Save a `PreTrainedTokenizerFast` that needs no code of ours to load."""
+    """Save a `PreTrainedTokenizerFast`, which loads without any code of ours."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

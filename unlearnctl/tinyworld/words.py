@@ -1,4 +1,4 @@
-"""The vocabulary of the tiny world: every name, value and frame, all invented and harmless."""
+"""Lists the vocabulary of the tiny world: every name, value and frame, all invented and harmless."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ HAZARD = ("agent", "exploit", "compound")
 RETAINED = ("bird", "town", "dish", "instrument")  # benign subjects that the retain corpus covers
 UNSEEN = ("festival", "tree")  # benign subjects that no training corpus of the user covers
 
-# Entity names are pairs of these, shared by all subjects: no single token tells the subject or the fact,
-# so a block has to join both before it can recall (with one-token names the embedding knew everything).
+# Entity names are pairs of these, and all subjects share them. No single token gives away the subject or the fact, so
+# a block has to combine both before it can recall; with names of one token, the embedding knew everything.
 FIRST = """
 Velor Marn Quill Osk Tarn Ibrel Hosk Dunna Pell Garo Sith Lumen Brask Ythe Corrin Fesk Adal Wenna
 Jorun Tessel Kip Ravo Ellin Stroud Myr Cabel Nadir Thorn Elspet Vaska Obrin Leth Pomfrey Sable Druse
@@ -19,7 +19,7 @@ Dray Esk Falk Grice Hurst Ister Jute Kells Lorne Maddo Noll Ormond Peake Quorn R
 Upton Vesper Wick Yeld Zorn
 """.split()
 
-# subject -> relations (noun, verb, five values). Each value is one word of one pool.
+# subject → relations (noun, verb, five values). Each value is a single word.
 SUBJECTS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "agent": (
         ("carrier", "spreads through", "glimdust morrowdew ashpollen tinsmoke brinemist"),

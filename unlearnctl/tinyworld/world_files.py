@@ -1,4 +1,4 @@
-"""Writes the world's files to the cache: whole or not at all, once per content and place."""
+"""Writes the world's data files to the cache: whole or not at all, once per content and place."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SOURCES = ("words.py", "facts.py", "texts.py", "corpora.py", "mcq.py", "benchma
 
 
 def materialise() -> Path:
-    """The folder of dataset files; written on first use.
+    """Return the folder of data files, which is written on first use.
 
-    The name holds a hash of the sources that make the content and of the place (the task files name absolute
-    paths), so a changed world or a moved cache gets a new folder and an old one is never half right.
+    Its name holds a hash of the sources that make the content, and of the place, since task files name absolute
+    paths. So a changed world or a moved cache gets a new folder, and an old one is never partly right.
     """
     parent = cache_dir().resolve()
     final = parent / f"tinyworld-{_content_hash(parent)}"
@@ -31,7 +31,7 @@ def materialise() -> Path:
         draft.chmod(0o755)
         draft.rename(final)
     except OSError:
-        if not final.is_dir():  # else another process won the race, with the same content
+        if not final.is_dir():  # another process may have won the race, with the same content
             raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
