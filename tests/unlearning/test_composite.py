@@ -19,7 +19,9 @@ def _workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.full
 def test_two_functions_in_one_run() -> None:
-    done = succeed(*BOTH, "objective@objective.by_topic.hazard=rmu", "objective.by_topic.toxic.layers=[4,5]")
+    done = succeed(
+        *BOTH, "~recipe", "objective@objective.by_topic.hazard=rmu", "objective.by_topic.toxic.layers=[4,5]"
+    )
     assert done.out.count("probes: held-out accuracy by layer 4: ") == 1
     rows = [json.loads(line) for line in (Path(done.run_dir) / "metrics.jsonl").read_text().splitlines()]
     assert [next(iter(row["terms"])).split("/")[0] for row in rows] == ["hazard", "toxic", "hazard", "toxic"]

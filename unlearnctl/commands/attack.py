@@ -48,7 +48,7 @@ from unlearnctl.results.record import record
 from unlearnctl.results.schema import write_results
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
-from unlearnctl.runs.inherit import relearn_corpora, suites_of_run, with_model_of
+from unlearnctl.runs.inherit import of_model, relearn_corpora, suites_of_run, typed, with_model_of
 from unlearnctl.runs.lock import locked
 from unlearnctl.runs.update import update_of
 from unlearnctl.unlearning.outcome import command_line
@@ -187,11 +187,11 @@ def _taken(cfg: DictConfig, settings: Mapping[str, Any]) -> dict[str, dict[str, 
 
 
 def complete(cfg: DictConfig) -> DictConfig:
-    """With the model of the run, if one is given; where that is not the tiny world, with its suites and texts too."""
+    """Take the model of the run, if one is given, and its suites and texts too where that is not the tiny world."""
     if cfg.run_dir is None:
-        return cfg
+        return _with_own_relearn(cfg.copy())
     run = Path(str(cfg.run_dir))
-    merged = with_model_of(cfg, run)
+    merged = _with_own_relearn(with_model_of(cfg, run))
     trained = own_config(run, "run_dir", ("data", "objective"))
     merged.objective = trained.objective
     if not is_tinyworld(str(merged.model.path)):
@@ -199,6 +199,16 @@ def complete(cfg: DictConfig) -> DictConfig:
         if "relearn" in (cfg.get("attack") or {}):
             relearn_corpora(trained, merged)
     return merged
+
+
+def _with_own_relearn(cfg: DictConfig) -> DictConfig:
+    """Give `attack.relearn` the settings that its model has of its own, where none was typed."""
+    own = of_model(cfg.model, "relearn")
+    if own and "relearn" in (cfg.get("attack") or {}):
+        for name in map(str, own):
+            if f"attack.relearn.{name}" not in typed("attack")[1]:
+                cfg.attack.relearn[name] = own[name]
+    return cfg
 
 
 def _check(cfg: DictConfig) -> None:

@@ -50,7 +50,7 @@ from unlearnctl.results.schema import write_results
 from unlearnctl.results.trade_off import trade_off
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
-from unlearnctl.runs.inherit import laid_over, suites_of_run, typed, with_model_of
+from unlearnctl.runs.inherit import laid_over, of_model, suites_of_run, typed, with_model_of
 from unlearnctl.runs.lock import locked
 from unlearnctl.runs.update import update_of
 from unlearnctl.unlearning.outcome import command_line
@@ -256,10 +256,12 @@ class Repairing:
 
 
 def complete(cfg: DictConfig) -> DictConfig:
-    """With the model, the data and the suites of the run, if one is given."""
+    """Take model, data and suites of the run, if one is given; and the model's own `select` unless one was typed."""
+    merged = cfg.copy() if cfg.run_dir is None else with_model_of(cfg, Path(str(cfg.run_dir)))
+    if merged.select is None and typed("select")[0] is None:  # `select=null` is an answer too
+        merged.select = of_model(merged.model, "validation")
     if cfg.run_dir is None:
-        return cfg
-    merged = with_model_of(cfg, Path(str(cfg.run_dir)))
+        return merged
     trained = own_config(Path(str(cfg.run_dir)), "run_dir", ("data", "objective", "name"))
     merged.data, merged.objective = laid_over(trained.data, cfg, "data"), trained.objective
     merged.eval = suites_of_run(cfg, Path(str(cfg.run_dir)))

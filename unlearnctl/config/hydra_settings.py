@@ -34,7 +34,10 @@ WRITES = {  # where Hydra writes or changes to: what our configs and its own say
     "hydra.run.dir": (".",), "hydra.output_subdir": (None,), "hydra.job.chdir": (False, None),
     "hydra.sweep.subdir": (".", "${hydra.job.num}"),
 }  # fmt: skip
-SWEEP = re.compile(r"\$\{output_dir\}/\w+/sweep/\$\{run\}|multirun/\$\{now:%Y-%m-%d\}/\$\{now:%H-%M-%S\}")
+SWEEP = re.compile(
+    r"\$\{output_dir\}/(\w+|\$\{hydra\.job\.config_name\})/sweep/\$\{run\}"
+    r"|multirun/\$\{now:%Y-%m-%d\}/\$\{now:%H-%M-%S\}"
+)
 
 
 def check_hydra(key: str, leaf: str, value: object, files: Sequence[Path]) -> None:

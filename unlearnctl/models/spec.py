@@ -36,7 +36,11 @@ class ModelSpec:
     blocks: str | None = None
     trust_remote_code: bool = False
     shape: Mapping[str, Any] | None = None
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    validation: Mapping[str, Any] | None = None  # suite -> settings while something is chosen
+    relearn: Mapping[str, Any] | None = None  # settings of the attack
+    recipe: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # of runs from before conf/recipe/; nothing reads it here
 
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> ModelSpec:

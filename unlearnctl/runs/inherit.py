@@ -54,6 +54,16 @@ def with_model_of(cfg: DictConfig, run: Path) -> DictConfig:
     return merged
 
 
+def of_model(model: DictConfig, key: str) -> DictConfig | None:
+    """Look up the settings of another verb that stand in the config of the model, `validation` or `relearn`.
+
+    Models of runs from before those keys existed have them in `recipe`.
+    """
+    old = {"validation": "monitor_overrides"}.get(key, key)
+    found: DictConfig | None = model.get(key) or (model.get("recipe") or {}).get(old)
+    return found
+
+
 def suites_of_run(cfg: DictConfig, run: Path) -> DictConfig:
     """The run's own suites with what was typed of them; those that were named instead, if any were.
 

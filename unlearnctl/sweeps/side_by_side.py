@@ -143,6 +143,5 @@ def groups(runs: Sequence[Run], members: int) -> Iterator[list[Run]]:
 def group_key(run: Run) -> str:
     """What members must agree on: the model, the data, the lowest block that trains, how blocks are run."""
     cfg = plain(run.cfg)
-    cfg["model"].pop("recipe")
     how = [cfg["trainer"][key] for key in SHARED]
     return json.dumps([cfg["model"], cfg["data"], run.ready.lowest, run.ready.trunk, how], sort_keys=True)

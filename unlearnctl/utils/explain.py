@@ -96,13 +96,23 @@ def _bad_key(error: BaseException, text: str) -> str:
     # Could not override 'objective.layr'.\nTo append to your config use +objective.layr=7\nKey 'layr' is not in struct
     full = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text)
     if not full:
-        return _first(text)
+        return _lacking_group(text) or _first(text)
     if "No match in the defaults list" in text or "no match in the defaults list" in text.lower():
         return f"{full[1]}: no such config group or key; `unlearnctl ls` lists the groups"
     siblings = _siblings(error)
     leaf = full[1].rpartition(".")[2]
     allowed = f". Allowed: {', '.join(sorted(siblings))}" if siblings else ""
     return f"{full[1]}: unknown key{nearest(leaf, siblings)}{allowed}"
+
+
+def _lacking_group(text: str) -> str | None:
+    # Error resolving interpolation '${model}/${objective}', possible interpolation keys: data, model
+    found = re.match(r"Error resolving interpolation '(.*)', possible interpolation keys: (.*)", text)
+    if not found:
+        return None
+    known = found[2].split(", ")
+    lacking = [name for name in re.findall(r"\$\{([\w/]+)\}", found[1]) if name not in known]
+    return f"{lacking[0]}: required" if lacking else None
 
 
 def _siblings(error: BaseException) -> list[str]:
