@@ -46,7 +46,7 @@ def test_half_a_status_is_none(tmp_path: Path) -> None:
 
 
 def test_a_directory_has_one_process(tmp_path: Path) -> None:
-    with locked(tmp_path, "run=s"), pytest.raises(UserError, match=r"^run=s: another process is at work in"), locked(
+    with locked(tmp_path, "run=s"), pytest.raises(UserError, match=r"^run=s: another process is using"), locked(
         tmp_path, "run=s"
     ):  # fmt: skip
         pass

@@ -1,1 +1,1 @@
-"""What concerns many runs at once."""
+"""Run many configs as one sweep, and show how they are doing."""

@@ -1,6 +1,6 @@
-"""What a sweep shows while it runs: a live table in a terminal, a line for each member that ends elsewhere.
+"""Show a running sweep: a live table in a terminal, otherwise a line for each member that ends.
 
-It reads the status files, so that it is the same for every launcher, whichever processes the members are in.
+The board reads the status files, so it works the same for every launcher, whichever processes the members are in.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ STYLE = {"failed": "red", "interrupted": "yellow", "running": "bold", "planned":
 
 
 class Board:
-    """Watches the members of a sweep from a thread of its own, as a context manager.
+    """Watches the members of a sweep from a separate thread, as a context manager.
 
     Args:
         members: each config once.
-        console: where to; the standard output.
-        every: seconds between two looks.
+        console: where to print; None for the standard output.
+        every: seconds between two reads of the status files.
     """
 
     def __init__(self, members: Sequence[Member], console: Console | None = None, every: float = 1.0) -> None:
@@ -52,7 +52,7 @@ class Board:
         self.seen = {m.directory for m in self.members if m.status.state == "done"}
         self.tries = {
             m.directory: m.status.attempt for m in self.members
-        }  # before this sweep, or this resumption
+        }  # attempts before this sweep, or this resumption
         self.already, self.since = len(self.seen), time.monotonic()
         self.stopped, self.thread = threading.Event(), threading.Thread(target=self._watch, daemon=True)
         self.live: Live | None = None
@@ -83,7 +83,7 @@ class Board:
             self.look()
 
     def look(self) -> None:
-        """Read all status files once and show what changed."""
+        """Read all status files once and show what has changed."""
         found = [(member, self._status(member)) for member in self.members]
         fresh = [
             m.directory for m, s in found
@@ -96,7 +96,7 @@ class Board:
             print(self.line([status for _, status in found]), flush=True)
 
     def _status(self, member: Member) -> Status:
-        """Read anew where its file was replaced: of thousands of members few change between two looks."""
+        """Read the status again only if its file was replaced: of thousands of members, few change each second."""
         try:
             seen = (member.directory / FILE).stat()
         except OSError:
@@ -107,7 +107,7 @@ class Board:
         return self.read[member.directory][1]
 
     def line(self, states: Sequence[Status]) -> str:
-        """`members: 3 of 24 done, 1 failed; best hypervolume 0.81 (alpha=10); about 2 min left`."""
+        """Return `members: 3 of 24 done, 1 failed; best hypervolume 0.81 (alpha=10); about 2 min left`."""
         count = Counter(status.state for status in states)
         parts = [f"{count['done']} of {len(states)} done"]
         parts += [f"{count[state]} {state}" for state in ("failed", "interrupted") if count[state]]
@@ -121,14 +121,14 @@ class Board:
         return "; ".join(said)
 
     def best(self) -> tuple[str, Trade] | None:
-        """The member of the largest hypervolume, forgotten × retained share, among those that are done."""
+        """Return the finished member with the largest hypervolume (forgotten × retained share)."""
         for directory in self.seen - set(self.trades):
             self.trades[directory] = read_trade(directory)
         scored = [(self.names[d], point) for d, point in self.trades.items() if point]
         return max(scored, key=lambda pair: pair[1].hypervolume, default=None)
 
     def table(self, found: Sequence[tuple[Member, Status]]) -> Table:
-        """As many members as the terminal has lines for: those at work first."""
+        """Return as many members as fit into the terminal, running ones first."""
         table = Table(
             box=box.SIMPLE_HEAD, title=self.line([status for _, status in found]), title_justify="left"
         )
@@ -152,7 +152,7 @@ class Board:
 
 
 def read_trade(directory: Path) -> Trade | None:
-    """Of a member's results.json; None where it has none, or not both kinds of metrics."""
+    """Read the trade-off from a member's results.json; None if there is none, or not both types of metrics."""
     try:
         return trade(compare(read_results(directory / "results.json")))
     except UserError:
@@ -160,7 +160,7 @@ def read_trade(directory: Path) -> Trade | None:
 
 
 def last_step(directory: Path) -> str:
-    """The newest step in metrics.jsonl; nothing where there is none yet."""
+    """Return the newest step in metrics.jsonl, or an empty text if there is none yet."""
     try:
         with (directory / "metrics.jsonl").open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - 4096))
@@ -177,7 +177,7 @@ def last_step(directory: Path) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`40 s`, `3 min`, `2.5 h`."""
+    """Format seconds as `40 s`, `3 min` or `2.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""A dry run of a sweep: one plan, what the members differ in, and each of their values checked once."""
+"""Plan a sweep without running it: one plan, how the members differ, and every value checked once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from unlearnctl.sweeps.members import common_overrides
 from unlearnctl.utils.numbers import cut
 
-SHOWN = 20  # members
+SHOWN = 20  # members that are listed
 WIDTH = 80
 
 Overrides = Sequence[str]
 
 
 def covering(members: Sequence[Overrides]) -> list[Overrides]:
-    """Members, the first one aside, that hold together every value that it does not."""
+    """Choose members that together have every value that the first one does not have."""
     seen = set(members[0]) if members else set()
     chosen = []
     for overrides in members[1:]:
@@ -25,7 +25,7 @@ def covering(members: Sequence[Overrides]) -> list[Overrides]:
 
 
 def lines(members: Sequence[Overrides], checked: int) -> Iterator[str]:
-    """What is said below the plan of the first member; each line fits into 80 columns."""
+    """Yield what is printed below the plan of the first member, in at most 80 columns."""
     common = common_overrides(members)
     values: dict[str, dict[str, None]] = {}
     for overrides in members:

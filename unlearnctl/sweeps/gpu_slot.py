@@ -1,4 +1,4 @@
-"""One GPU for each process of a sweep on one machine: `UNLEARNCTL_GPUS=0,1,2,3`, with joblib's workers."""
+"""Give each process of a sweep on one machine its own GPU: `UNLEARNCTL_GPUS=0,1,2,3`, with joblib's workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _held: list[TextIO] = []  # until the process ends, since CUDA reads its list of
 
 
 def take_slot(pause: float = 1.0) -> None:
-    """Take one GPU of `$UNLEARNCTL_GPUS` that no other process has, or wait for one; once per process."""
+    """Take a GPU of `$UNLEARNCTL_GPUS` that no other process holds, or wait for one; once per process."""
     slots = [slot.strip() for slot in os.environ.get(NAME, "").split(",") if slot.strip()]
     if not slots or _held:
         return

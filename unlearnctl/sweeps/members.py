@@ -1,4 +1,4 @@
-"""Which members a sweep has, where each one is kept, and which of them are still to be run."""
+"""List the members of a sweep, where each is kept, and which ones remain to be run."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ FILE = "sweep.json"
 
 @dataclass(frozen=True)
 class Member:
-    """One combination: its directory, named by the hash of its config, and the overrides that make it."""
+    """One combination: its directory, named by the hash of its config, and its overrides."""
 
     directory: Path
     overrides: list[str]
 
     @property
     def status(self) -> Status:
-        """As its status.json has it now."""
+        """Read its status.json."""
         return read_status(self.directory) or Status(overrides=self.overrides)
 
 
 def claim(folder: Path, run: str, arguments: Sequence[str], resume: bool) -> None:
-    """Make the sweep's directory ours, and keep in it what resuming needs.
+    """Create the sweep's directory, and store what resuming needs.
 
     Raises:
-        UserError: it exists and this is not a resumption; or it cannot be written.
+        UserError: it exists and the sweep is not being resumed, or it cannot be written.
     """
     body = {"run": run, "arguments": list(arguments)}
     try:
@@ -53,7 +53,7 @@ def claim(folder: Path, run: str, arguments: Sequence[str], resume: bool) -> Non
 
 
 def plan(members: Sequence[Member]) -> list[int]:
-    """Places of the members that are not done and not at work elsewhere, each config once; noted as planned."""
+    """Mark as planned, and return by index, the members that are neither done nor running; each config once."""
     seen: set[Path] = set()
     left = []
     for place, member in enumerate(members):
@@ -69,17 +69,17 @@ def plan(members: Sequence[Member]) -> list[int]:
 
 
 def by_directory(members: Sequence[Member]) -> list[Member]:
-    """Each config once."""
+    """Return each config once."""
     return list({member.directory: member for member in members}.values())
 
 
 def common_overrides(members: Sequence[Sequence[str]]) -> set[str]:
-    """The overrides that all members have."""
+    """Return the overrides that all members share."""
     return set.intersection(*map(set, members)) if members else set()
 
 
 def labels(members: Sequence[Member]) -> dict[Path, str]:
-    """What tells each member from the others: `layer=3, alpha=1`."""
+    """Label each member by the settings that distinguish it: `layer=3, alpha=1`."""
     common = common_overrides([member.overrides for member in members])
     found = {}
     for member in members:
@@ -90,7 +90,7 @@ def labels(members: Sequence[Member]) -> dict[Path, str]:
 
 
 def resumed(folder: str, arguments: Sequence[str]) -> list[str]:
-    """The overrides that go on with the sweep in `folder`: its own, then `arguments`, which win.
+    """Return the overrides that resume the sweep in `folder`: its own, then `arguments`, which take precedence.
 
     Raises:
         UserError: there is no sweep in `folder`.
@@ -99,14 +99,14 @@ def resumed(folder: str, arguments: Sequence[str]) -> list[str]:
     try:
         kept = loads((path / FILE).read_text(encoding="utf-8"))
         run, old = str(kept["run"]), without_trust([str(argument) for argument in kept["arguments"]])
-        levels = len(Path(run).parts) + 1  # OUTPUT_DIR/train/sweep/RUN, where it lies now
+        levels = len(Path(run).parts) + 1  # OUTPUT_DIR/train/sweep/RUN, wherever that is now
         above = (path if levels < len(path.parents) else path.absolute()).parents[levels]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(
             f"--resume {folder}: no {FILE} there; give the directory of a sweep, as in outputs/train/sweep/RUN"
         ) from error
     if flag := next((argument for argument in old if argument.startswith("-")), None):
-        raise UserError(f"--resume {folder}: {FILE} holds the flag {flag}; flags are typed")
+        raise UserError(f"--resume {folder}: {FILE} contains the flag {flag}; flags must be typed")
     given = {_key(argument) for argument in arguments} | set(PLACES)
     places = [f"run={json.dumps(run)}", f"output_dir={json.dumps(str(above))}", "hydra.sweeper.resume=true"]
     return [*(a for a in old if _key(a) not in given), *arguments, *places]

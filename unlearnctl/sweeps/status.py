@@ -1,6 +1,7 @@
-"""What became of each member of a sweep: one `status.json` in its directory, replaced whole at every change.
+"""Record what became of each member of a sweep, in a `status.json` that is replaced atomically at every change.
 
-States: planned, running, done, failed, interrupted. A member that was killed stays "running"; nobody holds its lock.
+States: planned, running, done, failed, interrupted. A member that was killed stays "running", but nothing holds its
+lock.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from unlearnctl.utils.numbers import finite
 from unlearnctl.utils.safe_json import loads
 from unlearnctl.utils.stopping import describe_signal, exception_from, signal_of
 
-QUIET = "UNLEARNCTL_MEMBER_LOG"  # set where the live table has the terminal: members then write into log.txt
+QUIET = "UNLEARNCTL_MEMBER_LOG"  # set while the live table uses the terminal: members then write to log.txt
 
 
 @dataclass(frozen=True)
 class Status:
-    """One member, as its status.json has it."""
+    """The content of one member's status.json."""
 
     state: str = "planned"
     overrides: list[str] = field(default_factory=list)
@@ -40,15 +41,15 @@ class Status:
 
 
 def read_status(directory: Path) -> Status | None:
-    """The status in a member's directory, None where there is none that can be read."""
+    """Read the status in a member's directory; None if there is none, or it cannot be read."""
     try:
         found = Status(**loads((directory / FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return found if _is_sound(found) else None
+    return found if _is_valid(found) else None
 
 
-def _is_sound(status: Status) -> bool:
+def _is_valid(status: Status) -> bool:
     texts = (status.started, status.finished, status.error)
     return (
         isinstance(status.state, str)
@@ -61,7 +62,7 @@ def _is_sound(status: Status) -> bool:
 
 
 def write_status(directory: Path, status: Status) -> None:
-    """Replace the status.json: whoever reads it sees the old one or the new one, never half of it."""
+    """Replace the status.json; a reader sees the old one or the new one, never half of it."""
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(directory / FILE, json.dumps(asdict(status), indent=1) + "\n")
 
@@ -77,7 +78,7 @@ def locked(directory: Path, what: str) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         file = lock_file(directory / LOCK)
     except BlockingIOError as error:
-        raise UserError(f"{what}: another process is at work in {directory}") from error
+        raise UserError(f"{what}: another process is using {directory}") from error
     except OSError as error:
         raise UserError(f"output_dir={directory}: cannot be written: {error.strerror}") from error
     with file:
@@ -86,13 +87,13 @@ def locked(directory: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def attempt(directory: Path, goes_on: bool = False) -> Iterator[None]:
-    """One try at a member: notes its start, its end and its error, which is raised again.
+    """Record one attempt at a member: its start, its end and its error, which is raised again.
 
-    What an earlier try left is moved to `attempts/N`, unless this one `goes_on` from there.
+    What an earlier attempt left is moved to `attempts/N`, unless this one `goes_on` from there.
 
     Raises:
-        UserError: another process is at this member.
-        KeyboardInterrupt: the run was interrupted, and ended by itself.
+        UserError: another process is using this member.
+        KeyboardInterrupt: the run was interrupted, and ended in an orderly way.
     """
     with locked(directory, f"member {directory.name}"):
         status = start(directory, goes_on)
@@ -107,7 +108,7 @@ def attempt(directory: Path, goes_on: bool = False) -> Iterator[None]:
 
 
 def start(directory: Path, goes_on: bool = False) -> tuple[Status, float]:
-    """Note that a member begins."""
+    """Record that a member begins."""
     before = read_status(directory) or Status()
     if not goes_on:
         _set_aside(directory, before.attempt)
@@ -119,7 +120,7 @@ def start(directory: Path, goes_on: bool = False) -> tuple[Status, float]:
 
 
 def end(directory: Path, started: tuple[Status, float], error: BaseException | None = None) -> Status:
-    """Note how it ended: by its error, or by what its results.json says."""
+    """Record how a member ended: by its error, or by what its results.json says."""
     from unlearnctl.utils.explain import explain
 
     status, since = started
@@ -134,7 +135,7 @@ def end(directory: Path, started: tuple[Status, float], error: BaseException | N
     )
     try:
         write_status(directory, status)
-    except OSError as written:  # what is said of a member is less than what it left
+    except OSError as written:  # the status matters less than the results
         print(
             f"status: not written ({why(written)}); unlearnctl train --resume looks at what the member left"
         )
