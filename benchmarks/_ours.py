@@ -20,6 +20,7 @@ from unlearnctl.objectives.base import Objective
 from unlearnctl.training.fill import fill_caches
 from unlearnctl.training.loop import Trainer
 from unlearnctl.training.settings import TrainerSettings
+from unlearnctl.utils.validate import read
 
 
 class Repeated:
@@ -65,8 +66,10 @@ def make_trainer(
     lowest = lowest_block(trainable, shape)
     names = add_adapters(model, trainable, lora) if lora else trainable
     tapped = TappedModel(model, shape.blocks, names, lowest, objective.needs())
-    settings = TrainerSettings.from_config(
-        {"steps": 1, "global_batch": preset.sequences, "optimizer": {"lr": lr}, "prefix_cache": cache}
+    settings = read(
+        TrainerSettings,
+        "trainer",
+        {"steps": 1, "global_batch": preset.sequences, "optimizer": {"lr": lr}, "prefix_cache": cache},
     )
     optimizer = torch.optim.AdamW(tapped.trained().values(), lr=lr, weight_decay=0.0)
     accelerator = Accelerator(cpu=preset.device == "cpu")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.models.tiny import make_batch, tiny_config, tiny_model
-from unlearnctl.models.adapters import Lora, adaptable, add_adapters, lora_from_config, merged
+from unlearnctl.models.adapters import Lora, adaptable, add_adapters, merged
 from unlearnctl.models.delta import apply_delta
 from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.skeleton import skeleton
@@ -18,6 +18,7 @@ from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import KL
 from unlearnctl.objectives.rmu import RMU
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.validate import read
 
 LORA = Lora(rank=3, alpha=6.0)
 OBJECTIVES = {"rmu": lambda: RMU(4, 3.0, 10.0), "npo_kl": lambda: NPO(0.1, 1.0, 1.0, KL())}
@@ -98,18 +99,17 @@ def test_only_matrices_inside_blocks_are_adapted() -> None:
 @pytest.mark.parametrize(
     ("cfg", "message"),
     [
-        (16, "trainer.lora=16: must be null or a mapping"),
+        (16, "trainer.lora=16: must be a mapping of settings"),
         ({"rank": 0, "alpha": 1}, "trainer.lora.rank=0: must be a whole number, 1 or more"),
         ({"rank": 2.5, "alpha": 1}, "trainer.lora.rank=2.5"),
-        ({"alpha": 1}, "trainer.lora.rank=None"),
+        ({"alpha": 1}, "trainer.lora.rank: required"),
         ({"rank": 2, "alpha": 0}, "trainer.lora.alpha=0: must be a positive number"),
         ({"rank": 2, "alfa": 1}, "trainer.lora.alfa: unknown key (did you mean 'alpha'?)"),
     ],
 )
 def test_wrong_settings_are_named(cfg: object, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        lora_from_config(cfg)
-    assert lora_from_config(None) is None
+        read(Lora, "trainer.lora", cfg)
 
 
 @pytest.mark.parametrize(

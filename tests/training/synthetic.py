@@ -17,6 +17,7 @@ from unlearnctl.models.trainable import lowest_block, match
 from unlearnctl.objectives.base import Objective
 from unlearnctl.training.loop import Trainer
 from unlearnctl.training.settings import TrainerSettings
+from unlearnctl.utils.validate import read
 
 LENGTHS = (13, 20, 7, 16, 9, 18, 5, 11)
 
@@ -72,7 +73,7 @@ def make_trainer(
         tapped,
         objective,
         Synthetic(topics, side),
-        TrainerSettings.from_config(values),
+        read(TrainerSettings, "trainer", values),
         optimizer,
         accelerator,
     )

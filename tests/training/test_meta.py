@@ -24,6 +24,7 @@ from unlearnctl.training.meta.replay import Replay, read_schedule
 from unlearnctl.training.meta.search import search
 from unlearnctl.training.meta.settings import MetaSettings
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.validate import read
 
 
 def policy(choices: int = 0, lr: float = 0.1, entropy: float = 0.0, seed: int = 0) -> Policy:
@@ -168,19 +169,19 @@ def test_a_knob_that_would_turn_nothing_is_refused() -> None:
     [
         ({"mode": "onlin"}, r"trainer\.meta\.mode=onlin: unknown \(did you mean 'online'"),
         ({"knbs": {}}, r"trainer\.meta\.knbs: unknown key"),
-        ({"factor": 1.0}, r"trainer\.meta\.factor=1\.0: must be above 1"),
-        ({"knobs": []}, r"trainer\.meta\.knobs=\[\]: must be names"),
+        ({"factor": 1.0}, r"trainer\.meta\.factor=1\.0: must be a number, above 1"),
+        ({"knobs": []}, r"trainer\.meta\.knobs=\[\]: must name numbers"),
         ({"episodes": 0}, r"trainer\.meta\.episodes=0"),
         ({"decay": 1.0}, r"trainer\.meta\.decay=1\.0"),
         ({"spread": 0.0}, r"trainer\.meta\.spread=0\.0"),
         ({"reference_point": [0.5]}, r"trainer\.meta\.reference_point=\[0\.5\]"),
-        ({"mode": "replay"}, r"trainer\.meta\.replay=None: must be a run directory"),
-        ({"replay": "x"}, r"trainer\.meta\.replay=x: must be a run directory, with mode=replay alone"),
+        ({"mode": "replay"}, r"trainer\.meta\.replay=null: must be a run directory"),
+        ({"replay": "x"}, r"trainer\.meta\.replay=x: must be a run directory with mode=replay, else null"),
     ],
 )
 def test_wrong_settings(change: dict, line: str) -> None:
     with pytest.raises(UserError, match=line):
-        MetaSettings.from_config({"knobs": ["alpha"], **change})
+        read(MetaSettings, "trainer.meta", {"knobs": ["alpha"], **change})
 
 
 def test_replay_turns_at_the_recorded_steps(tmp_path: Path) -> None:

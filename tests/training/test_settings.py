@@ -9,6 +9,7 @@ from unlearnctl.results.metric import Metric
 from unlearnctl.training.evaluator import Watcher
 from unlearnctl.training.settings import Monitor, TrainerSettings
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.validate import read
 
 GOOD = {"steps": 3, "global_batch": 4, "optimizer": {"lr": 1e-3}}
 
@@ -21,19 +22,19 @@ GOOD = {"steps": 3, "global_batch": 4, "optimizer": {"lr": 1e-3}}
         ({"monitor": {"every": -1}}, r"trainer\.monitor\.every=-1"),
         ({"monitor": {"every": 5, "keep": "first"}}, r"trainer\.monitor\.keep=first: unknown"),
         ({"checkpoint": {"evry": 3}}, r"trainer\.checkpoint\.evry: unknown key"),
-        ({"checkpoint": {"every": -1.0}}, r"trainer\.checkpoint\.every=-1\.0: must be seconds"),
+        ({"checkpoint": {"every": -1.0}}, r"trainer\.checkpoint\.every=-1\.0: must be a number of seconds, 0 or more"),
         ({"checkpoint": {"keep": 0}}, r"trainer\.checkpoint\.keep=0"),
         ({"global_batch": 0}, r"trainer\.global_batch=0"),
-        ({"micro_batch": True}, r"trainer\.micro_batch=True"),
+        ({"micro_batch": True}, r"trainer\.micro_batch=true"),
         ({"mixed_precision": "fp8"}, r"trainer\.mixed_precision=fp8"),
         ({"trunk": "yes"}, r"trainer\.trunk=yes"),
         ({"trainable": "mlp"}, r"trainer\.trainable=mlp: must be a list"),
-        ({"optimizer": {}}, r"trainer\.optimizer\.lr=None"),
+        ({"optimizer": {}}, r"trainer\.optimizer\.lr=null"),
     ],
 )
 def test_wrong_settings(change: dict, line: str) -> None:
     with pytest.raises(UserError, match=line):
-        TrainerSettings.from_config({**GOOD, **change})
+        read(TrainerSettings, "trainer", {**GOOD, **change})
 
 
 def scores(hazard: float, benign: float, ppl: float) -> dict[str, dict[str, Metric]]:

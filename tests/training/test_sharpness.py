@@ -16,6 +16,7 @@ from unlearnctl.objectives.token_weights import Learned
 from unlearnctl.training.settings import TrainerSettings
 from unlearnctl.training.sharpness import ascent, perturbed
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.validate import read
 
 
 def test_ascent_by_hand_over_all_parameters_together() -> None:
@@ -98,10 +99,10 @@ def test_token_weights_learn_from_one_pass_alone() -> None:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"sharpness": -1.0}, r"trainer\.sharpness=-1\.0: must be 0 or more"),
+        ({"sharpness": -1.0}, r"trainer\.sharpness=-1\.0: must be a number, 0 or more"),
         ({"sharpness": 0.1, "sharding": "fsdp"}, r"trainer\.sharpness=0\.1: not with sharding=fsdp"),
     ],
 )
 def test_wrong_settings(change: dict, line: str) -> None:
     with pytest.raises(UserError, match=line):
-        TrainerSettings.from_config({"steps": 1, "global_batch": 4, "optimizer": {"lr": 1e-3}, **change})
+        read(TrainerSettings, "trainer", {"steps": 1, "global_batch": 4, "optimizer": {"lr": 1e-3}, **change})

@@ -30,12 +30,10 @@ from omegaconf import DictConfig
 
 from unlearnctl.attacks.base import Attack, Target, Variant
 from unlearnctl.attacks.recovery import mark_worst, row
-from unlearnctl.config.checks import check_read, check_seed, model_spec
+from unlearnctl.config.checks import check_read, model_spec
 from unlearnctl.config.instantiate import build, build_suites, plain
 from unlearnctl.config.targets import TARGET, find_class
 from unlearnctl.config.tiny_world import check_known, is_tinyworld
-from unlearnctl.config.types import check_kinds
-from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.evaluate import evaluate, validate
 from unlearnctl.models.delta import apply_delta, digest
@@ -212,7 +210,6 @@ def _with_own_relearn(cfg: DictConfig) -> DictConfig:
 
 
 def _check(cfg: DictConfig) -> None:
-    check_seed(cfg.seed)
     if cfg.run_dir is not None and cfg.unlearned is not None:
         raise UserError("a run and unlearned=: give one, a train run or the unlearned model's folder")
     if not cfg.get("eval"):
@@ -222,8 +219,6 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _attacks(cfg: DictConfig) -> dict[str, Attack]:
-    for name, node in plain(cfg.attack).items():
-        _check_corpora(f"attack.{name}", node)
     attacks = {name: build(f"attack.{name}", node) for name, node in plain(cfg.attack).items()}
     for name, one in attacks.items():
         for setting in one.asks:
@@ -233,15 +228,6 @@ def _attacks(cfg: DictConfig) -> dict[str, Attack]:
                     f"attack=[{name}]: none of the suites in eval ({suites}) has a setting {setting}"
                 )
     return attacks
-
-
-def _check_corpora(key: str, node: Mapping[str, Any]) -> None:
-    """Kinds of values, wherever an attack names a corpus."""
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            if "path" in value:
-                check_kinds(f"{key}.{name}", value, CorpusSpec)
-            _check_corpora(f"{key}.{name}", value)
 
 
 def _altered(cfg: DictConfig, attacks: Mapping[str, Attack]) -> list[Any]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from unlearnctl.config.checks import check_read, check_seed, model_spec
+from unlearnctl.config.checks import check_read, model_spec
 from unlearnctl.config.instantiate import build_suites, plain, resolved
 from unlearnctl.config.tiny_world import check_known
 from unlearnctl.distributed.collectives import on_main
@@ -68,7 +68,6 @@ def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
     if world:
         cfg, directory = on_main(lambda: (resolved(cfg), directory))
     given = directory
-    check_seed(cfg.seed)
     if given is None:  # else the command that started this worker has done it
         cfg = complete(cfg)
     if not cfg.get("eval"):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from unlearnctl.config.checks import check_data, check_lengths, check_seed, model_spec
+from unlearnctl.config.checks import check_lengths, model_spec
 from unlearnctl.config.instantiate import plain
 from unlearnctl.config.tiny_world import check_known
 from unlearnctl.data.spec import DataSpec
@@ -29,7 +29,6 @@ from unlearnctl.models.partial.decoder import Decoder
 from unlearnctl.models.skeleton import skeleton
 from unlearnctl.probes.fit import Probes, save_probes
 from unlearnctl.probes.on_texts import fit_on
-from unlearnctl.probes.states import POOLS
 from unlearnctl.reporting.probe_curve import print_probes, write_probes
 from unlearnctl.results.provenance import now, of_run
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, run_directory
@@ -46,10 +45,9 @@ def probe(cfg: DictConfig) -> Path:
     Raises:
         UserError: a layer that the model does not have, too few texts, wrong data.
     """
-    _check(cfg)
-    spec = model_spec(plain(cfg.model))
+    texts, spec = DataSpec.from_config(plain(cfg.data)), model_spec(plain(cfg.model))
     check_known(cfg, spec)
-    check_lengths(DataSpec.from_config(plain(cfg.data)), spec.config)
+    check_lengths(texts, spec.config)
     blocks = skeleton(spec.config, spec.blocks, spec.trust_remote_code)
     layers = list(range(blocks.num_blocks)) if cfg.layers is None else [int(layer) for layer in cfg.layers]
     wrong = [layer for layer in layers if not 0 <= layer < blocks.num_blocks]
@@ -90,13 +88,3 @@ def _rows(probes: Probes) -> list[dict[str, float]]:
         {"layer": layer, **dict(zip(names, values, strict=True))}
         for layer, *values in zip(probes.layers, *columns, strict=True)
     ]
-
-
-def _check(cfg: DictConfig) -> None:
-    check_seed(cfg.seed)
-    for key in ("texts", "batch_size"):
-        if not isinstance(cfg[key], int) or cfg[key] < 1:
-            raise UserError(f"{key}={cfg[key]}: must be a whole number, 1 or more")
-    if cfg.pool not in POOLS:
-        raise UserError(f"pool={cfg.pool}: must be {' or '.join(POOLS)}")
-    check_data(plain(cfg.data))

@@ -22,10 +22,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from unlearnctl.config.checks import (
-    check_data,
     check_lengths,
     check_read,
-    check_seed,
     model_spec,
 )
 from unlearnctl.config.instantiate import build, build_suites, plain
@@ -271,18 +269,10 @@ def complete(cfg: DictConfig) -> DictConfig:
 
 
 def _check(cfg: DictConfig) -> None:
-    check_seed(cfg.seed)
     if (cfg.run_dir is None) == (cfg.unlearned is None):
         raise UserError(
             "a run or unlearned=: give one, as in unlearnctl repair RUN, or the unlearned model's folder"
         )
     if not cfg.get("eval"):
         raise UserError("eval=[]: nothing to choose a strength by; name a suite, e.g. eval=[tinyworld]")
-    for key in ("sequences", "batch_size"):
-        if not isinstance(cfg[key], int) or cfg[key] < 1:
-            raise UserError(f"{key}={cfg[key]}: must be a whole number, 1 or more")
-    given = [cfg.strength] if cfg.strength is not None else list(cfg.strengths)
-    for value in given:
-        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
-            raise UserError(f"strength={value}: must be a number, 0 or more")
-    check_data(plain(cfg.data))
+    DataSpec.from_config(plain(cfg.data))

@@ -1,4 +1,4 @@
-"""Values that can be checked one by one, before anything loads: seed, trainer, data, model folder."""
+"""Values that can be checked one by one, before anything loads: trainer, tracker, model folder."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.config.instantiate import build
-from unlearnctl.config.types import check_kinds, check_type
-from unlearnctl.data.spec import CorpusSpec, DataSpec
+from unlearnctl.data.spec import DataSpec
 from unlearnctl.data.streams import check_batch
 from unlearnctl.models.folder import shards
 from unlearnctl.models.limits import check_length
 from unlearnctl.models.skeleton import Skeleton, skeleton
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.models.storage_layout import headers
-from unlearnctl.training.meta.settings import MetaSettings
-from unlearnctl.training.settings import Checkpoint, Monitor, TrainerSettings
+from unlearnctl.training.settings import TrainerSettings
 from unlearnctl.utils.errors import UserError, brief, unknown
+from unlearnctl.utils.validate import read
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -31,36 +30,13 @@ DEQUANTISE = (
 )
 
 
-def check_seed(seed: object) -> None:
-    """Refuse a seed that some generator would not take."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed}: must be a whole number, 0 to {2**32 - 1}")
-
-
 def trainer_settings(cfg: Mapping[str, Any]) -> TrainerSettings:
-    """`cfg.trainer`, all but the optimiser's own arguments.
+    """Read `cfg.trainer`, all but the optimiser's own arguments.
 
     Raises:
-        UserError: an unknown key, a value of the wrong kind or out of range.
+        UserError: see `read`; or a global batch that does not divide.
     """
-    for key in ("optimizer", "monitor", "checkpoint"):
-        check_type(f"trainer.{key}", cfg.get(key, {} if key == "checkpoint" else None), Mapping[str, Any])
-    check_type("trainer.meta", cfg.get("meta"), Mapping[str, Any] | None)
-    check_kinds("trainer", cfg, TrainerSettings)
-    check_kinds("trainer.monitor", cfg["monitor"], Monitor)
-    check_kinds("trainer.checkpoint", cfg.get("checkpoint", {}), Checkpoint)
-    if isinstance(cfg.get("meta"), Mapping):
-        check_kinds("trainer.meta", cfg["meta"], MetaSettings)
-    settings = TrainerSettings.from_config(cfg)
-    clip, damage = settings.clip_norm, settings.monitor.max_retain_damage
-    if clip is not None and not clip > 0:
-        raise UserError(f"trainer.clip_norm={clip}: must be positive, or null")
-    if damage is not None and not 0 <= damage <= 1:
-        raise UserError(f"trainer.monitor.max_retain_damage={damage}: must be 0 to 1, or null")
-    if settings.warmup_steps < 0:
-        raise UserError(f"trainer.warmup_steps={settings.warmup_steps}: must be a whole number, 0 or more")
-    if settings.trainable == []:
-        raise UserError("trainer.trainable=[]: must name something; null is the objective's own choice")
+    settings = read(TrainerSettings, "trainer", cfg)
     check_batch(settings.global_batch, settings.micro_batch or 1, int(os.environ.get("WORLD_SIZE", "1")))
     return settings
 
@@ -73,19 +49,6 @@ def try_optimizer(node: Mapping[str, Any]) -> None:
     import torch
 
     build("trainer.optimizer", node, params=[torch.nn.Parameter(torch.zeros(1))])
-
-
-def check_data(cfg: Mapping[str, Any]) -> None:
-    """Everything about `cfg.data` that needs no file."""
-    check_kinds("data", cfg, DataSpec)
-    for side in ("forget", "retain"):
-        if not isinstance(cfg[side], Mapping):
-            raise UserError(f"data.{side}={cfg[side]}: needs a path, or topics that each have one")
-        topics = {"": cfg[side]} if "path" in cfg[side] else {f".{t}": c for t, c in cfg[side].items()}
-        for topic, corpus in topics.items():
-            if isinstance(corpus, Mapping):
-                check_kinds(f"data.{side}{topic}", corpus, CorpusSpec)
-    DataSpec.from_config(cfg)
 
 
 def check_lengths(spec: DataSpec, config: PretrainedConfig) -> None:
@@ -104,12 +67,7 @@ def check_read(parts: Mapping[str, Any], key: str, config: PretrainedConfig) -> 
 
 
 def model_spec(cfg: Mapping[str, Any]) -> ModelSpec:
-    """`cfg.model`, every key and kind checked.
-
-    Raises:
-        UserError: an unknown key, a value of the wrong kind.
-    """
-    check_kinds("model", cfg, ModelSpec)
+    """Read `cfg.model`; see `ModelSpec.from_config`."""
     return ModelSpec.from_config(cfg)
 
 

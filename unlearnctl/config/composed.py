@@ -7,22 +7,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 from unittest import mock
 
 import yaml
+from annotated_types import Ge, Le
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigSource
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import NonNegativeFloat, PositiveInt
 from yaml import MarkedYAMLError
 from yaml.cyaml import CSafeLoader
 
 from unlearnctl.config.names import check_name
 from unlearnctl.config.targets import check_config
-from unlearnctl.config.types import check_present, check_settings
 from unlearnctl.utils.errors import UserError, brief
 from unlearnctl.utils.paths import conf_dir, shown
+from unlearnctl.utils.validate import check_present, read
 
 Group = Mapping[str, Any]
 Name = str | int | float  # run=1 is a name too
@@ -32,7 +34,7 @@ Name = str | int | float  # run=1 is a name too
 class _Kept:
     """Keys of every verb that makes a run directory."""
 
-    seed: int
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)]  # what every generator takes
     output_dir: Name
     name: Name
     run: Name
@@ -60,7 +62,7 @@ class Eval(_Kept):
     launch: Group
     eval: Group | None = None
     run_dir: Name | None = None
-    device: str | None = None
+    device: Literal["cpu", "cuda"] | None = None
     plugins: list[str] = field(default_factory=list)
 
 
@@ -70,10 +72,10 @@ class Probe(_Kept):
 
     data: Group
     layers: list[int] | None = None
-    pool: str = "mean"
-    texts: int = 1024
-    batch_size: int = 16
-    device: str | None = None
+    pool: Literal["mean", "before"] = "mean"
+    texts: PositiveInt = 1024
+    batch_size: PositiveInt = 16
+    device: Literal["cpu", "cuda"] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,12 @@ class Repair(_Kept):
     eval: Group | None = None
     run_dir: Name | None = None
     unlearned: Name | None = None
-    strengths: list[float] = field(default_factory=list)
-    strength: float | None = None
+    strengths: list[NonNegativeFloat] = field(default_factory=list)
+    strength: NonNegativeFloat | None = None
     select: Group | None = None
-    sequences: int = 256
-    batch_size: int = 16
-    device: str | None = None
+    sequences: PositiveInt = 256
+    batch_size: PositiveInt = 16
+    device: Literal["cpu", "cuda"] | None = None
     plugins: list[str] = field(default_factory=list)
 
 
@@ -102,7 +104,7 @@ class Attack(_Kept):
     attack: Group | None = None
     run_dir: Name | None = None
     unlearned: Name | None = None
-    device: str | None = None
+    device: Literal["cpu", "cuda"] | None = None
     plugins: list[str] = field(default_factory=list)
 
 
@@ -124,16 +126,14 @@ def check_keys(verb: str, cfg: DictConfig) -> None:
     Raises:
         UserError: names the key, with the nearest one that exists.
     """
-    check_present(
-        "", [str(key) for key in cfg], KEYS[verb]
-    )  # before names that are made of others are resolved
+    check_present("", [str(key) for key in cfg], KEYS[verb])  # before values that name others are resolved
     values = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(values, dict)
     values.pop("hydra", None)
     missing = next((str(key) for key, value in values.items() if value == "???"), None)
     if missing:
         raise UserError(f"{missing}=???: required; give it as key=value")
-    check_settings("", values, KEYS[verb])
+    read(KEYS[verb], "", values)
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from unlearnctl.config.targets import TARGET, find_class
-from unlearnctl.config.types import check_kinds, check_type
 from unlearnctl.objectives.base import Objective
 from unlearnctl.utils.errors import LONGEST, UserError, brief, unknown_key
+from unlearnctl.utils.validate import check_value, check_values
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def _objective(key: str, node: Mapping[str, Any]) -> Objective:
         return build(key, node)
     given = {topic: part for topic, part in parts.items() if part}
     for topic, part in given.items():
-        check_type(f"{key}.by_topic.{topic}", part, Mapping[str, Any])
+        check_value(f"{key}.by_topic.{topic}", part, Mapping[str, Any])
     built = {topic: _objective(f"{key}.by_topic.{topic}", part) for topic, part in given.items()}
     return build(key, {**node, "by_topic": built})
 
@@ -54,8 +54,8 @@ def build_suites(cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | N
     found = {}
     for name, suite in plain(cfg).items():
         changed = (overrides or {}).get(name, {})
-        check_type(f"eval.{name}", suite, Mapping[str, Any])
-        check_type(f"trainer.monitor.overrides.{name}", changed, Mapping[str, Any])
+        check_value(f"eval.{name}", suite, Mapping[str, Any])
+        check_value(f"trainer.monitor.overrides.{name}", changed, Mapping[str, Any])
         found[name] = build(f"eval.{name}", {**suite, **changed})
     return found
 
@@ -96,7 +96,7 @@ def _check_arguments(key: str, node: Mapping[str, Any], made: type, extra: Mappi
     for name in node:
         if name in extra or (name not in parameters and not open_ended):
             raise unknown_key(key, name, [p for p in parameters if p not in extra])
-    check_kinds(key, node, init)
+    check_values(key, node, init)
     for name, parameter in parameters.items():
         plain_one = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if plain_one and parameter.default is parameter.empty and name not in {*node, *extra}:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import PositiveFloat
 
 from unlearnctl.config.instantiate import build
 from unlearnctl.config.targets import TARGET
-from unlearnctl.config.types import check_type
 from unlearnctl.tracking import TrackedRun, Tracker, Trackers
 from unlearnctl.tracking.base import down
 from unlearnctl.tracking.jsonl import JsonlTracker
 from unlearnctl.tracking.system import SystemMeter
 from unlearnctl.utils.errors import UserError, unknown, unknown_key
 from unlearnctl.utils.paths import conf_dir
+from unlearnctl.utils.validate import check_value
 
 OURS = ("name", "system_every")  # keys of the node that are not the tracker's own
 
@@ -94,7 +95,5 @@ def make_trackers(
 
 def _meter_interval(node: Mapping[str, Any]) -> float | None:
     every = node.get("system_every")
-    check_type("tracker.system_every", every, float | None)
-    if every is not None and every <= 0:
-        raise UserError(f"tracker.system_every={every}: must be a positive number of seconds, or null")
+    check_value("tracker.system_every", every, Annotated[PositiveFloat, "seconds"] | None)
     return every

@@ -1,63 +1,62 @@
-"""What `conf/data/` may hold: one corpus, or several topics."""
+"""Define what `conf/data/` may hold: one corpus, or several topics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
-from unlearnctl.utils.errors import UserError, unknown, unknown_key
+from annotated_types import Ge
+from pydantic import NonNegativeInt, PositiveInt
 
-LONG = ("cut", "split")
+from unlearnctl.utils.describe import written
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.validate import read
 
 
 @dataclass(frozen=True)
 class CorpusSpec:
     """One corpus: where it lies and which field holds the text."""
 
-    path: (
-        str | tuple[str, ...]
-    )  # file, pattern, folder in hub layout, hub id, tinyworld:…, or several of them
+    # A file, a pattern, a folder in the hub's layout, a hub id, tinyworld:…, or several of them
+    path: str | tuple[str, ...]
     name: str | None = None  # hub configuration
     split: str = "train"
     field: str = "text"
     prompt_field: str | None = None  # text before the part that counts
-    alternate_field: str | None = None  # forget side: what should be said instead, a text or several
-    spans_field: str | None = (
-        None  # forget side: [[start, end], ...] of what matters, to score token weights by
-    )
+    # Of the forget side: what should be said instead (a text or several)
+    alternate_field: str | None = None
+    # Of the forget side: [[start, end], ...] of what matters, to score token weights by
+    spans_field: str | None = None
     format: str | None = None  # jsonl | json | tsv | csv | parquet | text; None = by suffix
     revision: str | None = None
-    where: tuple[tuple[str, tuple[Any, ...]], ...] | None = (
-        None  # field -> the values of which a row must have one; others are left out. A mapping in the config
-    )
-    limit: int | None = None  # first n rows that are kept
-    min_chars: int = 1  # shorter rows are skipped
-    max_length: int | None = None  # tokens; None = the data config's
-    long: str = "cut"  # what becomes of a longer text: cut (the rest is lost) or split (into pieces)
-    chat_template: bool = (
-        False  # conversations, or prompt and text as two turns, through the model's template
-    )
+    # Field and the values of which a row must have one, other rows are left out; a mapping in the config
+    where: tuple[tuple[str, tuple[Any, ...]], ...] | None = None
+    limit: PositiveInt | None = None  # first n rows that are kept
+    min_chars: NonNegativeInt = 1  # shorter rows are skipped
+    max_length: Annotated[int, "tokens", Ge(2)] | None = None  # None = the data config's
+    long: Literal["cut", "split"] = "cut"  # of a longer text: the rest is lost, or it becomes several pieces
+    # Conversations, or prompt and text as two turns, through the model's template
+    chat_template: bool = False
 
     @classmethod
-    def from_config(cls, cfg: Mapping[str, Any], key: str, splits: bool = True) -> CorpusSpec:
+    def from_config(cls, cfg: object, key: str, splits: bool = True) -> CorpusSpec:
         """Take one corpus mapping; `splits` is False for who reads each text as one.
 
         Raises:
-            UserError: an unknown key, a path that is missing.
+            UserError: see `read`; or a path that is missing.
         """
-        known = {f.name for f in fields(cls)}
-        for name in cfg:
-            if name not in known:
-                raise unknown_key(key, name, known)
-        path = _path(cfg.get("path"), key)
-        if cfg.get("long", "cut") not in LONG:
-            raise unknown(f"{key}.long", cfg["long"], LONG)
-        if cfg.get("long") == "split" and not splits:
+        if not isinstance(cfg, Mapping):
+            raise UserError(
+                f"{key}={written(cfg)}: must be a corpus: a mapping with a path, as in conf/data/"
+            )
+        where = _where(cfg.get("where"), f"{key}.where")
+        spec = read(cls, key, {**cfg, "path": _path(cfg.get("path"), key), "where": where})
+        if spec.long == "split" and not splits:
             raise UserError(
                 f"{key}.long=split: only data.forget and data.retain are split; here texts are cut"
             )
-        return cls(**{**cfg, "path": path, "where": _where(cfg.get("where"), f"{key}.where")})
+        return spec
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -91,8 +90,8 @@ class DataSpec:
     """`cfg.data`: topics, each with a forget and a retain corpus."""
 
     name: str
-    max_length: int
-    padding_side: str
+    max_length: Annotated[int, "tokens", Ge(2)]
+    padding_side: Literal["left", "right"]
     shuffle: bool
     forget: Mapping[str, CorpusSpec]
     retain: Mapping[str, CorpusSpec]
@@ -104,22 +103,13 @@ class DataSpec:
         """Take `cfg.data`; a corpus without topics is the topic `all`.
 
         Raises:
-            UserError: an unknown key, topics of retain that are not those of forget, a value out of range.
+            UserError: see `read`; or topics of retain that are not those of forget.
         """
-        known = {f.name for f in fields(cls)}
-        for name in cfg:
-            if name not in known:
-                raise unknown_key("data", name, known)
-        if cfg["padding_side"] not in ("left", "right"):
-            raise unknown("data.padding_side", cfg["padding_side"], ("left", "right"))
-        if not isinstance(cfg["max_length"], int) or cfg["max_length"] < 2:
-            raise UserError(
-                f"data.max_length={cfg['max_length']}: must be a whole number of tokens, 2 or more"
-            )
-        common = {"chat_template": cfg.get("chat_template", False)}
-        forget = _topics(cfg["forget"], "data.forget", None, common)
-        retain = _topics(cfg["retain"], "data.retain", list(forget), common)
-        return cls(**{**cfg, "forget": forget, "retain": retain})
+        spec = read(cls, "data", cfg)
+        common = {"chat_template": spec.chat_template}
+        forget = _topics(spec.forget, "data.forget", None, common)
+        retain = _topics(spec.retain, "data.retain", list(forget), common)
+        return replace(spec, forget=forget, retain=retain)
 
 
 def _topics(

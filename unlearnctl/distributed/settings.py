@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from unlearnctl.distributed.world import existing_world
-from unlearnctl.utils.errors import UserError, unknown, unknown_key
-
-NAMES = ("single", "cpu", "multi_gpu", "multi_node")
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.validate import read
 
 
 @dataclass(frozen=True)
-class Launch:
-    """`cfg.launch`, made definite: `num_processes` counts those of all machines."""
+class LaunchSettings:
+    """`cfg.launch`."""
 
-    name: str = "single"
-    num_processes: int = 1
+    name: Literal["single", "cpu", "multi_gpu", "multi_node"] = "single"
+    num_processes: PositiveInt = 1  # of all machines
     dry_run: bool = False
-    num_machines: int = 1
-    machine_rank: int = 0
+    num_machines: PositiveInt = 1
+    machine_rank: NonNegativeInt = 0
     main_address: str = "127.0.0.1"
-    main_port: int | None = None  # None: a free one
-    timeout: float | None = 1800.0  # seconds; None: wait for ever
+    main_port: Annotated[int, Ge(1), Le(65535)] | None = None  # None: a free one
+    timeout: Annotated[PositiveFloat, "seconds"] | None = 1800.0  # None: wait for ever
+
+
+@dataclass(frozen=True)
+class Launch(LaunchSettings):
+    """The settings of a launch, with where its processes run."""
+
     on_cpu: bool = True  # gloo ranks; else one process a GPU
 
     @property
@@ -42,25 +50,15 @@ def read_launch(cfg: Mapping[str, Any], device: str | None) -> Launch:
     """Take `cfg.launch`; `device` is what the verb was told to run on (null, cpu or cuda).
 
     Raises:
-        UserError: an unknown key, a wrong number, a device that the option does not go with, too few GPUs, or
-            another number than the torchrun or SLURM world has that this process belongs to.
+        UserError: see `read`; a device that the option does not go with, too few GPUs, or another number of
+            processes than the torchrun or SLURM world that this process belongs to.
     """
-    known = [f.name for f in fields(Launch) if f.name != "on_cpu"]
-    for key in cfg:
-        if key not in known:
-            raise unknown_key("launch", key, known)
-    name = cfg.get("name")
-    if name not in NAMES:
-        raise unknown("launch.name", name, NAMES)
-    values = {key: value for key, value in cfg.items() if value is not None}
-    on_cpu = _on_cpu(str(name), device)
-    for key, least in (("num_processes", 1), ("num_machines", 1), ("machine_rank", 0), ("main_port", 1)):
-        _check_count(key, values.get(key), least)
-    if "timeout" in cfg:
-        values["timeout"] = _seconds(cfg["timeout"])
-    if name == "multi_gpu":
-        values.setdefault("num_processes", max(1, _gpus()))
-    launch = Launch(**{**values, "on_cpu": on_cpu})
+    given = {key: value for key, value in cfg.items() if value is not None or key == "timeout"}
+    settings = read(LaunchSettings, "launch", given)
+    on_cpu = _on_cpu(settings.name, device)
+    if settings.name == "multi_gpu" and "num_processes" not in given:
+        settings = replace(settings, num_processes=max(1, _gpus()))
+    launch = Launch(**vars(settings), on_cpu=on_cpu)
     _check(launch)
     if not launch.dry_run:  # a plan may be made where the GPUs are not
         _check_place(launch)
@@ -73,19 +71,6 @@ def _on_cpu(name: str, device: str | None) -> bool:
     if name == "multi_gpu" and device == "cpu":
         raise UserError("launch=multi_gpu: not with device=cpu; use launch=cpu")
     return name == "cpu" or device == "cpu" or (name == "single" and not _gpus())
-
-
-def _check_count(key: str, value: object, least: int) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-        raise UserError(f"launch.{key}={value}: must be a whole number, {least} or more")
-
-
-def _seconds(value: object) -> float | None:
-    if value is None:
-        return None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-        raise UserError(f"launch.timeout={value}: must be a positive number of seconds, or null")
-    return float(value)
 
 
 def _check(launch: Launch) -> None:
@@ -105,8 +90,6 @@ def _check(launch: Launch) -> None:
         )
     if launch.machine_rank >= machines:
         raise UserError(f"launch.machine_rank={launch.machine_rank}: must be 0 to {machines - 1}")
-    if launch.main_port is not None and launch.main_port > 65535:
-        raise UserError(f"launch.main_port={launch.main_port}: must be 1 to 65535")
 
 
 def _check_place(launch: Launch) -> None:

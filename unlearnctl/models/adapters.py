@@ -7,14 +7,16 @@ saved is the merged matrix, so that a checkpoint looks the same however it was t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
+from pydantic import PositiveFloat, PositiveInt
+
 from unlearnctl.models.partial.decoder import trunk_prefix
 from unlearnctl.models.skeleton import Skeleton
-from unlearnctl.utils.errors import UserError, unknown_key
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,8 +30,8 @@ READ_BY_KERNELS = re.compile(r"(?<=\.mixer|\.mamba)\.(?:out_proj|x_proj|dt_proj)
 class Lora:
     """`trainer.lora`: W + (alpha / rank) · B A, with A [rank, in] and B [out, rank] (Hu et al., arXiv 2106.09685)."""
 
-    rank: int
-    alpha: float
+    rank: PositiveInt
+    alpha: PositiveFloat
 
     def parameters(self, shape: tuple[int, ...]) -> int:
         """How many numbers train instead of one matrix."""
@@ -95,24 +97,3 @@ def merged(model: PreTrainedModel, names: Sequence[str]) -> dict[str, Tensor]:
         update = layer.get_delta_weight(ADAPTER)  # type: ignore[operator]
         out[name] = layer.base_layer.weight.detach().float() + update.detach().float()  # type: ignore[union-attr,operator]
     return out
-
-
-def lora_from_config(cfg: object) -> Lora | None:
-    """`cfg.trainer.lora`.
-
-    Raises:
-        UserError: not a mapping, an unknown key or a value out of range.
-    """
-    if cfg is None:
-        return None
-    if not isinstance(cfg, Mapping):
-        raise UserError(f"trainer.lora={cfg}: must be null or a mapping, as in {{rank: 16, alpha: 32}}")
-    for key in cfg:
-        if key not in Lora.__dataclass_fields__:
-            raise unknown_key("trainer.lora", key, Lora.__dataclass_fields__)
-    rank, alpha = cfg.get("rank"), cfg.get("alpha")
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-        raise UserError(f"trainer.lora.rank={rank}: must be a whole number, 1 or more")
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not alpha > 0:
-        raise UserError(f"trainer.lora.alpha={alpha}: must be a positive number")
-    return Lora(rank, float(alpha))

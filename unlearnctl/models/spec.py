@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from unlearnctl.models.folder import check_folder, explain
 from unlearnctl.models.gguf import dequantised
@@ -15,13 +15,14 @@ from unlearnctl.models.hub_cache import check_cached
 from unlearnctl.models.limits import check_ids
 from unlearnctl.models.remote_code import code_of
 from unlearnctl.tinyworld.resolve import provide, resolve
-from unlearnctl.utils.errors import UserError, brief, unknown, unknown_key
+from unlearnctl.utils.errors import UserError, brief
+from unlearnctl.utils.validate import read
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-DTYPES = ("float32", "bfloat16", "float16")
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ModelSpec:
     name: str
     path: str  # hub id or local folder; `tinyworld:` and GGUF files already resolved
     revision: str | None = None
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
     attn_implementation: str | None = None  # None: the best that the architecture supports
     blocks: str | None = None
     trust_remote_code: bool = False
@@ -47,20 +48,15 @@ class ModelSpec:
         """Take `cfg.model`.
 
         Raises:
-            UserError: an unknown key or dtype.
+            UserError: see `read`; or no path.
         """
-        known = set(cls.__dataclass_fields__)
-        for key in cfg:
-            if key not in known:
-                raise unknown_key("model", key, known)
-        if not isinstance(cfg.get("path"), str) or not cfg["path"]:
+        if not cfg.get("path"):
             raise UserError("model.path=: required; a Hugging Face folder or hub id")
-        if cfg.get("dtype", "float32") not in DTYPES:
-            raise unknown("model.dtype", cfg["dtype"], DTYPES)
-        path = resolve(str(cfg["path"]))
+        spec = read(cls, "model", cfg)
+        path = resolve(spec.path)
         if path.endswith(".gguf") and Path(path).is_file():
             path = str(dequantised(Path(path)))
-        return cls(**{**cfg, "path": path})
+        return replace(spec, path=path)
 
     @property
     def is_local(self) -> bool:

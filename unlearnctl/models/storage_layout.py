@@ -183,7 +183,7 @@ def _changed_in_memory(spec: ModelSpec, other: Path) -> dict[str, Tensor]:
     import torch
 
     dtypes = {entry["dtype"] for entry in headers(Path(spec.path)).values()}
-    dtype = next((SAFETENSORS_TO_TORCH[name] for name in ("F64", "F32") if name in dtypes), "auto")
+    dtype: Any = next((SAFETENSORS_TO_TORCH[name] for name in ("F64", "F32") if name in dtypes), "auto")
     models = [
         load_model(ModelSpec(name=path, path=path, dtype=dtype, trust_remote_code=spec.trust_remote_code))
         for path in (spec.path, str(other))

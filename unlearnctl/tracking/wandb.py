@@ -6,14 +6,14 @@ import netrc
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from unlearnctl.tracking.attempts import attempt_name, sweep_name
 from unlearnctl.tracking.base import TrackedRun, check_installed, flatten
 from unlearnctl.utils.errors import UserError, brief, unknown
 
-MODES = ("online", "offline", "disabled")
+Mode = Literal["online", "offline", "disabled"]
 
 
 class Wandb:
@@ -25,7 +25,7 @@ class Wandb:
         mode: online, offline or disabled; null for online if there is a key, else offline.
 
     Raises:
-        UserError: an unknown mode, or the package is not installed.
+        UserError: the package is not installed.
     """
 
     def __init__(
@@ -35,10 +35,8 @@ class Wandb:
         entity: str | None = None,
         group: str | None = None,
         tags: Sequence[str] = (),
-        mode: str | None = None,
+        mode: Mode | None = None,
     ) -> None:
-        if mode is not None and mode not in MODES:
-            raise unknown("tracker.mode", mode, MODES)
         check_installed("wandb")
         self.project, self.entity, self.group, self.tags, self.mode = (
             project,
@@ -101,8 +99,8 @@ class Wandb:
 def choose_mode(mode: str | None) -> str:
     """Return `mode`, else `$WANDB_MODE`, else online if there is a key."""
     mode = mode or os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
-    if mode not in MODES:
-        raise unknown("tracker.mode", mode, MODES)
+    if mode not in get_args(Mode):
+        raise unknown("tracker.mode", mode, get_args(Mode))
     return mode
 
 

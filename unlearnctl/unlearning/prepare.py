@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, open_dict
 
 from unlearnctl.config.checks import (
-    check_data,
     check_lengths,
     check_model,
     check_read,
-    check_seed,
     check_writable,
     model_spec,
     trainer_settings,
@@ -23,9 +21,8 @@ from unlearnctl.config.checks import (
 from unlearnctl.config.instantiate import build_objective, build_suites, plain
 from unlearnctl.config.tiny_world import check_world
 from unlearnctl.config.trackers import build_tracker
-from unlearnctl.config.types import check_type
 from unlearnctl.data.spec import DataSpec
-from unlearnctl.models.adapters import Lora, adaptable, lora_from_config
+from unlearnctl.models.adapters import Lora, adaptable
 from unlearnctl.models.partial.tapped import can_remember
 from unlearnctl.models.skeleton import Skeleton, skeleton
 from unlearnctl.models.spec import ModelSpec
@@ -65,11 +62,9 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     if "eval" not in cfg:  # what Hydra makes of eval=[]
         with open_dict(cfg):
             cfg.eval = {}
-    check_seed(cfg.seed)
-    check_type("launch.dry_run", cfg.launch.dry_run, bool)
     build_tracker(plain(cfg.tracker))
     settings = trainer_settings(plain(cfg.trainer))
-    check_data(plain(cfg.data))
+    data = DataSpec.from_config(plain(cfg.data))
     objective = build_objective(cfg.objective)
     if settings.meta and settings.meta.layers:
         objective = _over_choices(cfg, objective, settings.meta.choices())
@@ -95,16 +90,15 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     head = any(need.head for need in needs)
     top = shape.num_blocks - 1 if head else max(max(need.layers) for need in needs)
     trainable = matched if head else _reached(matched, shape, top)
-    lora = lora_from_config(settings.lora)
-    trainable = adaptable(trainable, shape) if lora else trainable
+    trainable = adaptable(trainable, shape) if settings.lora else trainable
     trunk = _wants_trunk(settings, head, shape)
     if settings.sharding == "fsdp":
         _check_sharded_reference(objective, settings, trainable, shape)
     lowest = lowest_block(trainable, shape)
-    check_lengths(DataSpec.from_config(plain(cfg.data)), config)
+    check_lengths(data, config)
     check_read(suites, "eval", config)
     try_optimizer(settings.optimizer)
-    return Prepared(spec, shape, objective, settings, suites, trainable, lowest, top, trunk, lora)
+    return Prepared(spec, shape, objective, settings, suites, trainable, lowest, top, trunk, settings.lora)
 
 
 def _check_loss_scale(settings: TrainerSettings, spec: ModelSpec) -> None:

@@ -163,8 +163,6 @@ def make_accelerator(ready: Prepared) -> Accelerator:
     import torch
 
     device = ready.settings.device
-    if device not in (None, "cpu", "cuda"):
-        raise UserError(f"trainer.device={device}: must be null, cpu or cuda")
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     if on_cpu and ready.settings.mixed_precision == "fp16":  # accelerate would pass over it
         raise UserError("trainer.mixed_precision=fp16: needs a GPU; on a processor use bf16 or no")
