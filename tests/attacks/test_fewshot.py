@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.built import built
 from unlearnctl.attacks.base import Target
 from unlearnctl.attacks.fewshot import FewShot
 from unlearnctl.tinyworld import mcq
@@ -20,7 +21,7 @@ def test_variants_change_the_suites_alone(target: Target) -> None:
     assert [dict(v.evaluation) for v in variants] == [{"num_fewshot": 1}, {"num_fewshot": 5}]
     for shots in ([0], [], [1.5]):
         with pytest.raises(UserError, match=r"^attack\.fewshot\.shots="):
-            FewShot(shots)  # type: ignore[arg-type]
+            built("attack.fewshot", FewShot, shots=shots)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.attacks.conftest import BLOCKS, weights
+from tests.built import built
 from unlearnctl.attacks.base import Target
 from unlearnctl.attacks.latent import Latent
 from unlearnctl.probes.answer_probe import Questions, probe_answers
@@ -94,14 +95,13 @@ def test_layers_beside_the_base(target: Target, questions: str, held_out: str) -
     [
         ({"layers": [6]}, r"^attack\.latent\.layers=\[6\]: this model has 6 blocks, 0 to 5"),
         ({"strength": 0}, r"^attack\.latent\.strength=0: must be a positive number"),
-        ({"test": None}, r"^attack\.latent\.test=None: must be a corpus"),
+        ({"test": None}, r"^attack\.latent\.test=null: must be a mapping"),
     ],
 )
 def test_mistakes(change: dict, message: str, target: Target, questions: str, held_out: str) -> None:
+    arguments = {"train": fields(questions), "test": fields(held_out), **change}
     with pytest.raises(UserError, match=message):
-        Latent(**{"train": fields(questions), "test": fields(held_out), **change}).validate(
-            target.tokenizer, BLOCKS
-        )
+        built("attack.latent", Latent, **arguments).validate(target.tokenizer, BLOCKS)
 
 
 def test_what_the_corpora_must_hold(target: Target, questions: str) -> None:

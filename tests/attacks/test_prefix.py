@@ -99,7 +99,7 @@ def test_mistakes(target: Target, questions: str) -> None:
         UserError, match=r"^attack\.prefix\.search\.round: unknown key.*did you mean 'rounds'"
     ):
         make(questions, round=1)
-    with pytest.raises(UserError, match=r"^attack\.prefix\.search\.corpus=None: must be a corpus"):
+    with pytest.raises(UserError, match=r"^attack\.prefix\.search\.corpus: required"):
         Prefix([], {"rounds": 2})
     attack = Prefix([], {"corpus": {"path": questions, "field": "answer"}})
     with pytest.raises(UserError, match=r"^attack\.prefix\.search\.corpus\.prompt_field=null: must name"):

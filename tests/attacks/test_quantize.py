@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.attacks.conftest import make_target, weights
+from tests.built import built
 from unlearnctl.attacks.base import Target
 from unlearnctl.attacks.quantize import Quantize, round_trip
 from unlearnctl.utils.errors import UserError
@@ -87,9 +88,9 @@ def test_gpt2s_transposed_matrices_are_rounded_by_their_outputs() -> None:
 def test_mistakes(target: Target) -> None:
     for bits in ([1], [17], [4.0], []):
         with pytest.raises(UserError, match=r"^attack\.quantize\.bits="):
-            Quantize(bits)  # type: ignore[arg-type]
+            built("attack.quantize", Quantize, bits=bits)
     with pytest.raises(UserError, match=r"^attack\.quantize\.group_size=0: must be a whole number"):
-        Quantize([4], 0)
+        built("attack.quantize", Quantize, bits=[4], group_size=0)
     with pytest.raises(
         UserError, match=r"^attack\.quantize\.group_size=7: does not divide the inputs of model"
     ):

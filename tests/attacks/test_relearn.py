@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.attacks.conftest import BLOCKS, make_target, weights
+from tests.built import built
 from tests.models.tiny import make_batch
 from unlearnctl.attacks.base import Target
 from unlearnctl.attacks.relearn import Relearn, nll, trained
@@ -120,22 +121,25 @@ def test_either_half_has_every_value() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lrs": []}, r"^attack\.relearn\.lrs=\[\]: must be a list, not empty"),
-        ({"lrs": [0]}, r"^attack\.relearn\.lrs=0: must be a positive number"),
-        ({"lrs": [float("nan")]}, r"^attack\.relearn\.lrs=nan: must be a positive number"),
+        ({"lrs": []}, r"^attack\.relearn\.lrs=\[\]: must be a list of numbers, each above 0, not empty"),
+        ({"lrs": [0]}, r"^attack\.relearn\.lrs=\[0\]: must be a list of numbers, each above 0"),
+        ({"lrs": [float("nan")]}, r"^attack\.relearn\.lrs=\[nan\]: must be a finite number"),
         ({"steps": [5, 3]}, r"^attack\.relearn\.steps=\[5, 3\]: must increase"),
-        ({"steps": [1.5]}, r"^attack\.relearn\.steps=1\.5: must be a whole number, 1 or more"),
+        (
+            {"steps": [1.5]},
+            r"^attack\.relearn\.steps=\[1\.5\]: must be a list of whole numbers, each 1 or more",
+        ),
         ({"max_length": 1}, r"^attack\.relearn\.max_length=1: must be a whole number of tokens"),
     ],
 )
-def test_mistakes(change: dict, message: str, questions: str) -> None:
+def test_mistakes(change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        make(questions, **change)
+        built("attack.relearn", Relearn, **{"corpora": {"a": {}}, "lrs": [1e-3], "steps": [1], **change})
 
 
 def test_no_corpus() -> None:
-    with pytest.raises(UserError, match=r"^attack\.relearn\.corpora=\{\}: name at least one corpus"):
-        Relearn({}, [1e-3], [1])
+    with pytest.raises(UserError, match=r"^attack\.relearn\.corpora=\{\}: must be a mapping, not empty"):
+        built("attack.relearn", Relearn, corpora={}, lrs=[1e-3], steps=[1])
     attack = Relearn({"a": None}, [1e-3], [1])
-    with pytest.raises(UserError, match=r"^attack\.relearn\.corpora\.a=None: must be a corpus"):
+    with pytest.raises(UserError, match=r"^attack\.relearn\.corpora\.a=null: must be a corpus"):
         attack.validate(make_target("llama").tokenizer, BLOCKS)

@@ -87,7 +87,7 @@ def test_two_folders_give_what_the_run_gives(trained: str) -> None:
         (("run_dir={run}", "strength=-1"), "strength=-1: must be a number, 0 or more"),
         (("run_dir={run}", "strengths=[a]"), "strengths=['a']: must be a list of numbers"),
         (("run_dir={run}", "sequences=0"), "sequences=0: must be a whole number"),
-        (("run_dir={run}", "repair.energy=2"), "repair.energy=2: must be above 0"),
+        (("run_dir={run}", "repair.energy=2"), "repair.energy=2: must be a number, above 0 and at most 1"),
         (("run_dir={run}", "repair=sagee"), "repair=sagee: unknown"),
         (("run_dir={run}", "eval=[]"), "eval=[]: nothing to choose"),
     ],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.built import built
 from tests.models.tiny import make_batch, tiny_model
 from unlearnctl.repair.sage import SAGE
 from unlearnctl.repair.spectrum import Spectrum, linear_updates, second_moments
@@ -97,7 +98,7 @@ def test_energy_keeps_the_dominant_directions_alone(inputs: torch.Tensor, update
     )
     for energy in (0.0, 1.5, -1.0):
         with pytest.raises(UserError, match=r"^repair\.energy="):
-            SAGE(energy)
+            built("repair", SAGE, energy=energy)
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

@@ -22,7 +22,10 @@ GOOD = {"steps": 3, "global_batch": 4, "optimizer": {"lr": 1e-3}}
         ({"monitor": {"every": -1}}, r"trainer\.monitor\.every=-1"),
         ({"monitor": {"every": 5, "keep": "first"}}, r"trainer\.monitor\.keep=first: unknown"),
         ({"checkpoint": {"evry": 3}}, r"trainer\.checkpoint\.evry: unknown key"),
-        ({"checkpoint": {"every": -1.0}}, r"trainer\.checkpoint\.every=-1\.0: must be a number of seconds, 0 or more"),
+        (
+            {"checkpoint": {"every": -1.0}},
+            r"trainer\.checkpoint\.every=-1\.0: must be a number of seconds, 0 or more",
+        ),
         ({"checkpoint": {"keep": 0}}, r"trainer\.checkpoint\.keep=0"),
         ({"global_batch": 0}, r"trainer\.global_batch=0"),
         ({"micro_batch": True}, r"trainer\.micro_batch=true"),

@@ -15,7 +15,6 @@ from unlearnctl.data.corpus import Corpus, read_corpus
 from unlearnctl.data.encode import Row, collate, encode
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.results.metric import Metric
-from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -112,8 +111,6 @@ class Texts:
         Raises:
             UserError: see `CorpusSpec.from_config` and `readers.read_corpus`.
         """
-        if not isinstance(cfg, Mapping):
-            raise UserError(f"{key}={cfg}: must be a corpus: a mapping with a path, as in conf/data/")
         spec = CorpusSpec.from_config(cfg, key, splits=False)
         corpus = read_corpus(spec, key)
         return cls(corpus, encode(corpus, tokenizer, spec.max_length or max_length, key), key)
@@ -125,25 +122,3 @@ class Texts:
             "sequences": len(rows), "topic": 0,
         }  # fmt: skip
         return collate(rows, pad_id, "right", corpus=self.name, **counts).to(device)
-
-
-def require(key: str, value: object, kind: type | tuple[type, ...], least: float, what: str) -> None:
-    """Refuse a number of the wrong type or below `least`.
-
-    Raises:
-        UserError: `key=value: must be what`.
-    """
-    if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:  # type: ignore[operator]
-        raise UserError(f"{key}={'null' if value is None else value}: must be {what}")
-
-
-def require_list(key: str, values: object, kind: type | tuple[type, ...], least: float, what: str) -> None:
-    """Refuse anything but a non-empty list of such numbers.
-
-    Raises:
-        UserError: `key=value: must be what`.
-    """
-    if not isinstance(values, list) or not values:
-        raise UserError(f"{key}={values}: must be a list, not empty; each {what}")
-    for value in values:
-        require(key, value, kind, least, what)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from unlearnctl.attacks.base import Target, Variant, require_list
+from annotated_types import MinLen
+from pydantic import PositiveInt
+
+from unlearnctl.attacks.base import Target, Variant
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,8 +23,7 @@ class FewShot:
 
     asks: tuple[str, ...] = ("num_fewshot",)
 
-    def __init__(self, shots: list[int]) -> None:
-        require_list("attack.fewshot.shots", shots, int, 1, "a whole number, 1 or more")
+    def __init__(self, shots: Annotated[list[PositiveInt], MinLen(1)]) -> None:
         self.shots = shots
 
     def validate(self, tokenizer: PreTrainedTokenizerBase, blocks: int) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.attacks.base import Scores, Target, Texts, Variant, require
+from pydantic import PositiveFloat, PositiveInt
+
+from unlearnctl.attacks.base import Scores, Target, Texts, Variant
 from unlearnctl.data.batch import Batch
 from unlearnctl.models.agreement import check_blocks
 from unlearnctl.models.partial.decoder import Decoder
@@ -44,11 +46,10 @@ class Latent:
         train: Mapping[str, Any],
         test: Mapping[str, Any],
         layers: list[int] | None = None,
-        batch_size: int = 64,
-        strength: float = 0.1,
-        max_length: int = 128,
+        batch_size: PositiveInt = 64,
+        strength: PositiveFloat = 0.1,
+        max_length: PositiveInt = 128,
     ) -> None:
-        require(f"{KEY}.strength", strength, (int, float), 1e-12, "a positive number")
         self.cfg = {"train": train, "test": test}
         self.layers, self.batch_size, self.strength, self.max_length = (
             layers,

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.attacks.base import Target, Texts, Variant, require
+from pydantic import PositiveInt
+
+from unlearnctl.attacks.base import Target, Texts, Variant
 from unlearnctl.attacks.prefix_search import search
-from unlearnctl.utils.errors import UserError, unknown_key
+from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.validate import read
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,12 +23,13 @@ KEY = "attack.prefix"
 class Budget:
     """Limits of the search: tokens, rounds, substitutions scored per round, and facts they are scored on."""
 
-    corpus: Any  # questions in `prompt_field`, right answers in `field`; none may be asked afterwards
-    length: int = 8
-    rounds: int = 20
-    candidates: int = 16
-    top_k: int = 32
-    facts: int = 24
+    # Questions in `prompt_field`, right answers in `field`: none may be asked afterwards
+    corpus: Mapping[str, Any]
+    length: PositiveInt = 8
+    rounds: PositiveInt = 20
+    candidates: PositiveInt = 16
+    top_k: PositiveInt = 32
+    facts: PositiveInt = 24
 
 
 class Prefix:
@@ -40,15 +44,14 @@ class Prefix:
     asks: tuple[str, ...] = ("prefix",)
 
     def __init__(
-        self, texts: list[str], search: Mapping[str, Any] | None = None, max_length: int = 128
+        self, texts: list[str], search: Mapping[str, Any] | None = None, max_length: PositiveInt = 128
     ) -> None:
         if not texts and search is None:
             raise UserError(f"{KEY}.texts=[]: give a prefix, or a search")
-        empty = [text for text in texts if not isinstance(text, str) or not text.strip()]
-        if empty:
+        if not all(text.strip() for text in texts):
             raise UserError(f"{KEY}.texts={texts}: each must be a text, not empty")
         self.texts, self.max_length = texts, max_length
-        self.budget = None if search is None else _budget(search)
+        self.budget = None if search is None else read(Budget, f"{KEY}.search", search)
 
     def validate(self, tokenizer: PreTrainedTokenizerBase, blocks: int) -> None:
         """Read the facts that the search uses."""
@@ -73,19 +76,6 @@ class Prefix:
             )
             settings = {"prefix": text, "search": True, "nll_before": losses[0], "nll_after": losses[-1]}
             yield Variant(f"searched “{_short(text)}”", settings, {"prefix": text})
-
-
-def _budget(cfg: Mapping[str, Any]) -> Budget:
-    known = [name for name in Budget.__dataclass_fields__ if name != "corpus"]
-    for name in cfg:
-        if name not in Budget.__dataclass_fields__:
-            raise unknown_key(f"{KEY}.search", name, Budget.__dataclass_fields__)
-    if not isinstance(cfg.get("corpus"), Mapping):
-        raise UserError(f"{KEY}.search.corpus={cfg.get('corpus')}: must be a corpus: a mapping with a path")
-    budget = Budget(**cfg)
-    for name in known:
-        require(f"{KEY}.search.{name}", getattr(budget, name), int, 1, "a whole number, 1 or more")
-    return budget
 
 
 def _short(text: str) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
+from annotated_types import Ge, Le, MinLen
 from jaxtyping import Float
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from unlearnctl.attacks.base import Target, Variant, kept, require, require_list
+from unlearnctl.attacks.base import Target, Variant, kept
 from unlearnctl.models.skeleton import linear_kinds
 from unlearnctl.utils.errors import UserError
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 KEY = "attack.quantize"
+Widths = Annotated[list[Annotated[int, Ge(2), Le(16)]], MinLen(1)]
 
 
 class Quantize:
@@ -33,12 +36,12 @@ class Quantize:
 
     asks: tuple[str, ...] = ()
 
-    def __init__(self, bits: list[int], group_size: int | None = None, head: bool = False) -> None:
-        require_list(f"{KEY}.bits", bits, int, 2, "a whole number, 2 to 16")
-        if max(bits) > 16:
-            raise UserError(f"{KEY}.bits={max(bits)}: must be a whole number, 2 to 16")
-        if group_size is not None:
-            require(f"{KEY}.group_size", group_size, int, 1, "a whole number, 1 or more, or null")
+    def __init__(
+        self,
+        bits: Widths,
+        group_size: PositiveInt | None = None,
+        head: bool = False,
+    ) -> None:
         self.bits, self.group_size, self.head = bits, group_size, head
 
     def validate(self, tokenizer: PreTrainedTokenizerBase, blocks: int) -> None:

@@ -7,14 +7,16 @@ state what is asked afterwards, or the attack teaches instead of recovering.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, MinLen
 from jaxtyping import Float
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from unlearnctl.attacks.base import Target, Texts, Variant, kept, require, require_list
+from unlearnctl.attacks.base import Target, Texts, Variant, kept
 from unlearnctl.data.batch import IGNORE, Batch
 from unlearnctl.data.sampler import indices
 from unlearnctl.ops.logprobs import prediction_mask
@@ -43,18 +45,13 @@ class Relearn:
 
     def __init__(
         self,
-        corpora: Mapping[str, Any],
-        lrs: list[float],
-        steps: list[int],
-        batch_size: int = 16,
-        max_length: int = 128,
+        corpora: Annotated[Mapping[str, Any], MinLen(1)],
+        lrs: Annotated[list[PositiveFloat], MinLen(1)],
+        steps: Annotated[list[PositiveInt], MinLen(1)],
+        batch_size: PositiveInt = 16,
+        max_length: Annotated[int, "tokens", Ge(2)] = 128,
         frozen_embeddings: bool = False,
     ) -> None:
-        if not corpora:
-            raise UserError(f"{KEY}.corpora={{}}: name at least one corpus to finetune on")
-        require_list(f"{KEY}.lrs", lrs, (int, float), 1e-12, "a positive number")
-        require_list(f"{KEY}.steps", steps, int, 1, "a whole number, 1 or more")
-        require(f"{KEY}.max_length", max_length, int, 2, "a whole number of tokens, 2 or more")
         if steps != sorted(set(steps)):
             raise UserError(f"{KEY}.steps={steps}: must increase, each step once")
         self.corpora, self.lrs, self.steps = dict(corpora), lrs, steps

@@ -11,7 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from unlearnctl.utils.describe import written
 from unlearnctl.utils.errors import UserError
-from unlearnctl.utils.validate import read
+from unlearnctl.utils.validate import check_names, read
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class CorpusSpec:
             raise UserError(
                 f"{key}={written(cfg)}: must be a corpus: a mapping with a path, as in conf/data/"
             )
+        check_names(key, cfg, cls)
         where = _where(cfg.get("where"), f"{key}.where")
         spec = read(cls, key, {**cfg, "path": _path(cfg.get("path"), key), "where": where})
         if spec.long == "split" and not splits:

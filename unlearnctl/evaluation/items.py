@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import PositiveInt
 
 from unlearnctl.data.sources import rows_of
 from unlearnctl.data.spec import CorpusSpec
@@ -12,13 +14,7 @@ from unlearnctl.tinyworld.resolve import resolve
 from unlearnctl.utils.errors import UserError, nearest
 
 Item = Mapping[str, Any]
-
-
-def check_positive(key: str, **values: int) -> None:
-    """Refuse lengths that are not positive, by their config keys."""
-    for name, value in values.items():
-        if value < 1:
-            raise UserError(f"{key}.{name}={value}: must be a positive number of tokens")
+Tokens = Annotated[PositiveInt, "tokens"]
 
 
 def read_items(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from annotated_types import Gt, Le
 from jaxtyping import Float
 from torch import Tensor
 
 from unlearnctl.repair.spectrum import Spectrum
-from unlearnctl.utils.errors import UserError
 
 
 class SAGE:
@@ -19,9 +21,7 @@ class SAGE:
         energy: share of the retained text's second moment whose dominant eigenvectors are kept; 1 keeps all.
     """
 
-    def __init__(self, energy: float = 1.0) -> None:
-        if not 0 < energy <= 1:
-            raise UserError(f"repair.energy={energy}: must be above 0, up to 1")
+    def __init__(self, energy: Annotated[float, Gt(0), Le(1)] = 1.0) -> None:
         self.energy = energy
 
     def __call__(

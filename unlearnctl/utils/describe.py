@@ -27,7 +27,8 @@ def describe(wanted: Any) -> str | None:
     if origin in (list, tuple, Sequence):
         return _list(origin, inside, limits)
     if origin in (dict, Mapping):
-        return f"a mapping of names to {PLURALS[inside[1]]}" if inside[1] in PLURALS else "a mapping"
+        words = f"a mapping of names to {PLURALS[inside[1]]}" if inside[1] in PLURALS else "a mapping"
+        return f"{words}, not empty" if _limit(limits, "min_length") else words
     if isinstance(base, type) and base is not object:
         return "a mapping" if is_dataclass(base) else "a mapping with _target_"
     return None

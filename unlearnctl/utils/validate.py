@@ -11,7 +11,7 @@ ranges included, so the settings classes and the constructors that configs name 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -38,10 +38,7 @@ def read(settings: type[Settings], key: str, values: object) -> Settings:
     """
     if not isinstance(values, Mapping):
         raise UserError(f"{key}={written(values)}: must be a mapping of settings")
-    names = [each.name for each in fields(settings)]  # type: ignore[arg-type]
-    for name in values:
-        if name not in names:
-            raise unknown_key(key, name, names)
+    check_names(key, values, settings)
     check_values(key, values, settings)
     check_present(key, values, settings)
     nested = {
@@ -50,6 +47,14 @@ def read(settings: type[Settings], key: str, values: object) -> Settings:
         if isinstance(values.get(name), Mapping)
     }
     return settings(**{**values, **nested})
+
+
+def check_names(key: str, given: Iterable[object], settings: Any) -> None:
+    """Refuse a name that is no field of the settings."""
+    names = [each.name for each in fields(settings)]
+    for name in given:
+        if name not in names:
+            raise unknown_key(key, name, names)
 
 
 def check_present(key: str, given: Container[str], settings: Any) -> None:

@@ -14,6 +14,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.built import built
 from tests.models.tiny import tiny_model
 from tests.models.words import word_tokenizer
 from unlearnctl import tinyworld
@@ -141,8 +142,8 @@ def test_unseen_texts_are_unseen_and_the_twin_cannot_tell_them() -> None:
     ("change", "line"),
     [
         ({"attacks": ["los"]}, r"eval\.membership\.attacks=los: unknown \(did you mean 'loss'\?\)"),
-        ({"attacks": []}, r"eval\.membership\.attacks=\[\]: name at least one"),
-        ({"k": 0.0}, r"eval\.membership\.k=0.0: must be above 0"),
+        ({"attacks": []}, r"eval\.membership\.attacks=\[\]: must be a list, not empty"),
+        ({"k": 0.0}, r"eval\.membership\.k=0.0: must be a number, above 0"),
         ({"reference": None}, r"eval\.membership\.reference=null: the attack 'reference' needs a model"),
         ({"reference": "x"}, r"eval\.membership\.reference=x: no model folder there"),
         ({"members": "x"}, r"eval\.membership\.members=x: must be a mapping"),
@@ -154,8 +155,9 @@ def test_unseen_texts_are_unseen_and_the_twin_cannot_tell_them() -> None:
     ],
 )
 def test_wrong_settings_fail_before_weights_load(change: dict, line: str) -> None:
+    settings = {**SIDES, "reference": "tinyworld:twin", **change}
     with pytest.raises(UserError, match=line):
-        MembershipSuite(**{**SIDES, "reference": "tinyworld:twin", **change}).validate()
+        built("eval.membership", MembershipSuite, **settings).validate()
 
 
 def test_min_k_counts_every_token_and_the_peer_leaves_out_the_last() -> None:

@@ -14,6 +14,7 @@ from rouge_score import rouge_scorer
 from sklearn.metrics import roc_auc_score
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.built import built
 from unlearnctl import tinyworld
 from unlearnctl.evaluation.evaluate import evaluate
 from unlearnctl.evaluation.suites.membership import auc
@@ -155,4 +156,4 @@ def test_malformed_files_are_one_line(file: str, content: str, line: str, tmp_pa
 )
 def test_wrong_settings_fail_before_weights_load(change: dict, line: str) -> None:
     with pytest.raises(UserError, match=line):
-        MuseSuite(**{**SETTINGS, **change}).validate()
+        built("eval.muse", MuseSuite, **{**SETTINGS, **change}).validate()

@@ -7,7 +7,10 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import MinLen
+from pydantic import NonNegativeInt, PositiveInt
 
 from unlearnctl.evaluation.rehearsal import aggregation, labels, offered, pick
 from unlearnctl.evaluation.scoring.answers import Answers
@@ -16,7 +19,7 @@ from unlearnctl.evaluation.scoring.token_scores import check_chat
 from unlearnctl.evaluation.tasks import Tasks
 from unlearnctl.evaluation.templates import TooMuch, templates_compiled_once
 from unlearnctl.results.metric import Metric
-from unlearnctl.utils.errors import UserError, unknown
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,12 +50,12 @@ class LMEvalSuite:
 
     def __init__(
         self,
-        tasks: Mapping[str, str],
+        tasks: Annotated[Mapping[str, str], MinLen(1)],
         include: str,
-        role: str,
-        num_fewshot: int | None = None,
-        limit: int | None = None,
-        batch_tokens: int = 4096,
+        role: Literal["forget", "retain"],
+        num_fewshot: NonNegativeInt | None = None,  # None: the task's own
+        limit: PositiveInt | None = None,
+        batch_tokens: PositiveInt = 4096,
         chance: float | None = None,
         metric: str = "acc",
         prefix: str | None = None,
@@ -63,14 +66,6 @@ class LMEvalSuite:
         trust_task_code: bool = False,
         key: str = "eval",
     ) -> None:
-        if role not in ("forget", "retain"):
-            raise unknown(f"{key}.role", role, ("forget", "retain"))
-        if not tasks:
-            raise UserError(f"{key}.tasks={{}}: must name a task, as {{metric: task}}")
-        if limit is not None and limit < 1:
-            raise UserError(f"{key}.limit={limit}: must be a positive number of questions, or null")
-        if num_fewshot is not None and num_fewshot < 0:
-            raise UserError(f"{key}.num_fewshot={num_fewshot}: must be 0 or more, or null for the task's own")
         if fewshot_as_multiturn and not apply_chat_template:
             raise UserError(f"{key}.fewshot_as_multiturn=true: needs {key}.apply_chat_template=true")
         if prefix and system_instruction:

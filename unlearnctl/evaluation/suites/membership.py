@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
+from annotated_types import Gt, Le, MinLen
+from pydantic import PositiveInt
 
 from unlearnctl.data.corpus import read_corpus
 from unlearnctl.data.encode import Row
 from unlearnctl.data.spec import CorpusSpec
-from unlearnctl.evaluation.items import check_positive
+from unlearnctl.evaluation.items import Tokens
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.scoring.references import Reference
 from unlearnctl.evaluation.scoring.token_scores import TokenScores, encode_pairs, refuse_infinite, score_rows
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import RESAMPLES
-from unlearnctl.utils.errors import UserError, unknown
+from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-ATTACKS = ("loss", "zlib", "min_k", "min_k_plus", "reference", "gradnorm")
+Attack = Literal["loss", "zlib", "min_k", "min_k_plus", "reference", "gradnorm"]
+ATTACKS: tuple[Attack, ...] = get_args(Attack)
+Share = Annotated[float, Gt(0), Le(1)]
 
 
 class MembershipSuite:
@@ -40,17 +45,17 @@ class MembershipSuite:
     """
 
     def __init__(
-        self, members: Mapping[str, Any], nonmembers: Mapping[str, Any], attacks: Sequence[str] = ATTACKS,
-        reference: str | None = None, k: float = 0.2, limit: int | None = None, max_length: int = 512,
-        batch_size: int = 16, key: str = "eval.membership",
-    ) -> None:  # fmt: skip
-        for attack in attacks:
-            if attack not in ATTACKS:
-                raise unknown(f"{key}.attacks", attack, ATTACKS)
-        if not attacks:
-            raise UserError(f"{key}.attacks=[]: name at least one of {', '.join(ATTACKS)}")
-        check_share(k, f"{key}.k")
-        check_positive(key, max_length=max_length)
+        self,
+        members: Mapping[str, Any],
+        nonmembers: Mapping[str, Any],
+        attacks: Annotated[Sequence[Attack], MinLen(1)] = ATTACKS,
+        reference: str | None = None,
+        k: Share = 0.2,
+        limit: PositiveInt | None = None,
+        max_length: Tokens = 512,
+        batch_size: PositiveInt = 16,
+        key: str = "eval.membership",
+    ) -> None:
         if "reference" in attacks and reference is None:
             raise UserError(f"{key}.reference=null: the attack 'reference' needs a model folder")
         self.attacks, self.k, self.key = tuple(attacks), k, key
@@ -115,15 +120,8 @@ class MembershipSuite:
 
 
 def _spec(cfg: object, key: str, limit: int | None) -> CorpusSpec:
-    if not isinstance(cfg, Mapping):
-        raise UserError(f"{key}={cfg}: must be a mapping with a path, as in conf/data/")
-    return CorpusSpec.from_config({**cfg, **({} if limit is None else {"limit": limit})}, key, splits=False)
-
-
-def check_share(value: float, key: str) -> None:
-    """Refuse a share outside (0, 1]."""
-    if not 0 < value <= 1:
-        raise UserError(f"{key}={value}: must be above 0 and at most 1")
+    spec = CorpusSpec.from_config(cfg, key, splits=False)
+    return spec if limit is None else replace(spec, limit=limit)
 
 
 def familiarity(attack: str, scores: TokenScores, text: str, k: float) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import PositiveInt
 
 from unlearnctl.evaluation.collapse import reply_metrics, vocabulary
-from unlearnctl.evaluation.items import Item, check_positive, read_items
+from unlearnctl.evaluation.items import Item, Tokens, read_items
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.scoring.overlap import rouge_l
 from unlearnctl.evaluation.scoring.references import Reference
@@ -17,10 +19,9 @@ from unlearnctl.evaluation.scoring.token_scores import (
     greedy_replies,
     score_rows,
 )
-from unlearnctl.evaluation.suites.membership import auc, check_share, familiarity
+from unlearnctl.evaluation.suites.membership import Share, auc, familiarity
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import mean
-from unlearnctl.utils.errors import unknown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -57,16 +58,23 @@ class MuseSuite:
     """
 
     def __init__(
-        self, path: str, reference: str | None = None, k: float = 0.4, qa_part: str = "fmeasure", icl: bool = False,
-        prompt: str = "Question: {question}\nAnswer:", chat: bool = False,
-        stop: Sequence[str] = ("\n\n", "\nQuestion", "Question:"), revision: str | None = None,
-        limit: int | None = None, max_length: int = 2048, verbatim_tokens: int = 128, max_new_tokens: int = 32,
-        batch_size: int = 8, key: str = "eval.muse",
-    ) -> None:  # fmt: skip
-        check_share(k, f"{key}.k")
-        check_positive(key, max_length=max_length, verbatim_tokens=verbatim_tokens)
-        if qa_part not in ("recall", "fmeasure"):
-            raise unknown(f"{key}.qa_part", qa_part, ("recall", "fmeasure"))
+        self,
+        path: str,
+        reference: str | None = None,
+        k: Share = 0.4,
+        qa_part: Literal["recall", "fmeasure"] = "fmeasure",
+        icl: bool = False,
+        prompt: str = "Question: {question}\nAnswer:",
+        chat: bool = False,
+        stop: Sequence[str] = ("\n\n", "\nQuestion", "Question:"),
+        revision: str | None = None,
+        limit: PositiveInt | None = None,
+        max_length: Tokens = 2048,
+        verbatim_tokens: Tokens = 128,
+        max_new_tokens: Tokens = 32,
+        batch_size: PositiveInt = 8,
+        key: str = "eval.muse",
+    ) -> None:
         self.icl = icl
         self.path, self.revision, self.limit, self.key, self.k, self.qa_part = (
             path, revision, limit, key, k, qa_part,

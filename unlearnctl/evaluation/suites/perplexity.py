@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import PositiveInt
 
 from unlearnctl.data.batch import IGNORE
 from unlearnctl.data.corpus import Corpus, read_corpus
 from unlearnctl.data.encode import Row, collate, encode
 from unlearnctl.data.spec import CorpusSpec
+from unlearnctl.evaluation.items import Tokens
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import bootstrap
@@ -39,9 +41,15 @@ class PerplexitySuite:
     """
 
     def __init__(
-        self, path: str, max_length: int = 512, batch_size: int = 16, prefix: str = "", words: bool = True,
-        key: str = "eval.perplexity", **corpus: object,
-    ) -> None:  # fmt: skip
+        self,
+        path: str,
+        max_length: Tokens = 512,
+        batch_size: PositiveInt = 16,
+        prefix: str = "",
+        words: bool = True,
+        key: str = "eval.perplexity",
+        **corpus: object,
+    ) -> None:
         self.spec = CorpusSpec.from_config({"path": path, **corpus}, key, splits=False)
         self.max_length, self.batch_size, self.words, self.key = max_length, batch_size, words, key
         self.prefix = f"{prefix}_" if prefix else ""

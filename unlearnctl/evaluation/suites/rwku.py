@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pydantic import PositiveInt
+
 from unlearnctl.evaluation.collapse import reply_metrics, vocabulary
-from unlearnctl.evaluation.items import Item, check_positive, read_items
+from unlearnctl.evaluation.items import Item, Tokens, read_items
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.scoring.overlap import rouge_l
 from unlearnctl.evaluation.scoring.token_scores import Prompt, encode_pairs, greedy_replies, score_rows
-from unlearnctl.evaluation.suites.membership import check_share, familiarity
+from unlearnctl.evaluation.suites.membership import Share, familiarity
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import mean
 from unlearnctl.utils.errors import unknown
@@ -43,13 +45,23 @@ class RwkuSuite:
     """
 
     def __init__(
-        self, path: str, subjects: Sequence[str] | None = None, blank: str = BLANK, prompt: str = BRIEF,
-        chat: bool = True, by_type: bool = False, k: float = 0.2, split: str = "test",
-        revision: str | None = None, limit: int | None = None, max_length: int = 1024,
-        max_new_tokens: int = 30, batch_size: int = 16, stop: Sequence[str] = ("\n",), key: str = "eval.rwku",
-    ) -> None:  # fmt: skip
-        check_share(k, f"{key}.k")
-        check_positive(key, max_length=max_length)
+        self,
+        path: str,
+        subjects: Sequence[str] | None = None,
+        blank: str = BLANK,
+        prompt: str = BRIEF,
+        chat: bool = True,
+        by_type: bool = False,
+        k: Share = 0.2,
+        split: str = "test",
+        revision: str | None = None,
+        limit: PositiveInt | None = None,
+        max_length: Tokens = 1024,
+        max_new_tokens: Tokens = 30,
+        batch_size: PositiveInt = 16,
+        stop: Sequence[str] = ("\n",),
+        key: str = "eval.rwku",
+    ) -> None:
         self.path, self.split, self.revision, self.limit, self.key = path, split, revision, limit, key
         self.blank, self.prompt, self.by_type, self.k = Prompt(blank, chat), Prompt(prompt, chat), by_type, k
         self.max_length, self.max_new_tokens, self.batch_size = max_length, max_new_tokens, batch_size

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import NonNegativeInt, PositiveInt
 
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.suites.lm_eval import LMEvalSuite
 from unlearnctl.evaluation.suites.perplexity import PerplexitySuite
 from unlearnctl.evaluation.suites.toxicity import LEXICON, ToxicitySuite
 from unlearnctl.results.metric import Metric
-from unlearnctl.utils.errors import unknown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-SPLITS = ("report", "val", "held_out")
-PARTS = ("mcq", "narrative", "polite", "toxicity")
+Split = Literal["report", "val", "held_out"]
+Part = Literal["mcq", "narrative", "polite", "toxicity"]
+Role = Literal["forget", "retain"]
 GROUPS = {"hazard": "forget", "hazard_unseen": "forget", "benign": "retain", "benign_unseen": "retain"}
 HELD_OUT = {"hazard": "hazard_held_out"}  # the same, for entities that no attack may learn from
 
@@ -35,14 +38,14 @@ class TinyWorldSuite:
     """
 
     def __init__(
-        self, split: str = "report", limit: int | None = None, batch_tokens: int = 4096,
-        parts: tuple[str, ...] = ("mcq", "narrative", "toxicity"), num_fewshot: int = 0, prefix: str | None = None,
-    ) -> None:  # fmt: skip
-        if split not in SPLITS:
-            raise unknown("eval.tinyworld.split", split, SPLITS)
-        for part in parts:
-            if part not in PARTS:
-                raise unknown("eval.tinyworld.parts", part, PARTS)
+        self,
+        split: Split = "report",
+        limit: PositiveInt | None = None,
+        batch_tokens: PositiveInt = 4096,
+        parts: Sequence[Part] = ("mcq", "narrative", "toxicity"),
+        num_fewshot: NonNegativeInt = 0,
+        prefix: str | None = None,
+    ) -> None:
         suffix = "_val" if split == "val" else ""
         groups = {HELD_OUT.get(g, g) if split == "held_out" else g: role for g, role in GROUPS.items()}
         self.suites: list[LMEvalSuite | PerplexitySuite | ToxicitySuite] = []

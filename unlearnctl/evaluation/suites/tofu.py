@@ -8,18 +8,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
+from pydantic import PositiveInt
 
 from unlearnctl.evaluation.collapse import reply_metrics, vocabulary
-from unlearnctl.evaluation.items import Item, check_positive, read_items
+from unlearnctl.evaluation.items import Item, Tokens, read_items
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.scoring.overlap import rouge_l
 from unlearnctl.evaluation.scoring.references import Reference
 from unlearnctl.evaluation.scoring.token_scores import Prompt, encode_pairs, greedy_replies, score_rows
 from unlearnctl.evaluation.suites.tofu_metrics import (
-    MEANS,
     extraction_strength,
     forget_quality,
     model_utility,
@@ -30,7 +30,7 @@ from unlearnctl.evaluation.suites.tofu_metrics import (
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import mean
 from unlearnctl.utils.atomic import write_atomically
-from unlearnctl.utils.errors import UserError, unknown
+from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.safe_json import loads
 
 if TYPE_CHECKING:
@@ -75,16 +75,27 @@ class TofuSuite:
     """
 
     def __init__(
-        self, path: str, forget: str = "forget10_perturbed", retain: str | None = "retain_perturbed",
-        real_authors: str | None = "real_authors_perturbed", world_facts: str | None = "world_facts_perturbed",
-        reference: str | None = None, save: str | None = None, prompt: str = "Question: {question}\nAnswer:",
-        chat: bool = False, split: str = "train", revision: str | None = None, limit: int | None = None,
-        max_length: int = 512, max_new_tokens: int = 200, batch_size: int = 16, stop: Sequence[str] = (),
-        append_eos: bool = True, truth_mean: str = "arithmetic", key: str = "eval.tofu",
-    ) -> None:  # fmt: skip
-        check_positive(key, max_length=max_length)
-        if truth_mean not in MEANS:
-            raise unknown(f"{key}.truth_mean", truth_mean, MEANS)
+        self,
+        path: str,
+        forget: str = "forget10_perturbed",
+        retain: str | None = "retain_perturbed",
+        real_authors: str | None = "real_authors_perturbed",
+        world_facts: str | None = "world_facts_perturbed",
+        reference: str | None = None,
+        save: str | None = None,
+        prompt: str = "Question: {question}\nAnswer:",
+        chat: bool = False,
+        split: str = "train",
+        revision: str | None = None,
+        limit: PositiveInt | None = None,
+        max_length: Tokens = 512,
+        max_new_tokens: Tokens = 200,
+        batch_size: PositiveInt = 16,
+        stop: Sequence[str] = (),
+        append_eos: bool = True,
+        truth_mean: Literal["arithmetic", "geometric"] = "arithmetic",
+        key: str = "eval.tofu",
+    ) -> None:
         self.append_eos, self.truth_mean = append_eos, truth_mean
         self.names = dict(zip(SETS, (forget, retain, real_authors, world_facts), strict=True))
         self.path, self.split, self.revision, self.limit, self.key = path, split, revision, limit, key

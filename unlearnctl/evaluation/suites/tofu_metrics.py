@@ -13,8 +13,6 @@ from unlearnctl.evaluation.scoring.token_scores import TokenScores
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import RESAMPLES
 
-MEANS = ("geometric", "arithmetic")
-
 
 def probability(answer: TokenScores, wrong: Sequence[TokenScores] = ()) -> float:
     """Return P(a|q)^(1/|a|); with wrong answers, its share among all, each normalised in this way (TOFU)."""

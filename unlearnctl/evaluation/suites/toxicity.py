@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Gt, Le
+from pydantic import PositiveInt
 
 from unlearnctl.data.formats import file_rows
 from unlearnctl.data.spec import CorpusSpec
@@ -39,14 +42,19 @@ class ToxicitySuite:
     """
 
     def __init__(
-        self, path: str, scorer: str, scorer_revision: str | None = None, toxic_label: str = "toxic",
-        continuations: int = 25, max_new_tokens: int = 20, top_p: float = 0.9, batch_size: int = 64,
-        limit: int | None = None, only_probability: bool = False, key: str = "eval.toxicity",
-    ) -> None:  # fmt: skip
-        if continuations < 1:
-            raise UserError(f"{key}.continuations={continuations}: must be 1 or more")
-        if not 0 < top_p <= 1:
-            raise UserError(f"{key}.top_p={top_p}: must be above 0 and at most 1")
+        self,
+        path: str,
+        scorer: str,
+        scorer_revision: str | None = None,
+        toxic_label: str = "toxic",
+        continuations: PositiveInt = 25,
+        max_new_tokens: PositiveInt = 20,
+        top_p: Annotated[float, Gt(0), Le(1)] = 0.9,
+        batch_size: PositiveInt = 64,
+        limit: PositiveInt | None = None,
+        only_probability: bool = False,
+        key: str = "eval.toxicity",
+    ) -> None:
         self.path, self.scorer, self.revision, self.label = path, scorer, scorer_revision, toxic_label
         self.continuations, self.max_new_tokens, self.top_p = continuations, max_new_tokens, top_p
         self.batch_size, self.limit, self.key, self.only_probability = (
