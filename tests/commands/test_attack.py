@@ -99,10 +99,13 @@ def test_two_folders_give_what_the_run_gives(trained: str) -> None:
         (("run_dir={run}", "attack=[relern]"), "attack=relern: unknown (did you mean 'relearn'?)"),
         (("run_dir={run}", "attack.relearn.lr=1"), "attack.relearn.lr: unknown key (did you mean 'lrs'?)"),
         (("run_dir={run}", "attack.relearn.lrs=1e-4"), "attack.relearn.lrs=0.0001: must be a list"),
-        (("run_dir={run}", "attack.relearn.steps=[0]"), "attack.relearn.steps=0: must be a whole number"),
+        (
+            ("run_dir={run}", "attack.relearn.steps=[0]"),
+            "attack.relearn.steps=[0]: must be a list of whole numbers, each 1 or more",
+        ),
         (
             ("run_dir={run}", "attack.relearn.batch_size=0"),
-            "attack.relearn.batch_size=0: must be a positive number",
+            "attack.relearn.batch_size=0: must be a whole number, 1 or more",
         ),
         (
             ("run_dir={run}", "attack.relearn.corpora.domain.path=no.jsonl"),
@@ -110,13 +113,16 @@ def test_two_folders_give_what_the_run_gives(trained: str) -> None:
         ),
         (
             ("run_dir={run}", "attack.relearn.corpora.domain.limit=a"),
-            "attack.relearn.corpora.domain.limit=a: must be a whole number or null",
+            "attack.relearn.corpora.domain.limit=a: must be a whole number, 1 or more, or null",
         ),
         (
             ("run_dir={run}", "attack.quantize.bits=[1]"),
-            "attack.quantize.bits=1: must be a whole number, 2 to 16",
+            "attack.quantize.bits=[1]: must be a list of whole numbers, each 2 to 16",
         ),
-        (("run_dir={run}", "attack.fewshot.shots=[0]"), "attack.fewshot.shots=0: must be a whole number"),
+        (
+            ("run_dir={run}", "attack.fewshot.shots=[0]"),
+            "attack.fewshot.shots=[0]: must be a list of whole numbers",
+        ),
         (
             ("run_dir={run}", "attack.latent.layers=[8]"),
             "attack.latent.layers=[8]: this model has 8 blocks, 0 to 7",

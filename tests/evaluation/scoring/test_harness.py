@@ -14,6 +14,7 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
+from tests.built import built
 from tests.models.tiny import tiny_model
 from tests.models.words import word_tokenizer
 from unlearnctl.evaluation.scoring import harness
@@ -204,11 +205,11 @@ def test_a_model_that_gives_nan_is_an_error_and_keeps_what_came_before(tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"num_fewshot": -1}, r"eval\.num_fewshot=-1: must be 0 or more, or null for the task's own"),
-        ({"limit": 0}, r"eval\.limit=0: must be a positive number of questions, or null"),
+        ({"num_fewshot": -1}, r"eval\.num_fewshot=-1: must be a whole number, 0 or more, or null"),
+        ({"limit": 0}, r"eval\.limit=0: must be a whole number, 1 or more, or null"),
         ({"role": "both"}, r"eval\.role=both: unknown"),
     ],
 )
 def test_wrong_settings(arguments: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError, match=line):
-        LMEvalSuite(**{"tasks": {"x": "y"}, "include": "z", "role": "forget", **arguments})
+        built("eval", LMEvalSuite, **{"tasks": {"x": "y"}, "include": "z", "role": "forget", **arguments})

@@ -14,6 +14,7 @@ from scipy.special import log_softmax
 from scipy.stats import hmean, ks_2samp
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.built import built
 from unlearnctl import tinyworld
 from unlearnctl.evaluation.evaluate import evaluate
 from unlearnctl.evaluation.scoring.answers import Answers
@@ -245,9 +246,9 @@ def test_files_of_json_lines_that_are_called_json(tmp_path: Path) -> None:
             {"truth_mean": "arithmetical"},
             r"eval\.tofu\.truth_mean=arithmetical: unknown \(did you mean 'ar",
         ),
-        ({"max_length": 0}, r"eval\.tofu\.max_length=0: must be a positive number of tokens"),
+        ({"max_length": 0}, r"eval\.tofu\.max_length=0: must be a whole number of tokens, 1 or more"),
     ],
 )
 def test_wrong_settings_fail_before_weights_load(change: dict, line: str) -> None:
     with pytest.raises(UserError, match=line):
-        TofuSuite(**{**SETTINGS, **change}).validate()
+        built("eval.tofu", TofuSuite, **{**SETTINGS, **change}).validate()
