@@ -14,51 +14,40 @@ examples:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from unlearnctl.config.checks import (
-    check_lengths,
-    check_read,
-    model_spec,
-)
+from unlearnctl.config.checks import check_lengths, check_read, check_seed, model_spec
 from unlearnctl.config.instantiate import build, build_suites, plain
 from unlearnctl.config.tiny_world import check_known
-from unlearnctl.data.batch import Batch
 from unlearnctl.data.spec import DataSpec
-from unlearnctl.data.streams import ForgetRetain, load_data
-from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
+from unlearnctl.data.streams import load_data
 from unlearnctl.evaluation.evaluate import evaluate, validate
-from unlearnctl.evaluation.scoring.answers import Answers
-from unlearnctl.models.delta import apply_delta, digest, save_delta
+from unlearnctl.evaluation.measured import Measured, Suites
+from unlearnctl.models.delta import save_delta
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.storage_layout import stored_dtypes
-from unlearnctl.repair.spectrum import Spectrum, linear_updates, second_moments
+from unlearnctl.models.storage_layout import in_stored_dtypes
+from unlearnctl.repair.update import Update, retained_batches, search
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.strength_curve import print_curve, write_curve
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.provenance import now, of_run
 from unlearnctl.results.record import record, scores_to_json
 from unlearnctl.results.schema import write_results
-from unlearnctl.results.trade_off import trade_off
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
 from unlearnctl.runs.inherit import laid_over, of_model, suites_of_run, typed, with_model_of
 from unlearnctl.runs.lock import locked
 from unlearnctl.runs.update import update_of
 from unlearnctl.unlearning.outcome import command_line
-from unlearnctl.unlearning.session import Scores
 from unlearnctl.utils.device import pick_device
 from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 RUN_KEY = "run_dir"
 FROM_RUN = ("model", "data", "eval")
@@ -86,18 +75,29 @@ def repair(cfg: DictConfig) -> Path:
     directory = run_directory(cfg, "repair")
     check_free(directory, sum(t.nbytes for t in changed.values()) + REPORT_BYTES, again=cfg)
     model = load_model(spec, pick_device(cfg.device))
-    work = Repairing(cfg, method, model, tokenizer, changed, searched, spec)
-    base = identity(spec)
-    before = cached_evaluate(
-        base, plain(cfg.eval), lambda kept: evaluate(suites, model, tokenizer, answers=kept)
-    )
-    work.measure_damage(data)
+    started = now()
+    measured = Measured(model, tokenizer, identity(spec), plain(cfg.eval))
+    before = measured.base(suites)
+    update = Update(method, model, changed)
+    update.learn(lambda: retained_batches(data, cfg.sequences, cfg.batch_size, model.device))
     directory = create(directory, cfg)
     again = f"the answers are kept, so the same command with run={directory.name} asks none of them again"
     with keeping(again, plain(cfg.eval)), locked(directory):
-        found = _repair(cfg, work, spec, suites, (base, before, data.fingerprint()), directory)
-    work.forget_answers()
-    print_curve(found["repair"])
+        tensors, part = _choose(cfg, update, searched, measured, spec)
+        manifest = save_delta(directory / "checkpoint", tensors, spec, identity(spec))
+        origin = {"base": identity(spec), "data": data.fingerprint(), "checkpoint_sha256": manifest["sha256"]}
+        found = record(
+            plain(cfg),
+            of_run(command_line(), cfg.seed, started, **origin),
+            measured(tensors, suites),
+            before,
+            unlearned=scores_to_json(measured(changed, suites)),
+            repair=part,
+        )
+        write_results(directory / "results.json", found)
+        report_or_say(directory, lambda: write_report(directory), lambda: write_curve(directory, part))
+    measured.forget_answers()
+    print_curve(part)
     print("before: the unlearned model; after: repaired")
     print_comparison({**found, "before": found["unlearned"]})
     print(f"export: unlearnctl export {directory} to={directory.name}-model")
@@ -105,152 +105,17 @@ def repair(cfg: DictConfig) -> Path:
     return directory
 
 
-def _repair(
-    cfg: DictConfig,
-    work: Repairing,
-    spec: ModelSpec,
-    suites: Mapping[str, Any],
-    start: tuple[str, Scores, str],
-    directory: Path,
-) -> dict[str, Any]:
-    """Choose the strength, save the repaired tensors, measure, write; returns what is in results.json.
-
-    `start`: identity and scores of the base model, fingerprint of the data.
-    """
-    base, before, data = start
-    strength = cfg.strength if cfg.strength is not None else work.search()
-    tensors = work.rounded(work.repaired(strength), spec)
-    manifest = save_delta(directory / "checkpoint", tensors, spec, base)
-    unlearned = work.scores(work.changed, suites)
-    repaired = work.record(strength)
-    origin = {"base": base, "data": data, "checkpoint_sha256": manifest["sha256"]}
-    after = work.scores(tensors, suites)
-    found = record(
-        plain(cfg),
-        of_run(command_line(), cfg.seed, work.started, **origin),
-        after,
-        before,
-        unlearned=scores_to_json(unlearned),
-        repair=repaired,
-    )
-    write_results(directory / "results.json", found)
-    report_or_say(directory, lambda: write_report(directory), lambda: write_curve(directory, repaired))
-    return found
-
-
-@dataclass
-class Repairing:
-    """A base model in memory, the update, and what was learnt of the retained text."""
-
-    cfg: DictConfig
-    method: Any
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    changed: Mapping[str, Tensor]
-    searched: Mapping[str, Any]
-    spec: ModelSpec
-    started: str = field(default_factory=now)
-    spectra: dict[str, Spectrum] = field(default_factory=dict)
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    answers: list[Answers] = field(default_factory=list)
-
-    def forget_answers(self) -> None:
-        """What was measured is in results.json."""
-        for one in self.answers:
-            one.forget()
-
-    def measure_damage(self, data: ForgetRetain) -> None:
-        """Second moments of the retained text at the input of every changed linear module of the base model."""
-        self.updates, self.others = linear_updates(self.model, self.changed)
-        if not self.updates:
-            raise UserError("repair: no linear weight changed, so there is nothing that it could repair")
-        for names in self._groups():
-            moments = second_moments(self.model, names, self._batches(data))
-            self.spectra |= {name: Spectrum.of(moment) for name, moment in moments.items()}
-
-    def _groups(self, bound: int = 4 << 30) -> Iterator[list[str]]:
-        """Modules whose second moments fit into memory together."""
-        group: list[str] = []
-        held = 0
-        for name, update in self.updates.items():
-            size = 3 * 8 * update.shape[1] ** 2
-            if group and held + size > bound:
-                yield group
-                group, held = [], 0
-            group.append(name)
-            held += size
-        yield group
-
-    def _batches(self, data: ForgetRetain) -> Iterator[Batch]:
-        size = self.cfg.batch_size
-        for step in range(-(-self.cfg.sequences // size)):
-            for micro in data.micro_batches(step, size, size):
-                yield micro["retain"].to(self.model.device)
-
-    def repaired(self, strength: float) -> dict[str, Tensor]:
-        """Every changed tensor: linear weights with their repaired update, others as they were."""
-        parameters = dict(self.model.named_parameters(remove_duplicate=False))
-        out = {name: self.changed[name] for name in self.others}
-        for module, update in self.updates.items():
-            name = f"{module}.weight"
-            out[name] = parameters[name].double() + self.method(update, self.spectra[module], strength)
-        return {name: out[name] for name in self.changed}
-
-    def rounded(self, tensors: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
-        """In the dtype in which the base stores them, as they will be saved."""
-        import torch
-
-        stored = stored_dtypes(spec, list(tensors))
-        return {name: value.to("cpu", getattr(torch, stored[name])) for name, value in tensors.items()}
-
-    def scores(self, tensors: Mapping[str, Tensor], suites: Mapping[str, Any]) -> Scores:
-        """Of the base model with these tensors put in; they are taken out again. The answers are kept on the disk."""
-        asked = plain(self.cfg.eval)
-        if suites is self.searched:
-            asked["select"] = plain(self.cfg.select) if self.cfg.select else None
-        self.answers.append(kept_answers(f"{identity(self.spec)} {digest(tensors)}", asked))
-        parameters = dict(self.model.named_parameters(remove_duplicate=False))
-        held = {name: parameters[name].detach().clone() for name in tensors}
-        apply_delta(self.model, tensors)
-        try:
-            return evaluate(suites, self.model, self.tokenizer, answers=self.answers[-1])
-        finally:
-            apply_delta(self.model, held)
-
-    def search(self) -> float:
-        """The strength whose forgotten share × retained share is largest on the validation items."""
-        base = evaluate(self.searched, self.model, self.tokenizer)
-        best, chosen = -1.0, 0.0
-        for strength in sorted({0.0, *map(float, self.cfg.strengths)}):
-            tensors = self.repaired(strength)
-            point = trade_off(base, self.scores(tensors, self.searched))
-            if point is None:
-                raise UserError(
-                    "strength=null: no metric in eval measures forgetting or retaining; give strength=NUMBER"
-                )
-            damage = sum(self.damage(strength).values())
-            self.curve.append({"strength": strength, **point._asdict(), "damage": damage})
-            if point.hypervolume > best:
-                best, chosen = point.hypervolume, strength
-        return chosen
-
-    def damage(self, strength: float) -> dict[str, float]:
-        """Module → tr(Δ'CΔ'ᵀ)."""
-        return {
-            name: self.spectra[name].damage(self.method(update, self.spectra[name], strength))
-            for name, update in self.updates.items()
-        }
-
-    def record(self, strength: float) -> dict[str, Any]:
-        """The `repair` part of results.json."""
-        before, after = self.damage(0.0), self.damage(strength)
-        return {
-            "method": type(self.method).__name__,
-            "strength": strength,
-            "curve": self.curve,
-            "modules": {n: {"damage_before": before[n], "damage_after": after[n]} for n in before},
-            "untouched": self.others,
-        }
+def _choose(
+    cfg: DictConfig, update: Update, searched: Suites, measured: Measured, spec: ModelSpec
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The repaired tensors at the strength that is given or found best, and the `repair` part of results.json."""
+    strength = cfg.strength
+    curve: list[dict[str, float]] = []
+    if strength is None:
+        select = {"select": plain(cfg.select) if cfg.select else None}
+        base = evaluate(searched, measured.model, measured.tokenizer)
+        strength, curve = search(update, cfg.strengths, base, lambda t: measured(t, searched, select))
+    return in_stored_dtypes(update.repaired(strength), spec), update.record(strength, curve)
 
 
 def complete(cfg: DictConfig) -> DictConfig:

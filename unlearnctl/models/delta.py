@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,3 +129,19 @@ def apply_delta(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
             if name not in parameters or parameters[name].shape != value.shape:
                 raise UserError(f"the checkpoint's {name} {list(value.shape)} does not fit the model")
             parameters[name].copy_(value)
+
+
+@contextmanager
+def applied(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Put the changed tensors into a loaded whole model, and the model's own back at the end.
+
+    Raises:
+        UserError: see `apply_delta`.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    own = {name: parameters[name].detach().clone() for name in tensors}
+    apply_delta(model, tensors)
+    try:
+        yield
+    finally:
+        apply_delta(model, own)

@@ -114,6 +114,14 @@ def _fits(tensors: Mapping[str, Tensor], header: Mapping[str, Mapping[str, Any]]
     )
 
 
+def in_stored_dtypes(tensors: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
+    """The tensors on the CPU, in the dtypes in which the base stores them."""
+    import torch
+
+    dtypes = stored_dtypes(spec, list(tensors))
+    return {name: value.to("cpu", getattr(torch, dtypes[name])) for name, value in tensors.items()}
+
+
 def stored_dtypes(spec: ModelSpec, names: list[str]) -> dict[str, str]:
     """Return the dtype, as torch names it, in which the base stores each tensor; `spec.dtype` if that is unknown."""
     folder = Path(spec.path) if spec.is_local else cached_folder(spec.path, spec.revision)
