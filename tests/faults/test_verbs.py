@@ -140,7 +140,7 @@ ATTACK = (
     "attack", "device=cpu", "attack=[quantize]", "attack.quantize.bits=[4,8]", "eval.tinyworld_held_out.limit=6",
     "eval.tinyworld_held_out.parts=[mcq]", "name=n", "run=a",
 )  # fmt: skip
-VARIANTS = "the variants that were measured are kept, so the same command with run=a goes on"
+VARIANTS = "the variants that were measured are kept, so the same command with run=a continues"
 
 
 @pytest.mark.full

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -78,6 +78,15 @@ class Attack(Protocol):
 
     def variants(self, target: Target) -> Iterator[Variant]:
         """Yield one variant after another; at the end the weights are those of `target` again."""
+        ...
+
+
+@runtime_checkable
+class AltersSuites(Protocol):
+    """What an attack has too if its variants change settings of the suites in ways that some tasks do not allow."""
+
+    def alterations(self) -> list[dict[str, Any]]:
+        """The settings of each variant."""
         ...
 
 

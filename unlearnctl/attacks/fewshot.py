@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import MinLen
 from pydantic import PositiveInt
@@ -29,7 +29,11 @@ class FewShot:
     def validate(self, tokenizer: PreTrainedTokenizerBase, blocks: int) -> None:
         """Do nothing: no files are read."""
 
+    def alterations(self) -> list[dict[str, Any]]:
+        """Name the number of examples: not every task has enough of them."""
+        return [{"num_fewshot": count} for count in self.shots]
+
     def variants(self, target: Target) -> Iterator[Variant]:
         """Yield one variant per number of examples; the model is unchanged."""
-        for count in self.shots:
-            yield Variant(f"{count}-shot", {"shots": count}, {"num_fewshot": count})
+        for count, changed in zip(self.shots, self.alterations(), strict=True):
+            yield Variant(f"{count}-shot", {"shots": count}, changed)

@@ -18,21 +18,15 @@ examples:
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
-from collections.abc import Mapping
-from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
-from unlearnctl.attacks.base import Attack, Target, Variant
-from unlearnctl.attacks.recovery import mark_worst, row
+from unlearnctl.attacks.base import Target, Variant
+from unlearnctl.attacks.trials import KeptRows, try_all
+from unlearnctl.config.attacks import altered_suites, build_attacks, settings_of_suites
 from unlearnctl.config.checks import check_read, model_spec
-from unlearnctl.config.instantiate import build, build_suites, plain
-from unlearnctl.config.targets import TARGET, find_class
+from unlearnctl.config.instantiate import build_suites, plain
 from unlearnctl.config.tiny_world import check_known, is_tinyworld
 from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.evaluate import evaluate, validate
@@ -51,10 +45,8 @@ from unlearnctl.runs.lock import locked
 from unlearnctl.runs.update import update_of
 from unlearnctl.unlearning.outcome import command_line
 from unlearnctl.unlearning.session import Scores
-from unlearnctl.utils.atomic import open_ours, write_atomically
 from unlearnctl.utils.device import pick_device
 from unlearnctl.utils.errors import UserError
-from unlearnctl.utils.safe_json import loads
 
 RUN_KEY = "run_dir"
 FROM_RUN = ("model", "eval")
@@ -68,7 +60,7 @@ def attack(cfg: DictConfig) -> Path:
     """
     cfg = complete(cfg)
     _check(cfg)
-    attacks, suites = _attacks(cfg), build_suites(cfg.eval)
+    attacks, suites = build_attacks(cfg.attack, cfg.eval), build_suites(cfg.eval)
     spec = model_spec(plain(cfg.model))
     check_known(cfg, spec, changes=True)
     check_read(suites, "eval", spec.config)
@@ -76,7 +68,7 @@ def attack(cfg: DictConfig) -> Path:
     blocks = skeleton(spec.config, spec.blocks, spec.trust_remote_code)
     changed = update_of(cfg, spec)
     tokenizer = spec.tokenizer()
-    validate([*suites.values(), *_altered(cfg, attacks)], tokenizer)
+    validate([*suites.values(), *altered_suites(cfg.eval, attacks)], tokenizer)
     for one in attacks.values():
         one.validate(tokenizer, blocks.num_blocks)
     directory = run_directory(cfg, "attack")
@@ -93,13 +85,16 @@ def attack(cfg: DictConfig) -> Path:
         original = {name: parameters[name].detach().clone() for name in changed}
         apply_delta(model, changed)
     directory = create(directory, cfg)
-    again = f"the variants that were measured are kept, so the same command with run={directory.name} goes on"
+    again = (
+        f"the variants that were measured are kept, so the same command with run={directory.name} continues"
+    )
     with keeping(again, plain(cfg.eval)), locked(directory):
         start = f"{identity(spec)} {digest(changed or {})}"
         answers = kept_answers(start, plain(cfg.eval))
         unlearned = evaluate(suites, model, tokenizer, answers=answers)
         target = Target(model, tokenizer, blocks.blocks, cfg.seed, original)
-        rows = _tried(cfg, attacks, target, Kept(directory, start), base, unlearned)
+        kept = KeptRows(directory, start)
+        rows = try_all(attacks, target, lambda variant: _scores(cfg, variant, target), kept, base, unlearned)
         came = of_run(command_line(), cfg.seed, started, base=identity(spec))
         found = record(plain(cfg), came, unlearned, base, attacks=rows)
         write_results(directory / "results.json", found)
@@ -111,77 +106,15 @@ def attack(cfg: DictConfig) -> Path:
     return directory
 
 
-def _tried(
-    cfg: DictConfig,
-    attacks: Mapping[str, Attack],
-    target: Target,
-    kept: Kept,
-    base: Scores | None,
-    unlearned: Scores,
-) -> list[dict[str, Any]]:
-    """Every variant of every attack, scored while the model is as the variant left it, unless it was before."""
-    rows = []
-    for name, one in attacks.items():
-        with closing(one.variants(target)) as variants:  # type: ignore[type-var]
-            for variant in variants:
-                entry = kept.rows.get((name, variant.label))
-                if entry is None:
-                    entry = row(name, variant, _scores(cfg, variant, target), base, unlearned)
-                    kept.add(entry)
-                share = "" if entry["recovery"] is None else f", recovered {entry['recovery']:.2f}"
-                print(f"{name}: {variant.label}{share}", flush=True)
-                rows.append(entry)
-    mark_worst(rows)
-    return rows
-
-
-class Kept:
-    """`attacks.jsonl`: a line for each variant as it comes; what was measured survives a kill.
-
-    Args:
-        directory: of the run.
-        of: which weights were attacked; lines about others are dropped.
-    """
-
-    def __init__(self, directory: Path, of: str) -> None:
-        self.path, self.of = directory / "attacks.jsonl", hashlib.sha256(of.encode()).hexdigest()[:16]
-        self.rows: dict[tuple[str, str], dict[str, Any]] = {}
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        for line in lines:
-            with suppress(ValueError, KeyError, TypeError, AttributeError):  # torn when it was killed
-                entry = loads(line)
-                if entry.pop("of") == self.of:
-                    self.rows[entry["attack"], entry["variant"]] = entry
-        write_atomically(self.path, "".join(map(self._line, self.rows.values())))
-
-    def add(self, entry: dict[str, Any]) -> None:
-        """Keep one more."""
-        with open_ours(self.path, "a", encoding="utf-8") as file:
-            file.write(self._line(entry))
-
-    def _line(self, entry: Mapping[str, Any]) -> str:
-        return json.dumps({"of": self.of, **entry}) + "\n"
-
-
 def _scores(cfg: DictConfig, variant: Variant, target: Target) -> Scores:
-    """What the attack measured, or what the suites say, with the settings that the variant changes."""
+    """What the attack measured itself, or the scores of the suites with the settings that the variant changes."""
     if variant.scores is not None:
         return {suite: dict(metrics) for suite, metrics in variant.scores.items()}
-    taken = _taken(cfg, variant.evaluation)
+    taken = settings_of_suites(cfg.eval, variant.evaluation)
     suites = build_suites(cfg.eval, taken)
     if variant.evaluation:  # suites that do not have the setting would repeat themselves
         suites = {name: suite for name, suite in suites.items() if taken[name]}
     return evaluate(suites, target.model, target.tokenizer)
-
-
-def _taken(cfg: DictConfig, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Suite → those of the settings that it has."""
-    out = {}
-    for name, node in plain(cfg.eval).items():
-        suite = find_class(f"eval.{name}.{TARGET}", node.get(TARGET))
-        known = inspect.signature(suite.__init__).parameters  # type: ignore[misc]
-        out[name] = {key: value for key, value in settings.items() if key in known}
-    return out
 
 
 def complete(cfg: DictConfig) -> DictConfig:
@@ -216,21 +149,3 @@ def _check(cfg: DictConfig) -> None:
         raise UserError("eval=[]: nothing to measure by; name a suite, e.g. eval=[tinyworld_held_out]")
     if not cfg.get("attack"):
         raise UserError("attack=[]: nothing to try; name an attack, e.g. attack=[relearn]")
-
-
-def _attacks(cfg: DictConfig) -> dict[str, Attack]:
-    attacks = {name: build(f"attack.{name}", node) for name, node in plain(cfg.attack).items()}
-    for name, one in attacks.items():
-        for setting in one.asks:
-            if not any(_taken(cfg, {setting: None}).values()):
-                suites = ", ".join(cfg.eval)
-                raise UserError(
-                    f"attack=[{name}]: none of the suites in eval ({suites}) has a setting {setting}"
-                )
-    return attacks
-
-
-def _altered(cfg: DictConfig, attacks: Mapping[str, Attack]) -> list[Any]:
-    """The suites as `fewshot` will ask for them, so that what they cannot do is said at once."""
-    counts = getattr(attacks.get("fewshot"), "shots", [])
-    return [s for n in counts for s in build_suites(cfg.eval, _taken(cfg, {"num_fewshot": n})).values()]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from unlearnctl.config.checks import check_lengths, check_read, check_seed, model_spec
+from unlearnctl.config.checks import check_lengths, check_read, model_spec
 from unlearnctl.config.instantiate import build, build_suites, plain
 from unlearnctl.config.tiny_world import check_known
 from unlearnctl.data.spec import DataSpec
