@@ -86,7 +86,7 @@ def test_a_lock_of_another_host_is_said_clearly() -> None:
     done = run("train", f"resume={RUN}")
     assert done.code == 2
     assert done.err.startswith(
-        f"error: {RUN}/run.lock: process 7 on node7 has this run; if that process is gone, delete the file (from "
+        f"error: {RUN}/run.lock: process 7 on node7 has this run; if that process is gone, delete the file "
     )
     (RUN / "run.lock").unlink()
     succeed("train", f"resume={RUN}")

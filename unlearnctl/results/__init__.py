@@ -1,1 +1,1 @@
-"""What a run measured: metrics, their intervals, results.json, and how runs are read again."""
+"""Metrics with their intervals, results.json, and finished runs read back from disk."""

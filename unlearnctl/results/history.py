@@ -1,4 +1,4 @@
-"""metrics.jsonl as its readers need it: of a long one, evenly spread rows of each kind."""
+"""Read metrics.jsonl; of a long file, evenly spaced rows of each kind."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any, BinaryIO
 from unlearnctl.utils import numbers
 from unlearnctl.utils.safe_json import loads
 
-ROWS = 20_000  # of a kind, for the page of one run
-LONGEST = 1_000_000  # bytes of a row; a run writes a thousandth of it
-BRIEF = 100  # bytes, shorter than any row: a file with fewer than `most` of them need not be counted
-KIND = 16  # bytes in which a row says its kind, as `tracking/jsonl.py` writes it
-KINDS = 100
+ROWS = 20_000  # of each kind that the page of one run reads
+LONGEST = 1_000_000  # bytes of a row, a thousand times what a run writes
+BRIEF = 100  # bytes, less than any row has: a file below `most` times that cannot hold too many rows
+KIND = 16  # bytes at the start of a row that tell its kind, since `tracking/jsonl.py` writes that first
+KINDS = 100  # a damaged file may hold any number
 
 
 @dataclass(frozen=True)
 class History:
-    """Rows with a step, and how many lines were not that: a killed run may end in half a line."""
+    """Rows with a step, and the number of lines that were something else: a killed run may end in half a line."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     unreadable: int = 0
-    every: int = 1  # of the training rows, the first of so many was read
+    every: int = 1  # only every n-th training row was read
 
 
 def read_history(path: Path, most: int | None = None) -> History:
-    """All rows or, of a kind with more than `most`, the first of every so many; its last line is always read."""
+    """Read all rows or, of a kind with more than `most`, every n-th; the last line is always read."""
     if not path.is_file():
         return History()
     with path.open("rb") as file:
@@ -50,7 +50,7 @@ def read_history(path: Path, most: int | None = None) -> History:
 
 
 def _strides(file: BinaryIO, most: int | None) -> dict[bytes, int]:
-    """For each kind of which there are too many, the first of how many is read."""
+    """Decide, for each kind with too many rows, that only every n-th of them is read."""
     if most is None or os.fstat(file.fileno()).st_size <= BRIEF * most:
         return {}
     counts: Counter[bytes] = Counter()
@@ -63,7 +63,7 @@ def _strides(file: BinaryIO, most: int | None) -> dict[bytes, int]:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
-    """Each line and whether it is the last one; in pieces where it is longer than any row."""
+    """Yield each line and whether it is the last; a line longer than any row comes in pieces."""
     line = file.readline(LONGEST)
     while line:
         following = file.readline(LONGEST)

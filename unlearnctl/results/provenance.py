@@ -1,4 +1,4 @@
-"""Where a number comes from: code, versions, machine, time."""
+"""Record where a number comes from: code, versions, machine, time."""
 
 from __future__ import annotations
 
@@ -15,31 +15,35 @@ PACKAGES = ("unlearnctl", "torch", "transformers", "accelerate", "datasets", "lm
 
 
 def now() -> str:
-    """UTC, ISO 8601, seconds."""
+    """Return the time: UTC, ISO 8601, whole seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def provenance(command: str, seed: int) -> dict[str, Any]:
-    """commit, dirty, versions, hardware, seed and the command as typed."""
+    """Collect the commit, versions, hardware, seed and the command as typed."""
     commit, dirty = _commit()
     return {
-        "commit": commit, "dirty": dirty, "versions": versions(), "hardware": hardware(), "seed": seed,
+        "commit": commit,
+        "dirty": dirty,
+        "versions": versions(),
+        "hardware": hardware(),
+        "seed": seed,
         "command": command,
-    }  # fmt: skip
+    }
 
 
 def of_run(command: str, seed: int, started: str, **origin: Any) -> dict[str, Any]:
-    """The same of a run that ends now, with what it was made from."""
+    """Collect the same for a run that ends now, and what it was made from."""
     return {**provenance(command, seed), "started": started, "finished": now(), **origin}
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python and of every package that decides a number."""
+    """List the versions of Python and of every package that can change a number."""
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
 def hardware() -> dict[str, Any]:
-    """CPU model, cores, memory in GiB, and the GPUs if torch is loaded and sees any."""
+    """Describe the CPU, its cores, the memory in GiB and, if torch is loaded, the GPUs that it sees."""
     found: dict[str, Any] = {"cpu": _cpu_model(), "cores": os.cpu_count(), "machine": platform.machine()}
     try:
         pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -69,13 +73,12 @@ def _cpu_model() -> str:
 
 
 def _commit() -> tuple[str, bool]:
-    # an installed wheel has no checkout around it: then the version stands for the commit
+    # an installed wheel has no checkout around it, so its version stands for the commit
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return f"v{_version('unlearnctl')}", False
-    return _git(root, "rev-parse", "HEAD") or f"v{_version('unlearnctl')}", bool(
-        _git(root, "status", "--porcelain")
-    )
+    commit = _git(root, "rev-parse", "HEAD") or f"v{_version('unlearnctl')}"
+    return commit, bool(_git(root, "status", "--porcelain"))
 
 
 def _git(root: Path, *args: str) -> str:

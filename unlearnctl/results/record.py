@@ -1,4 +1,4 @@
-"""Build what a run leaves from its scores: the record for results.json, items.json and samples.json."""
+"""Build the files that hold what a run measured: results.json, items.json and samples.json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def record(
     status: str = "completed",
     **parts: Any,
 ) -> dict[str, Any]:
-    """Build the results.json of any verb; `parts` are what this verb alone has to say."""
+    """Build the results.json of any verb; `parts` are the keys that only this verb writes."""
     return {
         "schema": SCHEMA,
         "status": status,
@@ -34,7 +34,7 @@ def record(
 
 
 def paired_tests(before: Scores, after: Scores) -> dict[str, dict[str, Any]]:
-    """{suite: {metric: paired test}} for every metric whose items are known on both sides."""
+    """Test every metric whose items are known on both sides: {suite: {metric: paired test}}."""
     return {
         suite: {
             name: test
@@ -46,8 +46,7 @@ def paired_tests(before: Scores, after: Scores) -> dict[str, dict[str, Any]]:
 
 
 def write_items(folder: Path, **parts: Scores) -> None:
-    """items.json: {part: {suite: {metric: outcome of each item}}}, for paired comparisons between runs; and
-    samples.json: {part: {suite: {metric: [{prompt, reply, score}]}}}, if a suite let the model write."""
+    """Write items.json, for paired comparisons between runs, and samples.json if a suite let the model write."""
     write_atomically(
         folder / "items.json",
         json.dumps({name: items_to_json(scores) for name, scores in parts.items()}) + "\n",
@@ -58,17 +57,17 @@ def write_items(folder: Path, **parts: Scores) -> None:
 
 
 def scores_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
-    """{suite: {metric: {...}}} as plain data, without the items."""
+    """Turn scores into {suite: {metric: {...}}}, without items and samples."""
     return {suite: {name: m.to_json() for name, m in metrics.items()} for suite, metrics in scores.items()}
 
 
 def items_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
-    """{suite: {metric: [outcome of each item] or null}}."""
+    """Turn scores into {suite: {metric: [outcome of each item] or null}}."""
     return {suite: {name: m.items for name, m in metrics.items()} for suite, metrics in scores.items()}
 
 
 def samples_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
-    """{suite: {metric: [{prompt, reply, score}]}} of those metrics that have samples."""
+    """Turn the scores that have samples into {suite: {metric: [{prompt, reply, score}]}}."""
     found = {
         suite: {name: [s._asdict() for s in m.samples] for name, m in metrics.items() if m.samples}
         for suite, metrics in scores.items()
@@ -81,7 +80,7 @@ def scores_from_json(
     items: Mapping[str, Mapping[str, Any]],
     samples: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Metric]]:
-    """The inverse of `scores_to_json`, `items_to_json` and `samples_to_json`."""
+    """Undo `scores_to_json`, `items_to_json` and `samples_to_json`."""
     return {
         suite: {
             name: _metric(m, items[suite][name], samples.get(suite, {}).get(name))

@@ -1,4 +1,4 @@
-"""A run directory as its reports see it: results.json, metrics.jsonl and config.yaml, read and checked."""
+"""A run directory as reports see it: results.json, metrics.jsonl and config.yaml, read and checked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROLES = {"forget": 0, "retain": 1}
 
 @dataclass(frozen=True)
 class Score:
-    """One measured number with what is needed to judge it."""
+    """One measured number, and what is needed to judge it."""
 
     value: float | None = None
     stderr: float | None = None
@@ -29,14 +29,14 @@ class Score:
 
     @property
     def half(self) -> float | None:
-        """Half of the 95 % interval: of the recorded one, else 1.96 standard errors."""
+        """Return half of the 95 % interval: of the recorded one, otherwise 1.96 standard errors."""
         if self.interval:
             return (self.interval[1] - self.interval[0]) / 2
         return None if self.stderr is None else numbers.Z95 * self.stderr
 
     @classmethod
     def read(cls, entry: Mapping[str, Any] | None) -> Score:
-        """From a results.json entry. What is not finite stays (a diverged run must show), an odd type becomes None."""
+        """Read an entry of results.json. NaN and infinity are kept, because a diverged run must show."""
         entry = entry or {}
         raw = entry.get("value")
         number = raw if isinstance(raw, float) else numbers.finite(raw)
@@ -50,7 +50,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Row:
-    """One metric before and after."""
+    """One metric, before and after."""
 
     suite: str
     metric: str
@@ -62,30 +62,30 @@ class Row:
 
     @property
     def change(self) -> float | None:
-        """After minus before, when both were measured."""
+        """Return after minus before, if both were measured."""
         old, new = self.before.value, self.after.value
         return None if old is None or new is None else new - old
 
     @property
     def chance(self) -> float | None:
-        """What guessing scores."""
+        """Return what guessing scores."""
         return self.before.chance if self.after.chance is None else self.after.chance
 
     @property
     def n(self) -> int | None:
-        """Number of items scored."""
+        """Return the number of items scored."""
         return self.before.n if self.after.n is None else self.after.n
 
     @property
     def subject(self) -> str:
-        """`anatomy` of `mmlu/anatomy`, a part of the metric `mmlu`; empty for a whole one."""
+        """Return the part that a metric is about: `anatomy` of `mmlu/anatomy`; empty for a whole metric."""
         return self.metric.partition("/")[2]
 
     @property
     def verdict(self) -> str:
-        """`good`, `bad`, or `same` when a paired test on the items does not tell the change from chance (p ≥ .05).
+        """Judge the change: `good`, `bad`, or `same` if a paired test on the items is not significant (p ≥ .05).
 
-        Where the items are not known, the change must exceed the 95 % interval of a difference of two independent
+        If the items are unknown, the change must exceed the 95 % interval of a difference between two independent
         measurements, which errs towards `same`.
         """
         delta = self.change
@@ -99,7 +99,7 @@ class Row:
             noise = math.inf if self.p >= SIGNIFICANT else 0.0
         if abs(delta) <= max(noise, 0.5 * 10.0 ** -numbers.decimals(self.metric)):
             return "same"
-        if self.goal == "chance":  # either side of it is a fault
+        if self.goal == "chance":  # a score below chance is as bad as one above it
             if old is None or new is None or target is None:
                 return ""
             return "good" if abs(new - target) < abs(old - target) else "bad"
@@ -107,7 +107,7 @@ class Row:
 
 
 def compare(results: Mapping[str, Any]) -> list[Row]:
-    """The rows of a before/after table: what is to be forgotten first, otherwise in recorded order."""
+    """Build the rows of a before/after table: forget metrics first, otherwise in recorded order."""
     before, after = results.get("before") or {}, results.get("after") or {}
     rows = []
     for suite in dict.fromkeys([*before, *after]):
@@ -122,7 +122,7 @@ def compare(results: Mapping[str, Any]) -> list[Row]:
 
 
 def main_pair(rows: list[Row]) -> tuple[Row, Row] | None:
-    """The forget and the retain metric that stand for a run: the first of each, no perplexity if possible."""
+    """Pick the forget and the retain metric that stand for a run: the first of each, if possible no perplexity."""
     picked = []
     for role in ROLES:
         candidates = sorted(
@@ -134,7 +134,7 @@ def main_pair(rows: list[Row]) -> tuple[Row, Row] | None:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a report reads of one run directory."""
+    """Everything that a report reads from one run directory."""
 
     path: Path
     results: dict[str, Any]
@@ -143,16 +143,16 @@ class Run:
     actions: list[dict[str, Any]] = field(default_factory=list)  # of a meta-learned run
     yaml: str = ""
     unreadable: int = 0
-    every: int = 1  # of the training steps, the first of so many was read
+    every: int = 1  # only every n-th training row was read
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The before/after table."""
+        """Return the before/after table."""
         return compare(self.results)
 
     @property
     def title(self) -> str:
-        """`rmu_cosine on tinyworld, tinyworld_hazard`, as far as the config names them."""
+        """Return a title such as `rmu_cosine on tinyworld, tinyworld_hazard`, as far as the config gives the names."""
         objective, model, data = (self._name(group) for group in ("objective", "model", "data"))
         repair = self.results.get("repair")
         under_attack = " under attack" if self.results.get("attacks") else ""
@@ -166,7 +166,7 @@ class Run:
         return str(entry.get("name") or "") if isinstance(entry, Mapping) else str(entry or "")
 
     def trace(self, suite: str, metric: str) -> list[tuple[float, float]]:
-        """(step, value) of a metric over the in-training evaluations."""
+        """Collect (step, value) of a metric from the in-training evaluations."""
         points = []
         for row in self.evals:
             entry: Any = row.get("suites")
@@ -179,16 +179,20 @@ class Run:
 
 
 def load_run(path: Path, history: bool = True) -> Run:
-    """Read a run directory, its history too if wanted. `UserError` when results.json is missing or is none of ours."""
+    """Read a run directory, with its history if wanted.
+
+    Raises:
+        UserError: results.json is missing, or is not one of ours.
+    """
     run = Run(path, read_results(path / "results.json"))
     return with_history(run) if history else run
 
 
 def with_history(run: Run, most: int = ROWS) -> Run:
-    """The run with its metrics.jsonl, of which at most about `most` rows of each kind, and its config.yaml."""
+    """Add config.yaml and metrics.jsonl to a run, at most about `most` rows of each kind."""
     found = read_history(run.path / "metrics.jsonl", most)
     by_kind: dict[str, dict[float, dict[str, Any]]] = {"train": {}, "eval": {}, "meta": {}, "episode": {}}
-    for row in found.rows:  # runs of before resuming cleared them may repeat steps: the later row counted
+    for row in found.rows:  # older runs that were resumed may repeat a step: the later row counts
         by_kind.setdefault(str(row.get("kind")), {})[row["step"]] = row
     train, evals, acts, episodes = (
         [by_kind[kind][step] for step in sorted(by_kind[kind])]
@@ -197,6 +201,11 @@ def with_history(run: Run, most: int = ROWS) -> Run:
     config = run.path / "config.yaml"
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
     return replace(
-        run, train=train, evals=evals, actions=episodes or acts, yaml=text,
-        unreadable=found.unreadable, every=found.every,
-    )  # fmt: skip
+        run,
+        train=train,
+        evals=evals,
+        actions=episodes or acts,
+        yaml=text,
+        unreadable=found.unreadable,
+        every=found.every,
+    )

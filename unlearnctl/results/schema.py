@@ -1,8 +1,7 @@
-"""Declare results.json once, and check, read and write it by that. Documented in docs/results_schema.md.
+"""Declare results.json once; reading, writing and checking follow the declaration (see docs/results_schema.md).
 
-The digest inside the file finds an edit or damage, not a forger: whoever edits the file can compute the digest again.
-Only a signature would prevent that, and it would need keys; a copy of the digest elsewhere (a paper, a commit) does
-prove the file.
+The digest inside the file reveals an edit or damage, but not a forger, who can compute it again. A signature would, but
+it needs keys that somebody has to keep. A copy of the digest in another place, such as a paper, does prove the file.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from unlearnctl.utils.safe_json import load_record
 
 SCHEMA = "unlearnctl/results/1"
 STATUSES = ("completed", "interrupted", "stopped_early", "diverged")
-ENDED = ("completed", "stopped_early")  # how a run ends that has nothing left to do
+ENDED = ("completed", "stopped_early")  # nothing is left to do in such a run
 ALWAYS = ("status", "config", "provenance", "after")  # in every file that we write
 DIGEST = "sha256"
-LARGEST = 64_000_000  # bytes
-ALLOWED = {  # pydantic's types of errors, as our lines put them
+LARGEST = 64_000_000  # bytes, many times what a run writes
+ALLOWED = {  # what our messages say for an error of pydantic
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
     "list_type": "must be a list",
@@ -35,7 +34,7 @@ ALLOWED = {  # pydantic's types of errors, as our lines put them
 
 
 def _number(value: object) -> object:
-    # NaN and infinity are values that a diverged run has; an integer that no float can hold is none
+    # a diverged run has NaN and infinity; an integer that no float can hold would break every sum
     if value is None or isinstance(value, float) or numbers.finite(value) is not None:
         return value
     raise ValueError("must be a number or null")
@@ -60,9 +59,9 @@ Number = Annotated[float | None, PlainValidator(_number)]
 
 
 class Part(BaseModel):
-    """A mapping in the file: whatever is absent or null reads as None, and other keys may stand beside these.
+    """A mapping in the file: absent and null both read as None, and other keys may stand beside these.
 
-    Reports make do with half a record, such as one that another program wrote, as long as no part of it misleads.
+    A report can be made from half a record, but not from a value of the wrong type.
     """
 
     model_config = ConfigDict(strict=True)
@@ -84,7 +83,7 @@ Suites = dict[str, dict[str, Entry]]
 
 
 class Corpus(Part):
-    """What became of the rows of a corpus: counts under names of their own."""
+    """Counts of the rows of a corpus, by what happened to them."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Number]
@@ -92,7 +91,7 @@ class Corpus(Part):
 
 
 class AttackSettings(Part):
-    """The settings of a variant by which a plot is drawn."""
+    """The settings of a variant that plots use as an axis."""
 
     lr: Number = None
     step: Number = None
@@ -117,7 +116,7 @@ class Repair(Part):
 
 
 class Results(Part):
-    """The file as a whole."""
+    """The whole file."""
 
     status: str | None = None
     config: dict[str, Any] | None = None
@@ -165,7 +164,7 @@ def read_results(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(
-            f"{path.parent}: no results.json, so nothing to report. Give the directory of a finished run"
+            f"{path.parent}: no results.json, so there is nothing to report. Give the directory of a finished run"
         )
     if (size := path.stat().st_size) > LARGEST:
         raise UserError(
@@ -183,7 +182,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def write_results(path: Path, record: Mapping[str, Any]) -> None:
-    """Check a record and write it with its digest, so that the file is the old one or the new one.
+    """Check a record and write it with its digest; a failed write leaves the old file.
 
     Raises:
         UserError: a key is missing or wrong.
@@ -213,5 +212,5 @@ def digest(record: Mapping[str, Any]) -> str:
 
 
 def is_changed(record: Mapping[str, Any]) -> bool:
-    """Tell whether the content no longer has the digest that stands in it; old files have none."""
+    """Tell whether the content no longer matches its digest; old files have none."""
     return DIGEST in record and record[DIGEST] != digest(record)

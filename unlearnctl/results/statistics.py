@@ -1,4 +1,4 @@
-"""From outcomes per item to a metric with its error: Wilson for shares, bootstrap for means; paired tests."""
+"""Turn outcomes of items into a metric with its error (Wilson for shares, bootstrap for means), and test pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESAMPLES = 1000
 
 
 def share(outcomes: Sequence[float], chance: float | None, role: str, goal: str) -> Metric:
-    """Of items with outcome 1 among outcomes of 0 and 1, with the 95 % Wilson (1927) score interval."""
+    """Build a metric from outcomes of 0 and 1, with the 95 % Wilson (1927) score interval."""
     value, n = fmean(outcomes), len(outcomes)
     interval = wilson(round(sum(outcomes)), n)
     return Metric(
@@ -24,14 +24,14 @@ def share(outcomes: Sequence[float], chance: float | None, role: str, goal: str)
 
 
 def mean(values: Sequence[float], role: str, goal: str, chance: float | None = None) -> Metric:
-    """Of values per item, with its standard error and the 95 % percentile bootstrap interval over items."""
+    """Build a metric from one value per item, with its standard error and the 95 % percentile bootstrap interval."""
     value, n = fmean(values), len(values)
     interval = bootstrap(np.asarray(values, dtype=float), lambda a: a.mean(-1))
     return Metric(value, mean_stderr(values), n, chance, role, goal, interval, tuple(map(float, values)))
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """95 % score interval of a share; stays within 0 and 1 and is not empty at 0 or n successes."""
+    """Compute the 95 % score interval of a share; it stays within 0 and 1 and is never empty."""
     from scipy.stats import binomtest
 
     found = binomtest(successes, n).proportion_ci(method="wilson")
@@ -41,7 +41,10 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 def bootstrap(
     items: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], resamples: int = RESAMPLES
 ) -> tuple[float, float] | None:
-    """95 % percentile interval over items (first axis), seeded; `statistic` reduces the last axis of [R, …, n]."""
+    """Compute a seeded 95 % percentile interval over items (first axis).
+
+    `statistic` reduces the last axis of [R, …, n].
+    """
     n = len(items)
     if n < 2:
         return None
@@ -51,20 +54,20 @@ def bootstrap(
 
 
 def binomial_stderr(p: float, n: int) -> float | None:
-    """sqrt(p(1 − p)/(n − 1)): the sample standard error of a mean of 0s and 1s, as lm-eval computes it."""
+    """Compute sqrt(p(1 − p)/(n − 1)): the sample standard error of a mean of 0s and 1s, as lm-eval does."""
     return math.sqrt(max(0.0, p * (1 - p)) / (n - 1)) if n > 1 else None
 
 
 def mean_stderr(values: Sequence[float]) -> float | None:
-    """Sample standard deviation / sqrt(n)."""
+    """Compute the sample standard deviation / sqrt(n)."""
     n, middle = len(values), fmean(values)
     return math.sqrt(sum((v - middle) ** 2 for v in values) / (n - 1) / n) if n > 1 else None
 
 
 def paired(before: Metric, after: Metric) -> dict[str, Any] | None:
-    """Before against after on the same items: exact McNemar (1947) for 0/1 outcomes, else a paired t-test.
+    """Test before against after on the same items: exact McNemar (1947) for 0/1 outcomes, else a paired t-test.
 
-    None where the items are not known or not the same number. `p` is two-sided; 1 where nothing differs.
+    None if the items are unknown or differ in number. `p` is two-sided, and 1 if nothing changed.
     """
     if before.items is None or after.items is None or len(before.items) != len(after.items):
         return None

@@ -1,4 +1,4 @@
-"""One run as a point: the share that was forgotten and the share that was kept, 0-1 each; hypervolumes of several."""
+"""Place a run in the plane of the forgotten and the retained share, 0-1 each; hypervolumes of several runs."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class Trade(NamedTuple):
 
     @property
     def hypervolume(self) -> float:
-        """The area between this one point and (0, 0)."""
+        """Return the area between this one point and (0, 0)."""
         return self.forgotten * self.retained
 
 
 def trade(rows: Iterable[Row]) -> Trade | None:
-    """Place a run on the plane; None unless both sides were measured before and after."""
+    """Place a run on the plane; None unless both sides were measured, before and after."""
     forgotten, retained = _shares(rows)
     return None if forgotten is None or retained is None else Trade(forgotten, retained)
 
 
 def trade_off(before: Scores, after: Scores) -> Trade | None:
-    """Judge scores while a run is at work; None where no metric counts.
+    """Place a run in the plane while it is at work; None if no metric counts.
 
-    With one side measured, the other counts as 1, so that the measured one decides alone.
+    If only one side was measured, the other counts as 1, so that the measured one decides.
     """
     rows = (
         Row(suite, name, now.role, now.goal, _score(before[suite][name]), _score(now))
@@ -79,12 +79,12 @@ def _counts(row: Row) -> bool:
 
 
 def _share(part: float, whole: float) -> float:
-    # 0 comes first in `max`, so that NaN, as of an infinite loss, counts as nothing forgotten and nothing kept
+    # `max` returns its first argument if the other is NaN, so a diverged score counts as nothing forgotten or kept
     return min(1.0, max(0.0, part / whole)) if whole > 0 else 0.0
 
 
 def hypervolume(points: Sequence[Trade]) -> float:
-    """The area that the points cover together, seen from (0, 0); 1 is everything forgotten and everything kept."""
+    """Compute the area that the points cover together, seen from (0, 0); 1 is everything forgotten and kept."""
     if not points:
         return 0.0
     import moocore
@@ -93,7 +93,7 @@ def hypervolume(points: Sequence[Trade]) -> float:
 
 
 def front(points: Sequence[Trade]) -> list[Trade]:
-    """Those that no other beats, from the one that kept most to the one that forgot most, each once."""
+    """Pick the points that no other beats, from the one that kept most to the one that forgot most, each once."""
     unbeaten: list[Trade] = []
     for point in sorted(set(points), key=lambda p: (p.retained, p.forgotten), reverse=True):
         if not unbeaten or point.forgotten > unbeaten[-1].forgotten:

@@ -1,1 +1,1 @@
-"""A run's directory on disk: its name, its lock, whether somebody is at work in it."""
+"""A run's directory on disk: its name, its lock, and whether a process is at work in it."""

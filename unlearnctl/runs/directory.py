@@ -1,4 +1,4 @@
-"""One run, one directory: `outputs/VERB/NAME/RUN`, or `…/sweep/RUN/HASH` for a member of a multirun."""
+"""Choose, check and create the directory of a run: `outputs/VERB/NAME/RUN`, or `…/sweep/RUN/HASH` in a sweep."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TRAINED = ("model", "data", "objective", "trainer")  # groups that every run of 
 
 
 def run_directory(cfg: DictConfig, verb: str) -> Path:
-    """Where this run belongs. A member's directory is named by a hash of what it computes."""
+    """Choose the directory of this run; a sweep member's is named by a hash of what it computes."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -44,7 +44,7 @@ def run_directory(cfg: DictConfig, verb: str) -> Path:
 
 
 def has_default_name(cfg: DictConfig) -> bool:
-    """Whether the run is named by the second in which it was started, and not by its user."""
+    """Tell whether the run is named after the second in which it started, not by its user."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -55,7 +55,7 @@ def has_default_name(cfg: DictConfig) -> bool:
 
 
 def next_free(directory: Path) -> Path:
-    """The directory, or the first of DIRECTORY-2, DIRECTORY-3, … that is not there: a second holds several runs."""
+    """Return the directory or, if it exists, the first free one of DIRECTORY-2, DIRECTORY-3, …"""
     number, found = 1, directory
     while found.exists():
         number += 1
@@ -64,7 +64,7 @@ def next_free(directory: Path) -> Path:
 
 
 def config_hash(cfg: DictConfig) -> str:
-    """Eight hex digits of the resolved config, without the keys that change no number."""
+    """Hash the resolved config, without the keys that change no number, to eight hex digits."""
     from omegaconf import OmegaConf
 
     resolved = OmegaConf.to_container(cfg, resolve=True)
@@ -77,15 +77,15 @@ def config_hash(cfg: DictConfig) -> str:
 
 
 def check_free(directory: Path, bytes_needed: int, again: DictConfig | None = None) -> None:
-    """Refuse a directory that exists or a disk that is too full.
+    """Refuse a directory that exists, or a disk that is too full.
 
     Args:
         directory: of the run.
-        bytes_needed: what will be written.
-        again: the config of a verb that has no `resume`: what the same command left when it failed is taken over.
+        bytes_needed: to be written.
+        again: config of a verb without `resume`; it may continue in what the same command left when it failed.
 
     Raises:
-        UserError: in one line, with what to change.
+        UserError: with what to change.
     """
     try:
         held = directory.exists() and any(path.name not in (*KEPT, NAME) for path in directory.iterdir())
@@ -97,7 +97,7 @@ def check_free(directory: Path, bytes_needed: int, again: DictConfig | None = No
 
 
 def unfinished(directory: Path, cfg: DictConfig) -> bool:
-    """Whether this very config began there and did not come to its results."""
+    """Tell whether a run with exactly this config began here and did not finish."""
     try:
         same = (directory / "config.yaml").read_text(encoding="utf-8") == _resolved(cfg)
     except OSError:
@@ -115,7 +115,7 @@ def check_space(target: Path, bytes_needed: int, key: str, what: str) -> None:
     """Refuse a disk that is too full for what will be written to `target`.
 
     Raises:
-        UserError: with how much is needed and how much is there.
+        UserError: with what is needed and what is free.
     """
     parent = next(p for p in [target, *target.absolute().parents] if p.exists())
     free = shutil.disk_usage(parent).free
@@ -127,7 +127,7 @@ def check_space(target: Path, bytes_needed: int, key: str, what: str) -> None:
 
 
 def _check_keys(cfg: DictConfig) -> None:
-    """Refuse a key in the config, wherever it came from: what is kept in a run is shown and shared."""
+    """Refuse an API key or password anywhere in the config, because run directories are shown and shared."""
     from omegaconf import OmegaConf
 
     for key, value in flatten(OmegaConf.to_container(cfg, resolve=True)).items():  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ def _check_keys(cfg: DictConfig) -> None:
 
 
 def keep_config(directory: Path, cfg: DictConfig) -> None:
-    """The resolved config, over the one that is there: a resumption has changed it.
+    """Write the resolved config over the old one, after a resumption has changed it.
 
     Raises:
         OSError: it cannot be written.
@@ -146,12 +146,12 @@ def keep_config(directory: Path, cfg: DictConfig) -> None:
 
 
 def create(directory: Path, cfg: DictConfig) -> Path:
-    """Make the directory and keep the resolved config in it; of two commands that want it at once, one gets it.
+    """Create the directory and write the resolved config into it; of two commands at once, only one succeeds.
 
-    The other gets the next name where nobody chose one; returns the directory that was made, whose name `cfg.run` is.
+    The other takes the next free name if its user chose none. Returns the directory; `cfg.run` is set to its name.
 
     Raises:
-        UserError: it cannot be written, or another config is in it by now.
+        UserError: it cannot be written, or another config is already in it.
     """
     _check_keys(cfg)
     try:
@@ -164,33 +164,33 @@ def create(directory: Path, cfg: DictConfig) -> Path:
         with locked(directory):
             if config.exists() and config.read_text(encoding="utf-8") != text:
                 raise UserError(f"run={directory.name}: {directory} exists already; choose another run=NAME")
-            write_atomically(config, text)  # half a YAML file may well be a YAML file
+            write_atomically(config, text)  # half a YAML file is often valid YAML
     except OSError as error:
         raise UserError(f"output_dir={directory}: cannot be written: {error.strerror}") from error
     return directory
 
 
 def _made_alone(directory: Path) -> Path:
-    """The directory, or the next one, made by this process and no other."""
+    """Create the directory, or the next free one, such that no other process uses it too."""
     while True:
         free = next_free(directory)
         try:
             free.mkdir(parents=True)
             return free
-        except FileExistsError:  # made since
+        except FileExistsError:  # another process was faster
             continue
 
 
 def own_config(directory: Path, key: str = "resume", groups: Collection[str] = TRAINED) -> DictConfig:
-    """The resolved config of a run of `train`: data like any other config, so it names no class that was not allowed.
+    """Read the resolved config of a train run; like any other config it may name no class that is not allowed.
 
     Args:
         directory: of the run.
-        key: config key for messages.
-        groups: that it must have.
+        key: the config key that messages name.
+        groups: config groups that it must have.
 
     Raises:
-        UserError: there is none, or it would run code.
+        UserError: there is no config, or it would run code.
     """
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -200,7 +200,7 @@ def own_config(directory: Path, key: str = "resume", groups: Collection[str] = T
     path = directory / "config.yaml"
     try:
         events = parse(path.read_text(encoding="utf-8"), CSafeLoader)
-        if any(isinstance(event, AliasEvent) for event in events):  # what they stand for may grow without end
+        if any(isinstance(event, AliasEvent) for event in events):  # they can expand without bound
             raise UserError(f"{key}={directory}: config.yaml holds aliases, which no run writes")
         cfg = OmegaConf.load(path)
     except (FileNotFoundError, NotADirectoryError):

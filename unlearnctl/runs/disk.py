@@ -1,4 +1,4 @@
-"""After what was computed is on the disk: the report, which may fail, and what a failed write leaves to go on with."""
+"""Turn a full disk or exhausted memory into one line that says what was kept."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from typing import Any
 from unlearnctl.utils.atomic import why
 from unlearnctl.utils.errors import UserError, out_of_memory
 
-SIZES = ("batch_tokens", "batch_size", "max_length")  # settings of suites that decide how much they hold
+SIZES = (
+    "batch_tokens",
+    "batch_size",
+    "max_length",
+)  # settings of suites that decide how much memory they use
 
 
 @contextmanager
 def keeping(what: str, suites: Mapping[str, Any]) -> Iterator[None]:
-    """A disk that refuses, or memory that does not suffice for `suites`, in one line, with what was kept.
+    """Report an error of the disk, or out of memory in `suites`, in one line that says what was kept.
 
     Raises:
-        UserError: instead of what the system said.
+        UserError: in place of the system's error.
     """
     try:
         yield
@@ -31,7 +35,7 @@ def keeping(what: str, suites: Mapping[str, Any]) -> Iterator[None]:
 
 
 def smaller_evaluation(suites: Mapping[str, Any]) -> str:
-    """What to lower where memory does not suffice; `suites` is `cfg.eval` as plain data."""
+    """Say what to lower when evaluation runs out of memory; `suites` is `cfg.eval` as plain data."""
     sizes = [
         f"eval.{suite}.{key}={node[key]}" for suite, node in suites.items() for key in SIZES if node.get(key)
     ]
@@ -39,7 +43,7 @@ def smaller_evaluation(suites: Mapping[str, Any]) -> str:
 
 
 def report_or_say(directory: Path, *makers: Callable[[], object]) -> None:
-    """Make a report from results.json, which is written; a disk that refuses costs the report alone."""
+    """Make a report from results.json; if the disk refuses, only the report is lost."""
     try:
         for make in makers:
             make()

@@ -1,4 +1,4 @@
-"""What a run directory is made of: files that are there before the run, and config keys that are no part of it."""
+"""Names inside a run directory, and the config keys that are bookkeeping."""
 
 from __future__ import annotations
 
@@ -10,10 +10,5 @@ KEPT = (FILE, LOCK, LOG, ATTEMPTS)  # what a member's directory may hold before 
 
 PLACES = ("run", "output_dir")  # where a run is kept
 HARMLESS = ("launch", "tracker", "plugins")  # groups that change no number, so a resumption may change them
-BOOKKEEPING = (
-    *PLACES,
-    "name",
-    "resume",
-    "hydra",
-    *HARMLESS,
-)  # not part of what a run computes, nor of its hash
+# not part of what a run computes, and so not of its hash either
+BOOKKEEPING = (*PLACES, "name", "resume", "hydra", *HARMLESS)

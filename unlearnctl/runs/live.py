@@ -1,4 +1,4 @@
-"""Whether a process is at work in a run directory: seen from its locks and its last sign, without taking anything."""
+"""Find out from its locks and files whether a process is at work in a run directory, without locking anything."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 from unlearnctl.utils.lock import is_locked
 from unlearnctl.utils.safe_json import loads
 
-LOCKS = ("run.lock", ".lock")  # of a run; of a member of a sweep, also before its run begins
-SIGNS = ("metrics.jsonl", "run.lock", "log.txt", "training")  # what a run at work writes
-SILENT = 900.0  # seconds without a sign after which a run on another host counts as cut off
+LOCKS = ("run.lock", ".lock")  # of a run; of a sweep's member, which has it before its run begins
+SIGNS = ("metrics.jsonl", "run.lock", "log.txt", "training")  # files that change while a run is at work
+SILENT = 900.0  # seconds without a change after which a run on another host counts as dead
 
 
 def at_work(directory: Path) -> str | None:
-    """`process 12 on host`, if one has this run now; None where its lock is gone, or was left by a dead process."""
+    """Name the process that has this run now; None if there is no lock, or a dead process left it."""
     return next((who for name in LOCKS if (who := _holder(directory, name))), None)
 
 
@@ -33,7 +33,7 @@ def _holder(directory: Path, name: str) -> str | None:
         if is_locked(handle):
             return named(owner)
         elsewhere = owner.get("host", socket.gethostname()) != socket.gethostname()
-        # a lock that is held on another host may not be seen here, so its files have to tell
+        # a file system may not show locks of other hosts, so recent changes of the files have to do
         return named(owner) if elsewhere and time.time() - _last_sign(directory) < SILENT else None
     except OSError:
         return None
@@ -47,7 +47,7 @@ def named(owner: Mapping[str, Any]) -> str:
 
 
 def read_owner(handle: int) -> dict[str, Any]:
-    """Read what the holder of an open lock wrote into it; empty where that is nothing of ours."""
+    """Read what the holder of an open lock wrote into it; empty if that is not ours."""
     try:
         owner = loads(os.pread(handle, 1000, 0).decode("utf-8", "replace"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""One process at a time in a run directory: `run.lock` names it, and the kernel knows whether it lives."""
+"""Allow one process at a time in a run directory: `run.lock` names it, and the kernel knows whether it is alive."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NAME = "run.lock"
 
 @contextmanager
 def locked(directory: Path, wanted: bool = True) -> Iterator[None]:
-    """Hold the directory; `wanted` is False for all ranks but the first.
+    """Hold the directory; `wanted` is False on all ranks except the first.
 
-    A lock that a dead process left on this host is taken over. Of a process on another host nothing can be known,
-    so its lock holds until its file is gone.
+    A lock that a dead process left on this host is taken over. We cannot see whether a process on another host is
+    alive, so its lock holds until somebody deletes the file.
 
     Raises:
         UserError: another process has it.
@@ -37,8 +37,8 @@ def locked(directory: Path, wanted: bool = True) -> Iterator[None]:
         owner = read_owner(file.fileno())
         if owner.get("host", me) != me:
             raise UserError(
-                f"{path}: {named(owner)} has this run; if that process is gone, delete the file (from {me} it cannot "
-                "be seen whether it lives)"
+                f"{path}: {named(owner)} has this run; if that process is gone, delete the file "
+                f"({me} cannot see whether it is alive)"
             )
         try:
             with naming(path):
