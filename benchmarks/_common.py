@@ -1,4 +1,4 @@
-"""What every benchmark shares: model shapes, timing in turn, the line in RESULTS.md."""
+"""Share model shapes, alternating timing and the tables of RESULTS.md among all benchmarks."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Preset:
 
     @property
     def device(self) -> str:
-        """Where it runs: the large one needs a GPU."""
+        """Return the device: the large preset needs a GPU."""
         return "cuda" if self.name == "8b" else "cpu"
 
     def config(self) -> object:
-        """Hugging Face config."""
+        """Return the Hugging Face config."""
         return AutoConfig.for_model(
             "llama", hidden_size=self.hidden, intermediate_size=self.mlp, num_hidden_layers=self.blocks,
             num_attention_heads=self.heads, num_key_value_heads=self.kv_heads, vocab_size=self.vocabulary,
@@ -55,18 +55,18 @@ class Preset:
         )  # fmt: skip
 
     def model(self) -> PreTrainedModel:
-        """Random weights, the same every time."""
+        """Make a model with random weights that are the same every time."""
         torch.manual_seed(0)
         with torch.device(self.device):
             model = AutoModelForCausalLM.from_config(self.config(), dtype=self.dtype)
         return model.eval()
 
     def shape(self) -> Skeleton:
-        """Names and shapes."""
+        """Return the names and shapes of the weights."""
         return skeleton(self.config())
 
     def batch(self, seed: int, corpus: str) -> Batch:
-        """Random full-length sequences."""
+        """Make a batch of random full-length sequences."""
         ids = torch.randint(
             3,
             self.vocabulary,
@@ -90,7 +90,7 @@ PRESETS = {
 
 
 def preset(description: str) -> Preset:
-    """The preset named on the command line; `--results` says where the table is appended."""
+    """Read the preset from the command line; `--results` says where to append the table."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="cpu", help="shape and batch (default: cpu)")
     parser.add_argument(
@@ -102,7 +102,7 @@ def preset(description: str) -> Preset:
 
 
 def apart(work: Callable[..., object], *args: object) -> tuple[object, float, int]:
-    """Run `work` in a process of its own: its result, seconds, and most memory beyond what came before it."""
+    """Run `work` in a separate process; return its result, seconds, and peak memory above the start."""
     receive, send = multiprocessing.Pipe()
     child = multiprocessing.get_context("spawn").Process(target=_send, args=(send, work, args))
     child.start()
@@ -114,7 +114,7 @@ def apart(work: Callable[..., object], *args: object) -> tuple[object, float, in
 
 def _send(send: Connection, work: Callable[..., object], args: tuple) -> None:
     quiet_libraries()
-    PRESETS["tiny"].shape()  # what building a model imports is not the work's
+    PRESETS["tiny"].shape()  # imports for building a model do not count as work
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     start = time.perf_counter()
     result = work(*args)
@@ -122,14 +122,14 @@ def _send(send: Connection, work: Callable[..., object], args: tuple) -> None:
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated()
     else:
-        # not getrusage: what it says of a child begins with what its parent held
+        # not getrusage: a child's figure starts at what its parent held
         status = Path("/proc/self/status").read_text()
         peak = 1024 * int(status.split("VmHWM:")[1].split()[0]) - pages * resource.getpagesize()
     send.send((result, seconds, peak))
 
 
 def needs_gpu(chosen: Preset) -> bool:
-    """True, and a line about it, if this machine cannot run the preset."""
+    """Tell whether this machine cannot run the preset, and print why."""
     missing = chosen.device == "cuda" and not torch.cuda.is_available()
     if missing:
         print("preset 8b: needs a CUDA GPU; benchmarks/floor.py computes what it must cost at least")
@@ -137,7 +137,7 @@ def needs_gpu(chosen: Preset) -> bool:
 
 
 def alternate(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each way, run in turn, after one unmeasured turn of each."""
+    """Time each way, taking turns, after one unmeasured turn each."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
         for name, way in ways.items():
@@ -156,7 +156,7 @@ def _synchronise() -> None:
 
 
 def row(name: str, seconds: Sequence[float], plain: Sequence[float], note: str = "") -> list[str]:
-    """Median, minimum and how many times faster than the plain way."""
+    """Return the median, the minimum and the speed-up over the plain way."""
     median, least = statistics.median(seconds), min(seconds)
     ratio = statistics.median(plain) / median
     return [name, f"{1000 * median:.1f}", f"{1000 * least:.1f}", f"{ratio:.2f}", note]

@@ -1,4 +1,4 @@
-"""Our trainer on the presets: the code that `unlearnctl train` runs, fed with random tokens."""
+"""Run our trainer on the presets: the code of `unlearnctl train`, fed with random tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from unlearnctl.utils.validate import read
 
 
 class Repeated:
-    """One global batch, again and again."""
+    """A data source that repeats one global batch."""
 
     topics = ("all",)
 
@@ -34,12 +34,12 @@ class Repeated:
     def micro_batches(
         self, step: int, global_batch: int, micro_batch: int, rank: int = 0, world: int = 1
     ) -> list[dict[str, Batch]]:
-        """The same batch whatever is asked."""
+        """Return the same batch for every step."""
         return [self.sides]
 
 
 def trunk(preset: Preset, model: PreTrainedModel) -> PreTrainedModel:
-    """The blocks up to the layer that is read, as trunk loading makes it, with its own trainable weights."""
+    """Make the blocks up to the layer that is read, as trunk loading does, with separate trainable weights."""
     short = copy.copy(model.model)
     short._modules = dict(short._modules)
     short.layers = torch.nn.ModuleList([copy.deepcopy(b) for b in model.model.layers[: preset.layer + 1]])
@@ -58,7 +58,7 @@ def make_trainer(
     release: bool = False,
     lora: Lora | None = None,
 ) -> Trainer:
-    """A trainer that is ready to step, its cache filled."""
+    """Make a trainer that is ready to step, with its cache filled."""
     shape = preset.shape()
     trainable = match(objective.trainable(shape), shape.shapes)
     if lora:
@@ -79,7 +79,7 @@ def make_trainer(
 
 
 def share(trainers: Sequence[Trainer]) -> dict:
-    """Give trainers one memo of prefix passes; whoever steps them clears it."""
+    """Give trainers a shared memo of prefix passes; the caller clears it after each step."""
     memo: dict = {}
     for trainer in trainers:
         trainer.tapped.memo = memo

@@ -1,4 +1,4 @@
-"""The plain reference, from the RMU paper's description (arXiv 2403.03218): two whole models, every block run."""
+"""Implement the plain reference from the RMU paper (arXiv 2403.03218): two whole models, every block run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearnctl.data.batch import Batch
 
 
 class PlainRMU:
-    """One AdamW step on ‖h(x_f) − c·u‖² + α‖h(x_r) − h0(x_r)‖², activations caught by a hook.
+    """One AdamW step on ‖h(x_f) − c·u‖² + α‖h(x_r) − h0(x_r)‖², with activations from a hook.
 
     All parameters require grad, as they do in a model just loaded; the optimiser has the three matrices.
     """
@@ -34,7 +34,7 @@ class PlainRMU:
         self.optimizer = torch.optim.AdamW(self.trained.values(), lr=lr, weight_decay=0.0)
 
     def hidden(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        """Output of the block, by a forward hook on a whole forward pass."""
+        """Return the block's output, from a forward hook in a whole forward pass."""
         caught: list[Tensor] = []
 
         def hook(module: object, args: object, out: Tensor | tuple) -> None:
@@ -46,7 +46,7 @@ class PlainRMU:
         return caught[0]
 
     def step(self, forget: Batch, retain: Batch) -> float:
-        """One update; returns the loss."""
+        """Do one update; return the loss."""
         steer = torch.nn.functional.mse_loss(
             self.hidden(self.model, forget).float(), self.target.expand(*forget.input_ids.shape, -1)
         )

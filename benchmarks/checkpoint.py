@@ -1,4 +1,4 @@
-"""Saving a run and merging it: changed tensors patched into copied shards, against whole models in memory.
+"""Time saving a run and merging it: changed tensors patched into copied shards, against whole models in memory.
 
 python benchmarks/checkpoint.py --preset tiny|cpu|8b     (8b needs no GPU, but 35 GB of disk and 20 GB of memory)
 """
@@ -32,7 +32,7 @@ NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
 def write_base(chosen: Preset, folder: Path) -> None:
-    """A model folder of the preset's shape whose weights are all zero: files with holes, written in no time."""
+    """Write a model folder of the preset's shape with all-zero weights, as sparse files."""
     shapes = {name: list(shape) for name, shape in chosen.shape().shapes.items()}
     shards: list[dict[str, list[int]]] = [{}]
     held = 0
@@ -64,31 +64,31 @@ def _write_zeros(file: Path, shapes: dict[str, list[int]], dtype: torch.dtype) -
 
 
 def trained(chosen: Preset) -> dict[str, torch.Tensor]:
-    """Random values for what RMU trains."""
+    """Make random values for the tensors that RMU trains."""
     shape, generator = chosen.shape(), torch.Generator().manual_seed(0)
     names = match(objective(chosen).trainable(shape), shape.shapes)
     return {n: torch.randn(shape.shapes[n], generator=generator).to(chosen.dtype) for n in names}
 
 
 def ours_save(chosen: Preset, base: Path, to: Path) -> None:
-    """A delta checkpoint."""
+    """Save a delta checkpoint."""
     save_delta(to / "delta", trained(chosen), spec(chosen, base), "bench")
 
 
 def ours_merge(chosen: Preset, base: Path, to: Path) -> None:
-    """`unlearnctl export`."""
+    """Merge it as `unlearnctl export` does."""
     export(base, to / "delta", to / "merged", str(chosen.dtype)[6:])
 
 
 def plain_both(chosen: Preset, base: Path, to: Path) -> None:
-    """Load the whole model, put the tensors in, save the whole model: checkpoint and merge in one."""
+    """Load the whole model, insert the tensors, save the whole model: checkpoint and merge in one."""
     model = load_model(spec(chosen, base))
     apply_delta(model, trained(chosen))
     model.save_pretrained(to / "plain")
 
 
 def spec(chosen: Preset, base: Path) -> ModelSpec:
-    """The base model."""
+    """Return the base model."""
     return ModelSpec(name="bench", path=str(base), dtype=str(chosen.dtype)[6:])
 
 
@@ -100,12 +100,12 @@ WAYS = {
 
 
 def work(way: str, name: str, base: Path, to: Path) -> None:
-    """One way, in a process of its own."""
+    """Measure one way in a separate process."""
     WAYS[way][0](PRESETS[name], base, to)
 
 
 def equal(to: Path) -> bool:
-    """Whether the merged folder and the plain one hold the same bytes, tensor by tensor."""
+    """Tell whether the merged folder and the plain one have the same bytes in every tensor."""
     mine, theirs = weight_index(to / "merged"), weight_index(to / "plain")
     if set(mine) != set(theirs):
         return False
@@ -120,7 +120,7 @@ def equal(to: Path) -> bool:
 
 
 def bytes_of(folder: Path) -> int:
-    """Size of all files."""
+    """Return the size of all files."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
@@ -128,7 +128,7 @@ TURNS = 2
 
 
 def main() -> None:
-    """Measure each way in turn, keep the least, compare the merged models, print, append."""
+    """Measure each way in turn, keep the best, compare the merged models, print, append."""
     chosen = preset(__doc__ or "")
     quiet_libraries()
     found: dict[str, list[tuple[float, int, int]]] = {way: [] for way in WAYS}

@@ -1,4 +1,4 @@
-"""Tables of measured effects from run directories: mean ± standard error over seeds, and paired tests.
+"""Make tables of measured effects from run directories: mean ± standard error over seeds, and paired tests.
 
     unlearnctl train -m objective=npo,rmu seed=0,1,2,3,4 output_dir=outputs/effects
     python benchmarks/effects.py outputs/effects --against rmu --metric hazard_acc
@@ -24,7 +24,7 @@ Table = dict[str, dict[int, dict[str, float]]]  # row → seed → metric → va
 
 
 def label(config: Mapping[str, Any]) -> str:
-    """What a run is called: its objective, and what was changed around it."""
+    """Name a run by its objective and the settings that were changed."""
     objective, trainer = config["objective"], config.get("trainer", {})
     weights = objective.get("token_weights") or {}
     marks = [
@@ -38,7 +38,7 @@ def label(config: Mapping[str, Any]) -> str:
 
 
 def read(folders: Sequence[Path], data: str | None, volume: Sequence[str]) -> Table:
-    """Every completed run below the folders, of one dataset if `data` is given."""
+    """Read every completed run below the folders, of one dataset if `data` is given."""
     table: Table = {}
     for file in sorted(path for folder in folders for path in folder.rglob("results.json")):
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -71,14 +71,14 @@ def _metrics(scores: Mapping[str, Any]) -> dict[str, dict[str, Metric]]:
 
 
 def mean_error(values: Sequence[float]) -> str:
-    """`0.316 ± 0.007`: mean and standard error; of one value, itself."""
+    """Format mean and standard error as `0.316 ± 0.007`, or a single value by itself."""
     if len(values) < 2:
         return f"{values[0]:.3f}"
     return f"{statistics.mean(values):.3f} ± {statistics.stdev(values) / math.sqrt(len(values)):.3f}"
 
 
 def markdown(table: Table, metrics: Sequence[str]) -> str:
-    """One row an objective, best hypervolume first."""
+    """Make one row per objective, best hypervolume first."""
     order = sorted(table, key=lambda r: -statistics.mean(s["hypervolume"] for s in table[r].values()))
     lines = ["| | " + " | ".join([*metrics, "seeds"]) + " |", "|---" * (len(metrics) + 2) + "|"]
     for row in order:
@@ -89,7 +89,7 @@ def markdown(table: Table, metrics: Sequence[str]) -> str:
 
 
 def paired(table: Table, row: str, other: str, metric: str) -> str:
-    """Difference over common seeds with its 95 % interval, and the p of a paired t-test."""
+    """Return the difference over common seeds with its 95 % interval, and p from a paired t-test."""
     from scipy import stats
 
     seeds = sorted(set(table[row]) & set(table[other]))

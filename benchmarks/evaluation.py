@@ -1,4 +1,4 @@
-"""Multiple-choice questions a second: the harness's own Hugging Face class against ours, on the same requests.
+"""Time multiple-choice questions: the harness's own Hugging Face class against ours, on the same requests.
 
 python benchmarks/evaluation.py --preset tiny|cpu|8b
 
@@ -35,7 +35,7 @@ KINDS = {"letters, 0-shot": (True, 0), "choice texts, 0-shot": (False, 0), "lett
 
 
 def tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
-    """A token per word."""
+    """A tokenizer with one token per word."""
     words = {"[PAD]": 0, "[BOS]": 1, "[EOS]": 2} | {f"w{i}": i for i in range(3, vocabulary)}
     bare = Tokenizer(models.WordLevel(words, unk_token="[PAD]"))
     bare.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -45,7 +45,7 @@ def tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
 
 
 def requests(kind: str, count: int, vocabulary: int) -> list[Instance]:
-    """Four requests a question; questions of 20 to 80 words, choices of 3 to 12."""
+    """Make four requests per question, with questions of 20 to 80 words and choices of 3 to 12."""
     letters, shots = KINDS[kind]
     rng = random.Random(0)
 
@@ -76,7 +76,7 @@ def requests(kind: str, count: int, vocabulary: int) -> list[Instance]:
 def floor(
     model: PreTrainedModel, asked: Sequence[Instance], words: PreTrainedTokenizerFast
 ) -> Callable[[], None]:
-    """Bare passes, 512 tokens a row, over what cannot be spared; what is shared counts once."""
+    """Time bare passes of 512 tokens per row over the least that must be read; shared beginnings count once."""
     texts: dict[str, list[str]] = {}
     for request in asked:
         texts.setdefault(request.args[0], []).append(request.args[1])
@@ -104,7 +104,7 @@ def floor(
 
 
 def best_size(model: PreTrainedModel, words: PreTrainedTokenizerFast, asked: list[Instance]) -> int:
-    """The harness's fastest batch size on these requests."""
+    """Find the harness's fastest batch size on these requests."""
     sizes = {
         size: lambda size=size: HFLM(model, tokenizer=words, batch_size=size).loglikelihood(
             asked, disable_tqdm=True
@@ -116,7 +116,7 @@ def best_size(model: PreTrainedModel, words: PreTrainedTokenizerFast, asked: lis
 
 
 def measure(chosen: Preset, kind: str) -> list[list[str]]:
-    """Rows of the table for one kind of question."""
+    """Make the table's rows for one type of question."""
     model, words = chosen.model(), tokenizer(chosen.vocabulary)
     count = QUESTIONS[chosen.name]
     asked = requests(kind, count, chosen.vocabulary)
@@ -157,7 +157,7 @@ def _rows(
 
 
 def once(way: str, name: str, kind: str, size: int) -> None:
-    """One evaluation in a process of its own, for the peak."""
+    """Run one evaluation in a separate process, for its peak memory."""
     chosen = PRESETS[name]
     model, words = chosen.model(), tokenizer(chosen.vocabulary)
     asked = requests(kind, QUESTIONS[name], chosen.vocabulary)

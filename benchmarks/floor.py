@@ -1,4 +1,4 @@
-"""What an RMU step must cost at least: multiplications and bytes, counted from the shape. Nothing is measured here.
+"""Compute the least an RMU step can cost, in multiplications and bytes, from the shape. Nothing is measured here.
 
 python benchmarks/floor.py --preset tiny|cpu|8b
 """
@@ -17,7 +17,7 @@ TRAINED = 3  # blocks whose MLP output matrix trains
 
 
 def matrices(chosen: Preset) -> tuple[float, float]:
-    """FLOP of one block's forward on one side, and of its MLP output matrix alone."""
+    """Return the FLOP of one block's forward pass on one side, and those of its MLP output matrix."""
     tokens = chosen.sequences * chosen.tokens
     kv = chosen.hidden * chosen.kv_heads // chosen.heads
     out = 2.0 * tokens * chosen.hidden * chosen.mlp
@@ -27,14 +27,14 @@ def matrices(chosen: Preset) -> tuple[float, float]:
 
 
 def plain(chosen: Preset) -> float:
-    """Three whole forwards with the head; gradients of activations and weights in every block up to the layer."""
+    """Count three whole forward passes with the head, and all gradients in every block up to the layer."""
     block, _ = matrices(chosen)
     head = 2.0 * chosen.sequences * chosen.tokens * chosen.hidden * chosen.vocabulary
     return 3 * (chosen.blocks * block + head) + 2 * (chosen.layer + 1) * 2 * block
 
 
 def ours(chosen: Preset, cached: bool) -> float:
-    """Prefix once a side, up to the first trained matrix; then policy twice, reference once unless it is cached."""
+    """Count one prefix per side up to the first trained matrix, policy twice, reference once unless cached."""
     block, out = matrices(chosen)
     below = chosen.layer + 1 - TRAINED
     prefix = 0.0 if cached else 2 * (below * block + block - out)

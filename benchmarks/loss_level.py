@@ -1,4 +1,4 @@
-"""One NPO + NLL step on all weights: two models and whole logits, against ours, against ours with LoRA.
+"""Time an NPO + NLL step on all weights: two models and whole logits, ours, and ours with LoRA.
 
 python benchmarks/loss_level.py --preset tiny|cpu|8b
 """
@@ -35,12 +35,12 @@ class PlainNPO:
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0)
 
     def logprobs(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        """Of each token but the first, [B, T − 1]."""
+        """Return the log-probability of each token except the first, [B, T − 1]."""
         logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         return F.log_softmax(logits[:, :-1].float(), -1).gather(-1, batch.input_ids[:, 1:, None])[..., 0]
 
     def step(self, forget: Batch, retain: Batch) -> float:
-        """One update; returns the loss."""
+        """Do one update; return the loss."""
         with torch.no_grad():
             reference = self.logprobs(self.frozen, forget).sum(1)
         ratio = self.logprobs(self.model, forget).sum(1) - reference
@@ -53,7 +53,7 @@ class PlainNPO:
 
 
 def ours(chosen: Preset, model: PreTrainedModel, lora: bool = False) -> Trainer:
-    """Our trainer, the reference's log-probabilities already kept."""
+    """Make our trainer, with the reference's log-probabilities already cached."""
     adapters = Lora(rank=16, alpha=32.0) if lora else None
     objective = NPO(BETA, 1.0, ALPHA, NLL())
     return make_trainer(chosen, model, objective, Repeated(chosen), LR, lora=adapters)
@@ -63,7 +63,7 @@ WAYS = ("plain: two models, whole logits", "ours", "ours, LoRA of rank 16")
 
 
 def steps(way: str, name: str) -> None:
-    """Two steps in a process of their own, for the peak."""
+    """Run two steps in a separate process, for their peak memory."""
     chosen = PRESETS[name]
     model = chosen.model()
     if way == WAYS[0]:

@@ -1,4 +1,4 @@
-"""Memory of RMU: what training holds and its peak, the plain two-model way against ours, each in its own process.
+"""Measure RMU's memory, held and peak: the plain two-model way against ours, each in its own process.
 
 python benchmarks/memory.py --preset tiny|cpu|8b
 """
@@ -25,7 +25,7 @@ STEPS = 3
 
 
 def plain(chosen: Preset, spec: ModelSpec) -> int:
-    """Three steps with two whole models; bytes of weights, gradients and optimiser."""
+    """Run three steps with two whole models; return the bytes of weights, gradients and optimiser."""
     model = load_model(spec, chosen.device).requires_grad_(True)
     target = (COEFFICIENT * objective(chosen).control_vector[0]).to(chosen.device)
     names = [f"model.layers.{i}.mlp.down_proj.weight" for i in range(chosen.layer - 2, chosen.layer + 1)]
@@ -39,7 +39,7 @@ def plain(chosen: Preset, spec: ModelSpec) -> int:
 
 
 def ours(chosen: Preset, spec: ModelSpec, cache: str) -> int:
-    """The same three steps as `unlearnctl train` makes them."""
+    """Run the same three steps as `unlearnctl train` does."""
     trunk = load_trunk(spec, chosen.layer + 1, chosen.device)
     trainer = make_trainer(chosen, trunk, objective(chosen), Repeated(chosen), LR, cache, release=True)
     for _ in range(STEPS):
@@ -52,7 +52,7 @@ WAYS = {"plain: two models": None, "ours": "none", "ours, prefix cached": "memor
 
 
 def held(way: str, name: str, folder: str) -> int:
-    """Bytes that one way holds after its steps."""
+    """Return the bytes that one way holds after its steps."""
     chosen = PRESETS[name]
     spec = ModelSpec(name="bench", path=folder, dtype=str(chosen.dtype)[6:])
     cache = WAYS[way]

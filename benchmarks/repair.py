@@ -1,4 +1,4 @@
-"""Repairs against scaling: hypervolume under each strength curve, per source method and repaired run, and a plot.
+"""Compare repairs with scaling: hypervolume under each strength curve, per source method and repaired run, and a plot.
 
     unlearnctl train -m objective=npo,grad_diff objective.alpha=0 seed=0,1,2 output_dir=outputs/sources
     unlearnctl repair -m run_dir=A,B repair=sage,task_arithmetic select=null output_dir=outputs/repaired
@@ -22,7 +22,7 @@ Curves = dict[tuple[str, str], dict[str, list[Point]]]  # (source, repair) → r
 
 
 def read(folder: Path) -> Curves:
-    """Every repair below the folder."""
+    """Read every repair below the folder."""
     curves: Curves = {}
     for file in sorted(folder.rglob("results.json")):
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -41,7 +41,7 @@ def read(folder: Path) -> Curves:
 
 
 def hypervolume(points: Sequence[Point]) -> float:
-    """Area that points dominate, both coordinates to be large, from the origin."""
+    """Return the area that points dominate, from the origin; larger coordinates are better."""
     area, height = 0.0, 0.0
     for forgotten, retained in sorted(points, reverse=True):
         area += forgotten * max(0.0, retained - height)
@@ -50,7 +50,7 @@ def hypervolume(points: Sequence[Point]) -> float:
 
 
 def table(curves: Curves) -> str:
-    """One row a source: both areas, their difference over runs, and the p of a paired t-test."""
+    """Make one row per source: both areas, their difference over runs, and p from a paired t-test."""
     from scipy import stats
 
     lines = ["| source | unrepaired | scaling | SAGE | SAGE − scaling | p | runs |", "|---" * 7 + "|"]
@@ -67,7 +67,7 @@ def table(curves: Curves) -> str:
 
 
 def mean_error(values: Sequence[float], sign: str = "") -> str:
-    """`0.601 ± 0.012`: mean and standard error."""
+    """Format mean and standard error as `0.601 ± 0.012`."""
     mean = statistics.mean(values)
     if len(values) < 2:
         return f"{mean:{sign}.3f}"
@@ -75,7 +75,7 @@ def mean_error(values: Sequence[float], sign: str = "") -> str:
 
 
 def plot(curves: Curves, path: Path) -> None:
-    """A panel a source: every seed's curve, SAGE against scaling."""
+    """Draw one panel per source: every seed's curve, SAGE against scaling."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""`unlearnctl report` over many runs, and the end of a sweep of half as many: seconds and the bytes of the page.
+"""Time `unlearnctl report` over many runs, and the end of a sweep of half as many; measure the page's bytes.
 
     python benchmarks/report.py [--runs 1000] [--template RUN]
 
@@ -36,7 +36,7 @@ SweepSummary().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": sys.
 
 
 def template() -> dict[str, Any]:
-    """The files of one run, as data."""
+    """The files of one run, as plain data."""
     names = {"hazard_acc": ("forget", "lower", 0.3), "hazard_unseen_acc": ("forget", "lower", 0.28),
              "benign_acc": ("retain", "higher", 0.98), "benign_unseen_acc": ("retain", "higher", 0.97),
              "toxicity_prob": ("forget", "lower", 0.57), "narrative_ppl": ("retain", "lower", 2.1)}  # fmt: skip
@@ -68,14 +68,14 @@ def template() -> dict[str, Any]:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The files of a run that is there."""
+    """Read the files of an existing run."""
     found = {name: json.loads((folder / name).read_text()) for name in ("results.json", "samples.json")}
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return {**found, "metrics.jsonl": [json.loads(line) for line in lines]}
 
 
 def write(folder: Path, files: Mapping[str, Any], place: int, draw: random.Random) -> None:
-    """One run that resembles the template."""
+    """Write one run that resembles the template."""
     record = json.loads(json.dumps(files["results.json"]))
     objective = record["config"]["objective"]
     objective["layer"], objective["alpha"], record["config"]["seed"] = (
@@ -99,14 +99,14 @@ def write(folder: Path, files: Mapping[str, Any], place: int, draw: random.Rando
 
 
 def moved(node: Any, draw: random.Random) -> Any:
-    """Numbers up to a twentieth away."""
+    """Vary numbers by up to a twentieth."""
     if isinstance(node, dict):
         return {key: value if key in FIXED else moved(value, draw) for key, value in node.items()}
     return node * draw.uniform(0.95, 1.05) if isinstance(node, float) else node
 
 
 def timed(*command: str) -> list[str]:
-    """Seconds by the clock and of the processor, and megabytes, of a command."""
+    """Run a command; return its clock seconds, processor seconds and megabytes."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,4 +1,4 @@
-"""One RMU step: the plain two-model way, ours, ours with the prefix cached, four sweep members side by side.
+"""Time an RMU step: the plain two-model way, ours, ours with the prefix cached, four sweep members side by side.
 
 python benchmarks/step.py --preset tiny|cpu|8b
 """
@@ -24,14 +24,14 @@ LR, ALPHA, COEFFICIENT, MEMBERS, CHECKED = 5e-5, 1200.0, 6.5, 4, 5
 
 
 def objective(chosen: Preset) -> RMU:
-    """The published settings' shape."""
+    """Make the objective with the shape of the published settings."""
     made = RMU(layer=chosen.layer, steering_coeff=COEFFICIENT, alpha=ALPHA)
     made.setup(chosen.hidden, 1, torch.Generator().manual_seed(0))
     return made
 
 
 def step_all(trainers: list[Trainer], memo: dict) -> None:
-    """One round of a side-by-side sweep."""
+    """Run one round of a side-by-side sweep."""
     for trainer in trainers:
         trainer.step(0)
     memo.clear()
