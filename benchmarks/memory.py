@@ -18,7 +18,7 @@ from benchmarks._plain import PlainRMU
 from benchmarks.step import ALPHA, COEFFICIENT, LR, objective
 from unlearnctl.models.load import load_model, load_trunk
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.unlearning.memory_usage import Held
+from unlearnctl.unlearning.memory_usage import MemoryUsage
 from unlearnctl.utils.quiet import quiet_libraries
 
 STEPS = 3
@@ -44,7 +44,7 @@ def ours(chosen: Preset, spec: ModelSpec, cache: str) -> int:
     trainer = make_trainer(chosen, trunk, objective(chosen), Repeated(chosen), LR, cache, release=True)
     for _ in range(STEPS):
         trainer.step(0)
-    held = Held.of(trainer)
+    held = MemoryUsage.of(trainer)
     return held.weights + held.reference + held.gradients + held.optimizer
 
 

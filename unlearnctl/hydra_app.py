@@ -85,16 +85,17 @@ class Stage:
         if _in_sweep():
             import_module("unlearnctl.sweeps.gpu_slot").take_slot()
         quiet_libraries()
+        work = find(self.verb).load()
         if isinstance(cfg, tuple):  # hydra/launcher=side_by_side: all members at once
-            import_module("unlearnctl.sweeps.side_by_side").sweep(self.verb, *cfg, self.failed)
+            import_module("unlearnctl.sweeps.side_by_side").sweep(self.verb, *cfg, work, self.failed)
             return ""
         if not _in_sweep():
             _check_no_sweep(self.verb)
         assert isinstance(cfg, DictConfig)
         check_keys(self.verb, cfg)
         if self.verb == "train" and _in_sweep():
-            return str(import_module("unlearnctl.sweeps.side_by_side").member(cfg) or "")
-        made = find(self.verb).load()(cfg)
+            return str(import_module("unlearnctl.sweeps.side_by_side").member(cfg, work) or "")
+        made = work(cfg)
         if self.verb == "train" and made:
             import_module("unlearnctl.unlearning.outcome").check_ended(made)
         return str(made or "")

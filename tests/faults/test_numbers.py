@@ -58,7 +58,7 @@ def test_a_term_that_is_not_finite(value: float, undisturbed: dict[str, Any]) ->
     ] == [2]
     complete(RUN)
     load_run(RUN)
-    assert "goes on after step 2 of 4" in succeed("train", f"resume={RUN}").out
+    assert "resuming after step 2 of 4" in succeed("train", f"resume={RUN}").out
     assert outcome(RUN) == undisturbed
 
 
@@ -87,12 +87,13 @@ def test_a_weight_that_is_not_finite_is_never_saved(undisturbed: dict[str, Any])
         done = run("train", *SHORT, "run=r")
     assert done.code == 2
     assert (
-        "a weight is not finite after step 4; no weights are saved, for those before it were not" in done.err
+        "a weight is not finite after step 4; no weights are saved, because those before it were not"
+        in done.err
     )
     assert not (RUN / "checkpoint").exists()
     for path in checkpoint.numbered(RUN / "training"):
         assert all(t.isfinite().all() for t in checkpoint.read(path)[0]["trainer"]["tensors"].values())
-    assert "goes on after step 3 of 4" in succeed("train", f"resume={RUN}").out
+    assert "resuming after step 3 of 4" in succeed("train", f"resume={RUN}").out
     assert outcome(RUN) == undisturbed
 
 
@@ -196,7 +197,7 @@ def test_too_little_memory_in_the_final_evaluation(undisturbed: dict[str, Any]) 
     assert done.code == 2
     assert done.err == (
         "error: out of memory in evaluation: lower eval.smoke.batch_tokens=4096; "
-        f"unlearnctl train resume={RUN} goes on (after step 4 of 4)\n"
+        f"resume with unlearnctl train resume={RUN} (after step 4 of 4)\n"
     )
     succeed("train", f"resume={RUN}")
     assert outcome(RUN) == undisturbed
@@ -217,5 +218,5 @@ def test_too_little_memory_in_eval(whole: Path) -> None:
 def test_halving_is_refused_where_ranks_would_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("train", *SHORT, "trainer.on_oom=halve", "launch=cpu", "launch.num_processes=2", "run=r")
     assert done.code == 2
-    assert done.err.startswith("error: trainer.on_oom=halve: for one process, here are 2; ")
+    assert done.err.startswith("error: trainer.on_oom=halve: requires a single process, and this run has 2: ")
     assert not RUN.exists()

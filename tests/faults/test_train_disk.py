@@ -36,7 +36,7 @@ class Fault:
     line: str
 
 
-ON = f"unlearnctl train resume={RUN} goes on (after step 4 of 4)"
+ON = f"resume with unlearnctl train resume={RUN} (after step 4 of 4)"
 FAULTS = {
     "full-results": Fault("*results.json*", FULL, 2, f"error: {RUN}/results.json: No space left on device; {ON}"),
     "stale-results": Fault("*/results.json", STALE, 2, f"error: {RUN}/results.json: Stale file handle; {ON}"),
@@ -89,7 +89,7 @@ def test_a_disk_that_refuses(name: str, undisturbed: dict[str, Any]) -> None:
     if fault.code:
         assert not (RUN / "results.json").exists()
         resumed = succeed("train", f"resume={RUN}")
-        assert ("goes on after step 4 of 4" in resumed.out) == ("step 4" in fault.line)
+        assert ("resuming after step 4 of 4" in resumed.out) == ("step 4" in fault.line)
     elif "report" in fault.line:
         load_run(RUN)
         assert not (RUN / "report.html").exists()
@@ -203,7 +203,7 @@ def test_a_directory_that_vanishes_is_made_anew(undisturbed: dict[str, Any]) -> 
     with at_step(3, lambda trainer: shutil.rmtree(RUN)):
         done = succeed("train", *SHORT, "run=r")
     assert f"training checkpoint: not written (No such file or directory: {RUN}/training)" in done.out
-    assert f"{RUN}: gone since the run began; made anew" in done.out
+    assert f"{RUN}: removed since the run began; created again" in done.out
     found = outcome(RUN)
     assert {**found, "rows": undisturbed["rows"]} == undisturbed
     assert sorted(found["rows"])[-2:] == [("train", 3), ("train", 4)]
@@ -221,7 +221,7 @@ def test_a_mount_that_vanishes_for_good_is_said(undisturbed: dict[str, Any]) -> 
     assert done.code == 2
     assert (
         done.err
-        == f"error: {RUN}: Not a directory; the run directory {RUN} is gone, and with it what was kept\n"
+        == f"error: {RUN}: Not a directory; the run directory {RUN} was removed, and everything saved in it\n"
     )
     Path("outputs").unlink()
     succeed("train", *SHORT, "run=r")
@@ -238,8 +238,8 @@ def test_a_quota_of_the_kernel(undisturbed: dict[str, Any]) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert f"training checkpoint: not written (File too large: {RUN}/training)" in done.out
-    begun = f"unlearnctl train resume={RUN} goes on (from the beginning)"
+    begun = f"resume with unlearnctl train resume={RUN} (from the beginning)"
     assert done.err == f"error: {RUN}/checkpoint/delta.safetensors: File too large; {begun}\n"
     complete(RUN)
-    assert "starts anew" in succeed("train", f"resume={RUN}").out
+    assert "starting from step 0" in succeed("train", f"resume={RUN}").out
     assert outcome(RUN) == undisturbed

@@ -284,7 +284,7 @@ def test_a_disk_that_is_full_for_one_member_costs_that_one(
     assert sorted(states.values()) == ["done", "failed"]
     again = succeed("train", "--resume", str(FOLDER))
     assert "members: 1 of 2 done already, 1 to run" in again.out
-    assert "goes on after step 4 of 4" in again.out
+    assert "resuming after step 4 of 4" in again.out
     assert outcome(members()["40"]) == undisturbed
 
 

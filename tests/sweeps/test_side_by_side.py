@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.command import QUICK, Done, run, succeed
-from unlearnctl.unlearning import session as stage_run
+from unlearnctl.models.shared_models import SharedModels
+from unlearnctl.unlearning.outcome import Outcome
+from unlearnctl.unlearning.session import Session
 
 SIDE = "hydra/launcher=side_by_side"
 SWEEP = ("train", "-m", *QUICK, "run=s", "objective.alpha=1,10,40")
@@ -85,15 +87,15 @@ def test_a_wrong_member_is_named_before_any_trains_and_the_others_do() -> None:
 
 @pytest.mark.full
 def test_a_member_that_fails_at_its_end_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    finish, seen = stage_run.Run.finish, []
+    finish, seen = Session.finish, []
 
-    def failing(self: stage_run.Run, models: object) -> None:
+    def failing(self: Session, models: SharedModels, outcome: Outcome) -> Outcome:
         seen.append(self)
         if len(seen) == 2:
             raise OSError("disk full")
-        finish(self, models)
+        return finish(self, models, outcome)
 
-    monkeypatch.setattr(stage_run.Run, "finish", failing)
+    monkeypatch.setattr(Session, "finish", failing)
     done = run(*SWEEP, SIDE)
     assert done.code == 2
     assert "disk full" in done.err

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.command import QUICK, run, succeed
+from unlearnctl.models.shared_models import SharedModels
 from unlearnctl.sweeps.status import Status, read_status, write_status
-from unlearnctl.unlearning import session as stage_run
+from unlearnctl.training.progress import TrainProgress
 from unlearnctl.unlearning import shared_data
+from unlearnctl.unlearning.outcome import Outcome
+from unlearnctl.unlearning.session import Session
 
 SIDE = "hydra/launcher=side_by_side"
 TINY = ("trainer.steps=1", "objective=rmu")
@@ -76,15 +79,15 @@ def test_names_do_not_hang_on_the_order_of_members() -> None:
 @pytest.mark.full
 def test_a_member_that_was_cut_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed: its status says running, and its directory holds half a run."""
-    finish = stage_run.Run.finish
+    finish = Session.finish
 
-    def stopping(self: stage_run.Run, models: object) -> None:
-        if self.cfg.seed == 1:
+    def stopping(self: Session, models: SharedModels, outcome: Outcome) -> Outcome:
+        if self.setup.cfg.seed == 1:
             raise KeyboardInterrupt
-        finish(self, models)
+        return finish(self, models, outcome)
 
     with monkeypatch.context() as patched:
-        patched.setattr(stage_run.Run, "finish", stopping)
+        patched.setattr(Session, "finish", stopping)
         done = run("train", "-m", *QUICK, *TINY, "run=s", "seed=0,1,2")
     assert done.code == 130
     assert "resume it: unlearnctl train --resume outputs/train/sweep/s" in done.err
@@ -100,14 +103,14 @@ def test_a_member_that_was_cut_is_finished(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.full
 def test_an_error_in_training_costs_only_its_member(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = stage_run.Run.begin
+    begin = Session.begin
 
-    def failing(self: stage_run.Run, models: object, progress: object) -> None:
-        if self.cfg.seed == 1:
+    def failing(self: Session, models: SharedModels, progress: TrainProgress) -> None:
+        if self.setup.cfg.seed == 1:
             raise RuntimeError("planted")
         begin(self, models, progress)
 
-    monkeypatch.setattr(stage_run.Run, "begin", failing)
+    monkeypatch.setattr(Session, "begin", failing)
     done = run("train", "-m", *QUICK, *TINY, "run=s", "seed=0,1,2", SIDE)
     assert done.code == 2
     assert "its members train one by one" in done.out

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unlearnctl.results.metric import Metric
-from unlearnctl.training.evaluator import Watcher
+from unlearnctl.training.evaluator import Evaluator
 from unlearnctl.training.settings import Monitor, TrainerSettings
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.validate import read
@@ -54,7 +54,7 @@ def test_watcher_keeps_the_best_and_stops_on_damage() -> None:
     found = iter([scores(1, 1, 2), scores(0.6, 1, 2), scores(0.3, 0.9, 2), scores(0.25, 0.5, 2)])
     seen: list[int] = []
     weights = iter([{"w": torch.tensor(float(i))} for i in range(9)])
-    watcher = Watcher(
+    watcher = Evaluator(
         Monitor(every=2, keep="best", max_retain_damage=0.2),
         evaluate=lambda: next(found),
         snapshot=lambda: next(weights),

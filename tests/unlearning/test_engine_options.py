@@ -103,7 +103,7 @@ def test_memory_held_is_what_was_planned() -> None:
           "objective.granularity=per_token"), "trainer.prefix_cache=disk: objective.reduction=all reads padding"),
         (("trainer.lora={rank: 0, alpha: 1}",), "trainer.lora.rank=0: must be a whole number"),
         (("trainer.lora={rank: 1, alpha: 1}", "trainer.trainable=[norm]"), "trainer.lora: "),
-        (("trainer.sharding=fsdp",), "trainer.sharding=fsdp: there is but one process"),
+        (("trainer.sharding=fsdp",), "trainer.sharding=fsdp: requires more than one process"),
         (("trainer.sharding=fsdp", "trainer.monitor.every=1"), "trainer.sharding=fsdp: no in-training evaluation"),
         (("trainer.sharding=fsdp", "objective=grad_diff", "objective/retain=kl"), "trainer.sharding=fsdp: model."),
         (("trainer.compile=yes please",), "trainer.compile=yes please: must be true or false"),

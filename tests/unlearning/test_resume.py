@@ -90,7 +90,7 @@ def test_a_run_that_is_cut_goes_on_to_the_same_bytes(way: str, monkeypatch: pyte
     assert cut_at(step, monkeypatch, *args, "run=cut").code == 2
     assert can_resume(directory("cut"))
     done = succeed("train", f"resume={directory('cut')}")
-    assert f"resume: goes on after step {step} of {STEPS}" in done.out
+    assert f"resuming after step {step} of {STEPS}" in done.out
     assert outcome(directory("cut")) == whole
     record = json.loads((directory("cut") / "results.json").read_text())["provenance"]
     assert record["resumed_after"] == [step]
@@ -111,12 +111,12 @@ def test_cut_again_and_again_and_the_newest_checkpoint_torn(monkeypatch: pytest.
         f"checkpoint {torn.parent}: tensors.safetensors is damaged or cut short; the one before it is used"
         in again.out
     )
-    assert "goes on after step 3 of" in again.out
+    assert "resuming after step 3 of" in again.out
     assert sorted(p.name for p in folder.iterdir()) == ["000005", "000006"]
     for path in folder.rglob("state.json"):
         path.unlink()
     done = succeed("train", f"resume={directory('cut')}")
-    assert "no sound training checkpoint, so it starts anew" in done.out
+    assert "no valid checkpoint found; starting from step 0" in done.out
     assert outcome(directory("cut")) == outcome(directory("whole"))
 
 
@@ -134,8 +134,8 @@ def test_an_exploration_that_is_cut_repeats_no_episode(monkeypatch: pytest.Monke
     monkeypatch.setattr(Trainer, "fit", counting)
     assert run("train", *SEARCH, *SHORT, "run=cut").code == 2
     done = succeed("train", f"resume={directory('cut')}")
-    assert trained == [2, 2, 2, 2]  # two episodes, the one that was cut, and it again
-    assert "goes on after step 0" in done.out
+    assert trained == [2, 2, 2, 2, STEPS]  # two episodes, the one that was cut, and it again; then the run
+    assert "resuming after step 0" in done.out
     assert outcome(directory("cut")) == outcome(directory("whole"))
 
 
@@ -187,19 +187,24 @@ def test_sigterm_leaves_what_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> 
     reason = json.loads((directory("cut") / "results.json").read_text())["train"]["stop_reason"]
     assert reason == "terminated (SIGTERM)"
     assert f"resume: unlearnctl train resume={directory('cut')}" in done.out
-    assert "goes on after step 3 of" in succeed("train", f"resume={directory('cut')}").out
+    assert "resuming after step 3 of" in succeed("train", f"resume={directory('cut')}").out
     assert outcome(directory("cut")) == outcome(directory("whole"))
 
 
 @pytest.mark.full
-def test_without_a_checkpoint_it_starts_anew_in_the_same_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_checkpoint_it_starts_from_step_0_in_the_same_directory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     never = (*SHORT, "trainer.checkpoint.every=0")
     succeed("train", *never, "run=whole")
     cut_at(4, monkeypatch, *never, "run=cut")
     with (directory("cut") / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')  # what a kill leaves of a row
     assert not (directory("cut") / "training").exists()
-    assert "so it starts anew" in succeed("train", f"resume={directory('cut')}").out
+    assert (
+        "no valid checkpoint found; starting from step 0"
+        in succeed("train", f"resume={directory('cut')}").out
+    )
     assert '"st\n' not in (directory("cut") / "metrics.jsonl").read_text()
     assert outcome(directory("cut")) == outcome(directory("whole"))
 
@@ -247,11 +252,11 @@ def test_what_does_not_fit_is_refused_before_weights_load(cut: Path, monkeypatch
     assert "not a run of `unlearnctl train`" in refused(f"resume={cut}")
     config.write_text(whole)
     with monkeypatch.context() as patch:
-        patch.setattr("unlearnctl.unlearning.checkpointer.identity", lambda spec: "other")
-        assert "the base model's weights are others now" in refused(f"resume={cut}")
+        patch.setattr("unlearnctl.unlearning.session.identity", lambda spec: "other")
+        assert "the base model's weights changed since this checkpoint" in refused(f"resume={cut}")
     with monkeypatch.context() as patch:
         patch.setattr("unlearnctl.data.streams.ForgetRetain.fingerprint", lambda self: "other")
-        assert "the data are others now" in refused(f"resume={cut}")
+        assert "the training data changed since this checkpoint" in refused(f"resume={cut}")
     assert "-m" in run("train", "-m", f"resume={cut},{cut}").err
 
 
@@ -265,7 +270,7 @@ def test_one_process_at_a_time(cut: Path) -> None:
         json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
     )  # of a dead one
     done = succeed("train", f"resume={cut}", "tracker=none")
-    assert "goes on after step 3" in done.out
+    assert "resuming after step 3" in done.out
     assert not (cut / "run.lock").exists()
 
 

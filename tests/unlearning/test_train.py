@@ -15,7 +15,7 @@ from tests.models.tiny import tiny_model
 from tests.models.words import word_tokenizer
 from unlearnctl.results.schema import validate_results
 from unlearnctl.tracking import Trackers
-from unlearnctl.unlearning import train as stage_train
+from unlearnctl.training.loop import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -183,9 +183,9 @@ def test_trackers_hear_how_a_run_ended(
     succeed("train", *QUICK, "run=good")
     assert heard == ["completed"]
 
-    def failing(trainers: object, after_round: object) -> None:
+    def failing(self: Trainer) -> None:
         raise error
 
-    monkeypatch.setattr(stage_train, "fit_together", failing)
+    monkeypatch.setattr(Trainer, "fit", failing)
     assert run("train", *QUICK, "run=bad").code != 0
     assert heard == ["completed", status]

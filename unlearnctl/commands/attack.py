@@ -35,6 +35,7 @@ from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.skeleton import skeleton
 from unlearnctl.reporting.recovered import print_robustness
 from unlearnctl.reporting.reports import write_report
+from unlearnctl.results.metric import Scores
 from unlearnctl.results.provenance import now, of_run
 from unlearnctl.results.record import record
 from unlearnctl.results.schema import write_results
@@ -44,7 +45,6 @@ from unlearnctl.runs.inherit import of_model, relearn_corpora, suites_of_run, ty
 from unlearnctl.runs.lock import locked
 from unlearnctl.runs.update import update_of
 from unlearnctl.unlearning.outcome import command_line
-from unlearnctl.unlearning.session import Scores
 from unlearnctl.utils.device import pick_device
 from unlearnctl.utils.errors import UserError
 

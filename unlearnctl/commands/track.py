@@ -21,9 +21,9 @@ from unlearnctl.config.instantiate import plain
 from unlearnctl.config.trackers import build_tracker, shipped
 from unlearnctl.results.history import read_history
 from unlearnctl.results.run import load_run
+from unlearnctl.runs.directory import own_config
 from unlearnctl.runs.live import at_work
 from unlearnctl.tracking import TrackedRun
-from unlearnctl.unlearning.resume import own_config
 from unlearnctl.utils.errors import UserError, brief
 
 

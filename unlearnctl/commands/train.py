@@ -28,7 +28,51 @@ examples:
 
 from __future__ import annotations
 
-from unlearnctl.unlearning.train import train
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from unlearnctl.config.instantiate import plain
+from unlearnctl.distributed.settings import Launch, read_launch
+from unlearnctl.distributed.start import start_workers
+from unlearnctl.distributed.world import World
+from unlearnctl.runs.directory import create
+from unlearnctl.unlearning.resume import config_to_resume, given_changes
+from unlearnctl.unlearning.session import run
+from unlearnctl.unlearning.setup import check_setup, make_setup, show_dry_run
 
 SEVERAL_PROCESSES = True
-__all__ = ["train"]
+
+
+def train(cfg: DictConfig, directory: Path | None = None) -> Path | None:
+    """Train one config; returns its run directory, or None after a dry run.
+
+    A `directory` is given to workers, and where a run is resumed; otherwise one is chosen and made.
+    """
+    if cfg.get("resume") and directory is None:
+        directory = Path(str(cfg.resume))
+        again = config_to_resume(directory, given_changes(cfg))
+        if again is None:
+            return directory
+        cfg = again
+    launch = read_launch(plain(cfg.launch), cfg.trainer.device)
+    if launch.dry_run:
+        show_dry_run(cfg, launch.num_processes)
+        return None
+    if launch.starts_workers:
+        return _start_workers(cfg, directory, launch)
+    setup = make_setup(cfg, directory)
+    run(setup)
+    return setup.directory
+
+
+def _start_workers(cfg: DictConfig, directory: Path | None, launch: Launch) -> Path:
+    """Check the run here, so that a mistake is reported once; then have several processes call `train`."""
+    with redirect_stdout(StringIO()):  # rank 0 prints the same again
+        checked = check_setup(cfg, World(0, launch.num_processes, "us"), launch, directory).directory
+    if directory is None and launch.machine_rank == 0:
+        checked = create(checked, cfg)
+    start_workers("train", cfg, checked, launch)
+    return checked

@@ -1,9 +1,8 @@
-"""Members of a multirun: one alone, or those that share a frozen prefix side by side in one process."""
+"""Train the members of a multirun: one alone, or groups side by side in one process, and note how each went."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,40 +10,44 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from unlearnctl.config.instantiate import plain
+from unlearnctl.distributed.settings import read_launch
 from unlearnctl.runs.directory import run_directory
 from unlearnctl.sweeps.status import Status, attempt, end, locked, start
-from unlearnctl.unlearning.resume import can_resume, ended, resume
-from unlearnctl.unlearning.session import Run
-from unlearnctl.unlearning.train import make_run, train, train_together
+from unlearnctl.sweeps.together import groups, run_together
+from unlearnctl.unlearning.resume import can_resume, config_to_resume, ended
+from unlearnctl.unlearning.session import run
+from unlearnctl.unlearning.setup import Setup, make_setup, show_dry_run
 from unlearnctl.utils.errors import UserError
 
-SHARED = ("mixed_precision", "gradient_checkpointing", "device")  # of cfg.trainer
+Train = Callable[[DictConfig, Path | None], Path | None]  # `commands.train.train`
 
 
-def member(cfg: DictConfig) -> Path | None:
+def member(cfg: DictConfig, train: Train) -> Path | None:
     """Train one member by itself, and note in its status.json how it went.
 
     Raises:
         UserError: as `train` does.
     """
     if cfg.launch.dry_run:
-        return train(cfg)
+        return train(cfg, None)
     directory = run_directory(cfg, "train")
-    going_on = _resume_of(directory)
-    with attempt(directory, goes_on=going_on is not None):
-        return going_on() if going_on else train(cfg)
+    cut = _was_cut(directory)
+    with attempt(directory, goes_on=cut):
+        if not cut:
+            return train(cfg, None)
+        again = config_to_resume(directory)
+        return train(again, directory) if again is not None else directory
 
 
-def _resume_of(directory: Path) -> Callable[[], Path | None] | None:
-    """What finishes a member that was cut, if it left something to go on from."""
-    there = can_resume(directory) or ended(directory)  # ended, but its status could not be written
-    return (lambda: resume(directory)) if there else None
+def _was_cut(directory: Path) -> bool:
+    """Whether a member left something to resume, or has ended and its status could not be written."""
+    return can_resume(directory) or ended(directory) is not None
 
 
 def sweep(
-    verb: str, members: int, configs: Sequence[DictConfig], failed: Callable[[Exception], None]
+    verb: str, members: int, configs: Sequence[DictConfig], train: Train, failed: Callable[[Exception], None]
 ) -> None:
-    """Check every member, then train group after group; `failed` gets each error, the others go on.
+    """Check every member, then train group after group; `failed` gets each error, and the others continue.
 
     Raises:
         UserError: another verb than train, or a wrong number of members.
@@ -55,18 +58,19 @@ def sweep(
         raise UserError(f"hydra.launcher.members={members}: must be a whole number, 1 or more")
     with ExitStack() as held:
         side = SideBySide(failed, held)
-        cut = [not cfg.launch.dry_run and bool(_resume_of(run_directory(cfg, "train"))) for cfg in configs]
-        ready = [
-            run for cfg, is_cut in zip(configs, cut, strict=True) if not is_cut and (run := side.ready(cfg))
-        ]
-        for group in groups(ready, members):
+        cut = [not cfg.launch.dry_run and _was_cut(run_directory(cfg, "train")) for cfg in configs]
+        setups = []
+        for cfg, is_cut in zip(configs, cut, strict=True):
+            if not is_cut and (setup := side.prepare(cfg)):
+                setups.append(setup)
+        for group in groups(setups, members):
             if len(group) > 1:
-                print(f"side by side: {', '.join(run.directory.name for run in group)}")
+                print(f"side by side: {', '.join(setup.directory.name for setup in group)}")
             side.train(group)
     for cfg, is_cut in zip(configs, cut, strict=True):
-        if is_cut:  # each goes on from a step of its own
+        if is_cut:  # each continues from a step of its own, so these run one by one
             try:
-                member(cfg)
+                member(cfg, train)
             except Exception as error:
                 failed(error)
 
@@ -79,11 +83,13 @@ class SideBySide:
     held: ExitStack
     started: dict[Path, tuple[Status, float]] = field(default_factory=dict)
 
-    def ready(self, cfg: DictConfig) -> Run | None:
-        """Prepare one member; None if it cannot be, which is noted, or is but planned."""
+    def prepare(self, cfg: DictConfig) -> Setup | None:
+        """Set one member up; None after a dry run, or if it cannot be, which is noted."""
         try:
-            if cfg.launch.dry_run:
-                return make_run(cfg)
+            launch = read_launch(plain(cfg.launch), cfg.trainer.device)
+            if launch.dry_run:
+                show_dry_run(cfg, launch.num_processes)
+                return None
             directory = run_directory(cfg, "train")
             self.held.enter_context(locked(directory, f"member {directory.name}"))
             self.started[directory] = start(directory)
@@ -91,57 +97,59 @@ class SideBySide:
             self.failed(error)
             return None
         try:
-            return make_run(cfg)
+            return self._setup(cfg)
         except BaseException as error:
             self.end(directory, error)
             return None
 
-    def train(self, group: Sequence[Run]) -> None:
+    @staticmethod
+    def _setup(cfg: DictConfig) -> Setup:
+        launch = read_launch(plain(cfg.launch), cfg.trainer.device)
+        if launch.starts_workers:
+            raise UserError(f"launch={launch.name}: runs side by side share one process; use launch=single")
+        return make_setup(cfg)
+
+    def train(self, group: Sequence[Setup]) -> None:
         """Train a group; where that fails, each of it by itself, so that the one at fault costs only itself."""
-        try:
-            train_together(group, lambda run, error: self.end(run.directory, error))
-        except BaseException as error:
-            left = [run for run in group if run.directory in self.started]
-            if len(group) == 1 or not isinstance(error, Exception):
-                for run in left:
-                    self.end(run.directory, error, tell=run is left[-1])
-                return
-            print(f"side by side: {type(error).__name__} in this group; its members train one by one")
-            for run in left:
-                self._again(run)
-
-    def _again(self, run: Run) -> None:
-        self.started[run.directory] = start(run.directory)
-        try:
-            fresh = make_run(run.cfg)
-        except BaseException as error:
-            self.end(run.directory, error)
+        if len(group) == 1:
+            self._alone(group[0])
             return
-        if fresh:
-            self.train([fresh])
+        try:
+            run_together(group, lambda setup, error: self.end(setup.directory, error))
+        except BaseException as error:
+            left = [setup for setup in group if setup.directory in self.started]
+            if not isinstance(error, Exception):
+                for setup in left:
+                    self._note(setup.directory, error)
+                raise
+            print(f"side by side: {type(error).__name__} in this group; its members train one by one")
+            for setup in left:
+                self._again(setup)
 
-    def end(self, directory: Path, error: BaseException | None, tell: bool = True) -> None:
-        """Note how a member ended; what is no ordinary error stops the sweep."""
-        status = end(directory, self.started.pop(directory), error)
-        if isinstance(error, Exception) and tell:
+    def _alone(self, setup: Setup) -> None:
+        try:
+            run(setup)
+        except BaseException as error:
+            self.end(setup.directory, error)
+        else:
+            self.end(setup.directory, None)
+
+    def _again(self, setup: Setup) -> None:
+        self.started[setup.directory] = start(setup.directory)
+        try:
+            fresh = self._setup(setup.cfg)  # the objective of the first attempt has been trained
+        except BaseException as error:
+            self.end(setup.directory, error)
+        else:
+            self._alone(fresh)
+
+    def end(self, directory: Path, error: BaseException | None) -> None:
+        """Note how a member ended; an interruption, and what is no ordinary error, stops the sweep."""
+        status = self._note(directory, error)
+        if isinstance(error, Exception):
             self.failed(error)
-        elif (error is not None and tell) or status.state == "interrupted":
+        elif error is not None or status.state == "interrupted":
             raise error or KeyboardInterrupt
 
-
-def groups(runs: Sequence[Run], members: int) -> Iterator[list[Run]]:
-    """Runs that may share weights and prefix passes, at most `members` at once, in their order."""
-    by_key: dict[str, list[Run]] = {}
-    for run in runs:
-        by_key.setdefault(group_key(run), []).append(run)
-    for group in by_key.values():
-        group.sort(key=lambda run: (run.cfg.seed, run.cfg.trainer.global_batch))  # those whose batches agree
-        for first in range(0, len(group), members):
-            yield group[first : first + members]
-
-
-def group_key(run: Run) -> str:
-    """What members must agree on: the model, the data, the lowest block that trains, how blocks are run."""
-    cfg = plain(run.cfg)
-    how = [cfg["trainer"][key] for key in SHARED]
-    return json.dumps([cfg["model"], cfg["data"], run.ready.lowest, run.ready.trunk, how], sort_keys=True)
+    def _note(self, directory: Path, error: BaseException | None) -> Status:
+        return end(directory, self.started.pop(directory), error)

@@ -80,7 +80,7 @@ def _run(place: Place, member: Member) -> None:
         KeyboardInterrupt: the run was interrupted, and has saved what it has.
     """
     from unlearnctl.runs.directory import unfinished
-    from unlearnctl.unlearning.resume import can_resume, resume
+    from unlearnctl.unlearning.resume import can_resume, config_to_resume
 
     log = place.root / "logs" / f"{member.run}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,9 @@ def _run(place: Place, member: Member) -> None:
         raise UserError(f"{who} is at work in {cut}; the same command finds it when it has ended")
     with open_ours(log, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
         if cut is not None and can_resume(cut):
-            resume(cut)
+            train = import_module("unlearnctl.commands.train").train
+            if (again := config_to_resume(cut)) is not None:
+                train(again, cut)
         else:
             cfg, verb = compose_member(place, member), member.step.verb
             module = import_module(f"unlearnctl.commands.{verb}")

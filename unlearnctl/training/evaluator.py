@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Watcher:
+class Evaluator:
     """Evaluates every n steps, remembers the best weights, says when the damage is too much."""
 
     settings: Monitor

@@ -1,4 +1,4 @@
-"""A run that fails, in one line: what happened, what is kept, what to change, how to go on."""
+"""Explain a run that fails in one line: what happened, what is kept, what to change, how to resume."""
 
 from __future__ import annotations
 
@@ -6,63 +6,73 @@ from typing import TYPE_CHECKING
 
 from unlearnctl.config.instantiate import plain
 from unlearnctl.runs.disk import smaller_evaluation
-from unlearnctl.training.loop import smaller_micro_batch
+from unlearnctl.training.loop import Trainer, smaller_micro_batch
 from unlearnctl.utils.atomic import why
 from unlearnctl.utils.errors import UserError, out_of_memory
 
 if TYPE_CHECKING:
-    from unlearnctl.unlearning.session import Run
+    from unlearnctl.unlearning.outcome import Outcome
+    from unlearnctl.unlearning.setup import Setup
 
 
-def told(error: BaseException, run: Run) -> BaseException:
-    """The error as a user can act on it; itself where nothing can be added."""
+def as_user_error(
+    error: BaseException, setup: Setup, saved: int | None, trainer: Trainer | None
+) -> BaseException:
+    """Turn an error into what a user can act on; itself where nothing can be added.
+
+    Args:
+        error: whatever stopped the run.
+        setup: of the run.
+        saved: the step of its newest training checkpoint.
+        trainer: if it was training.
+    """
     if isinstance(error, OSError) and error.strerror:
-        return UserError(f"{why(error)}; {_kept(run)}")
-    if out_of_memory(error):
-        return UserError(_memory(run))
-    return error
+        return UserError(f"{why(error)}; {_how_to_resume(setup, saved)}")
+    if not out_of_memory(error):
+        return error
+    if trainer is None:
+        return UserError(f"{smaller_evaluation(plain(setup.cfg.eval))}; {_how_to_resume(setup, saved)}")
+    return UserError(_training_memory(setup, saved, trainer))
 
 
-def divergence(run: Run) -> str:
-    """Of a run whose loss, gradient or weights were not finite."""
-    lr, dtype = float(run.cfg.trainer.optimizer.lr), run.cfg.model.dtype
-    mixed = run.ready.settings.mixed_precision
+def divergence(setup: Setup, outcome: Outcome, saved: int | None) -> str:
+    """What to do after a loss, gradient or weight that was not finite."""
+    lr, dtype = float(setup.cfg.trainer.optimizer.lr), setup.cfg.model.dtype
+    mixed = setup.prepared.settings.mixed_precision
     narrow = [f"model.dtype={dtype}"] if dtype not in ("float32", "auto") else []
     narrow += [f"trainer.mixed_precision={mixed}"] if mixed != "no" else []
-    kept = f"the weights before it are in {run.directory / 'checkpoint'}"
-    if not run.manifest:
-        kept = "no weights are saved, for those before it were not finite either"
+    kept = f"the weights before it are in {setup.directory / 'checkpoint'}"
+    if not outcome.manifest:
+        kept = "no weights are saved, because those before it were not finite either"
     wider = f" or, in a new run, wider numbers than {' and '.join(narrow)}" if narrow else ""
     return (
-        f"{run.fit.stop_reason}; {kept}. Try a smaller learning rate, trainer.clip_norm=1.0{wider}: unlearnctl train "
-        f"resume={run.directory} trainer.optimizer.lr={lr / 10:g} ({_from(run)})"
+        f"{outcome.fit.stop_reason}; {kept}. Try a smaller learning rate, trainer.clip_norm=1.0{wider}: "
+        f"unlearnctl train resume={setup.directory} trainer.optimizer.lr={lr / 10:g} ({_from(setup, saved)})"
     )
 
 
-def _kept(run: Run) -> str:
-    if not (run.directory / "config.yaml").is_file():
-        return f"the run directory {run.directory} is gone, and with it what was kept"
-    return f"unlearnctl train resume={run.directory} goes on ({_from(run)})"
+def _how_to_resume(setup: Setup, saved: int | None) -> str:
+    if not (setup.directory / "config.yaml").is_file():
+        return f"the run directory {setup.directory} was removed, and everything saved in it"
+    return f"resume with unlearnctl train resume={setup.directory} ({_from(setup, saved)})"
 
 
-def _from(run: Run) -> str:
-    step = run.saver.saved
-    return "from the beginning" if step is None else f"after step {step} of {run.ready.settings.steps}"
+def _from(setup: Setup, saved: int | None) -> str:
+    steps = setup.prepared.settings.steps
+    return "from the beginning" if saved is None else f"after step {saved} of {steps}"
 
 
-def _memory(run: Run) -> str:
-    if not run.training:
-        return f"{smaller_evaluation(plain(run.cfg.eval))}; {_kept(run)}"
-    settings, micro = run.ready.settings, run.trainer.micro
+def _training_memory(setup: Setup, saved: int | None, trainer: Trainer) -> str:
+    settings, micro = setup.prepared.settings, trainer.micro
     ways = [f"trainer.micro_batch={micro} (the result stays the same)"] if micro > 1 else []
-    ways.append(f"data.max_length={run.cfg.data.max_length}")
+    ways.append(f"data.max_length={setup.cfg.data.max_length}")
     more = [] if settings.gradient_checkpointing else ["trainer.gradient_checkpointing=true"]
     if settings.sharding == "none":
-        alone = run.accelerator.num_processes == 1
+        alone = trainer.accelerator.num_processes == 1
         more.append(f"{'launch=multi_gpu ' if alone else ''}trainer.sharding=fsdp")
     change = f" trainer.micro_batch={smaller_micro_batch(micro)}" if micro > 1 else ""
     return (
-        f"out of memory at step {run.trainer.result.steps + 1}: lower {' or '.join(ways)}"
-        f"{', or set ' + ' or '.join(more) if more else ''}: unlearnctl train resume={run.directory}{change} "
-        f"({_from(run)})"
+        f"out of memory at step {trainer.result.steps + 1}: lower {' or '.join(ways)}"
+        f"{', or set ' + ' or '.join(more) if more else ''}: unlearnctl train resume={setup.directory}{change} "
+        f"({_from(setup, saved)})"
     )

@@ -1,4 +1,4 @@
-"""The prefix cache of a run: may it be used, how large will it be, and what decides its content."""
+"""Decide whether a run may use the prefix cache, how large it will be, and what its content depends on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.paths import cache_dir
 
 if TYPE_CHECKING:
+    from unlearnctl.models.spec import ModelSpec
     from unlearnctl.unlearning.prepare import Prepared
-    from unlearnctl.unlearning.session import Run
 
 
 def check_prefix_cache(ready: Prepared, data: ForgetRetain, rank: int, world: int) -> bool:
@@ -53,7 +53,7 @@ def check_prefix_cache(ready: Prepared, data: ForgetRetain, rank: int, world: in
             "trainer.steps or use trainer.prefix_cache=none"
         )
     if kind == "disk":
-        if rank == 0:  # ranks on one disk would trip over each other's deletions
+        if rank == 0:  # ranks that share a disk would delete the same folders at once
             make_room(cache_dir() / "prefix", needed, int(bound))
         check_space(cache_dir(), needed, key, "the cache needs")
     return matrix
@@ -90,14 +90,13 @@ def _matrix_width(ready: Prepared) -> int:
     return prod(shape) // ready.skeleton.hidden_size if one else 0
 
 
-def prefix_base(run: Run) -> dict[str, Any]:
-    """All that decides what the frozen blocks compute, but for the rows themselves."""
-    spec = run.ready.spec
+def prefix_base(spec: ModelSpec, base: str, device: str) -> dict[str, Any]:
+    """Everything that decides what the frozen blocks compute, except the rows themselves."""
     known = versions()
     return {
-        "model": run.base,
+        "model": base,
         "attention": spec.attn_implementation,
-        "device": run.accelerator.device.type,
+        "device": device,
         "versions": {name: known[name] for name in ("torch", "transformers")},
     }
 

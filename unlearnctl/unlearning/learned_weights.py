@@ -1,4 +1,4 @@
-"""What learned token weights look like at the end of a run: saved, and scored where the truth is known."""
+"""Save the token weights that a run learned, and score them where the truth is known."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from unlearnctl.objectives.token_weights import TokenWeights
 from unlearnctl.utils.atomic import write_atomically
 
 if TYPE_CHECKING:
-    from unlearnctl.unlearning.session import Run
+    from unlearnctl.models.partial.tapped import TappedModel
+    from unlearnctl.unlearning.setup import Setup
 
 SHOWN = 24  # texts that are saved token by token, for the page
 SCORED = 1024  # texts that the scores are over
 
 
-def measure_token_weights(run: Run, weights: TokenWeights) -> dict[str, Any]:
+def measure_token_weights(
+    setup: Setup, tapped: TappedModel, weights: TokenWeights, device: torch.device
+) -> dict[str, Any]:
     """Write `token_weights.json`; returns the `train.token_weights` part of results.json.
 
     AUROC is of the weights against the tokens that truly matter (`data.forget.spans_field`), over predicted tokens;
@@ -32,19 +35,17 @@ def measure_token_weights(run: Run, weights: TokenWeights) -> dict[str, Any]:
     truth: list[list[bool]] = []
     learned: list[list[float]] = []
     probable: list[list[float]] = []
-    for row, g, p in _rows(run, weights):
+    for row, g, p in _rows(setup, tapped, weights, device):
         true = [any(a <= t < b for a, b in row.spans or []) for t in range(len(row.ids))]
         if len(shown) < SHOWN:
-            shown.append({
-                "tokens": [run.tokenizer.decode([token]) for token in row.ids], "weights": g,
-                "true": true if row.spans is not None else None,
-            })  # fmt: skip
+            tokens = [setup.tokenizer.decode([token]) for token in row.ids]
+            shown.append({"tokens": tokens, "weights": g, "true": true if row.spans is not None else None})
         if row.spans is not None:
             counted = range(max(row.prompt, 1), len(row.ids))
             truth.append([true[t] for t in counted])
             learned.append([g[t] for t in counted])
             probable.append([p[t] for t in counted])
-    path = run.directory / "token_weights.json"
+    path = setup.directory / "token_weights.json"
     on_main(lambda: write_atomically(path, json.dumps({"texts": shown})))
     found: dict[str, Any] = {
         "mean": _mean(learned) if learned else _mean([text["weights"] for text in shown])
@@ -55,16 +56,19 @@ def measure_token_weights(run: Run, weights: TokenWeights) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _rows(run: Run, weights: TokenWeights) -> Iterator[tuple[Row, list[float], list[float]]]:
+def _rows(
+    setup: Setup, tapped: TappedModel, weights: TokenWeights, device: torch.device
+) -> Iterator[tuple[Row, list[float], list[float]]]:
     """Each forget row with the weight and the probability of every token; 0 where none is predicted."""
-    tapped, size = run.tapped, run.ready.settings.micro_batch or run.ready.settings.global_batch
+    settings, data = setup.prepared.settings, setup.data
+    size = settings.micro_batch or settings.global_batch
     need = replace(weights.needs(), reference=False)
     tapped.eval()
-    for topic, rows in run.data.rows["forget"].items():
+    for topic, rows in data.rows["forget"].items():
         for first in range(0, min(SCORED, len(rows)), size):
             some = rows[first : first + size]
-            batch = collate(some, run.data.pad_id, "right", 1, 1, 1, 0, f"forget/{topic}")
-            view = tapped.read(batch.to(run.accelerator.device), need)
+            batch = collate(some, data.pad_id, "right", 1, 1, 1, 0, f"forget/{topic}")
+            view = tapped.read(batch.to(device), need)
             g, p = weights(view), torch.where(view.predicted, view.logprobs.exp(), 0.0)
             for place, row in enumerate(some):
                 length = len(row.ids)

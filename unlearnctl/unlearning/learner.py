@@ -1,4 +1,4 @@
-"""`trainer=meta` around one run: what learns, what it learns from, and where that is written."""
+"""Connect the learner of `trainer=meta` to one run: what it acts on, what it learns from, where that is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.stopping import exception_from
 
 if TYPE_CHECKING:
-    from unlearnctl.unlearning.session import Run
+    from unlearnctl.training.evaluator import Evaluator
+    from unlearnctl.training.loop import Trainer
 
 
 def check_meta(objective: Objective, settings: TrainerSettings, world: int) -> None:
@@ -53,35 +54,57 @@ def check_meta(objective: Objective, settings: TrainerSettings, world: int) -> N
             raise UserError(f"trainer.meta.mode={meta.mode}: episodes run in one process; use mode=online")
 
 
-class Meta:
+class Learner:
     """The learner of one run; a run without `trainer.meta` has none.
 
     Args:
-        run: begun: its model, trainer and watcher are there, nothing has been trained.
+        settings: `cfg.trainer.meta`.
+        objective: whose knobs are turned; after its setup.
+        seed: of the policy's draws.
+        log: takes a row for metrics.jsonl and the tracker.
         say: takes a line for people.
     """
 
-    def __init__(self, run: Run, settings: MetaSettings, say: Callable[[str], None]) -> None:
-        self.run, self.settings, self.say = run, settings, say
+    def __init__(
+        self,
+        settings: MetaSettings,
+        objective: Objective,
+        seed: int,
+        log: Callable[[dict[str, Any], int], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self.settings, self.objective, self.seed = settings, objective, seed
+        self.send, self.say = log, say
         self.rows: list[dict[str, Any]] = []
-        self.online: Online | None = None
         self.explored = settings.mode not in ("search", "random")
-        self.objective = run.ready.objective
-        if settings.mode == "replay":
-            replayed = Replay(self.objective, settings, read_schedule(Path(str(settings.replay))))
-            run.trainer.after_step = self._then(replayed.after_step, run.trainer.after_step)
-            return
-        self.policy = make_policy(self.objective, settings, run.cfg.seed)
+        self.online: Online | None = None
+        if settings.mode != "replay":
+            self.policy = make_policy(objective, settings, seed)
         if settings.mode == "online":
-            self.online = Online(self.objective, self.policy, settings, self.log)
-            run.watcher.listener = self.online.scored
+            self.online = Online(objective, self.policy, settings, self.log)
+
+    def attach(self, trainer: Trainer, evaluator: Evaluator) -> None:
+        """Have the learner called while the run trains: after each evaluation, or after each step of a replay."""
+        if self.online:
+            evaluator.listener = self.online.scored
+        if self.settings.mode == "replay":
+            replay = Replay(self.objective, self.settings, read_schedule(Path(str(self.settings.replay))))
+            evaluate = trainer.after_step
+
+            def after_step(step: int, last: bool) -> str | None:
+                replay.after_step(step)
+                return evaluate(step, last)
+
+            trainer.after_step = after_step
 
     def state(self) -> dict[str, Any]:
         """For a training checkpoint. A schedule that is replayed has none: it is a function of the step."""
         return {
-            "rows": self.rows, "explored": self.explored, "online": self.online.state() if self.online else None,
+            "rows": self.rows,
+            "explored": self.explored,
+            "online": self.online.state() if self.online else None,
             "policy": None if self.settings.mode == "replay" else self.policy.state(),
-        }  # fmt: skip
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`; a search that was cut is gone through again, on the scores it had."""
@@ -91,68 +114,72 @@ class Meta:
         if self.online:
             self.online.load_state(state["online"])
 
-    @staticmethod
-    def _then(
-        first: Callable[[int], None], second: Callable[[int, bool], str | None]
-    ) -> Callable[[int, bool], str | None]:
-        def both(step: int, last: bool) -> str | None:
-            first(step)
-            return second(step, last)
-
-        return both
-
     def log(self, row: dict[str, Any]) -> None:
         """Write down one action and what it brought."""
         self.rows.append(row)
-        self.run.trackers.log(row, row["step"])
+        self.send(row, row["step"])
         knobs = "  ".join(f"{name} {value:.4g}" for name, value in row["knobs"].items())
         layers = "" if row["choice"] is None else f"  layers {list(self.settings.choices()[row['choice']])}"
-        place = f"episode {row['step'] + 1}/{self.settings.episodes}" if row["kind"] == "episode" else (
-            f"steps {row['step']}-{row['until']}"
-        )  # fmt: skip
+        place = f"steps {row['step']}-{row.get('until')}"
+        if row["kind"] == "episode":
+            place = f"episode {row['step'] + 1}/{self.settings.episodes}"
         self.say(
             f"  meta {place}  {knobs}{layers}  forgotten {row['forgotten']:.3f}  retained {row['retained']:.3f}  "
             f"hypervolume {row['hypervolume']:.3f}"
         )
 
-    def explore(self) -> None:
-        """With mode=search or random: the episodes, then the best one's setting for the run itself."""
+    def explore(
+        self,
+        trainer: Trainer,
+        evaluator: Evaluator,
+        make_trainer: Callable[[Objective, TrainerSettings], Trainer],
+        checkpoint: Callable[[], None],
+    ) -> None:
+        """With mode=search or random: run the episodes, then set the best one's knobs for the run itself."""
         if self.explored:
             return
+        # A search that was cut draws the same actions again, and takes their scores from the rows it had logged.
         known, self.rows = self.rows, []
-        start = {name: p.detach().clone() for name, p in self.run.tapped.trained().items()}
+        start = {name: p.detach().clone() for name, p in trainer.tapped.trained().items()}
 
         def episode(action: Action) -> tuple[float, float]:
             if len(self.rows) < len(known):
                 row = known[len(self.rows)]
                 return row["forgotten"], row["retained"]
-            return self._episode(action, start)
+            return self._episode(action, trainer, evaluator, make_trainer, start)
 
         def log(row: dict[str, Any]) -> None:
             self.log(row)
-            self.run.saver.between_steps()
+            checkpoint()
 
         best = search(self.policy, self.settings, episode, log)
         self.explored = True
         turn(self.objective, best, self.settings.choices())
-        row = {"kind": "meta", "step": 0, "until": self.run.ready.settings.steps, **best.record()}
-        self.run.trackers.log(row, 0)
-        set_seed(self.run.cfg.seed)
+        row = {"kind": "meta", "step": 0, "until": trainer.settings.steps, **best.record()}
+        self.send(row, 0)
+        set_seed(self.seed)  # so that the run equals one that was configured with these knobs
 
-    def _episode(self, action: Action, start: Mapping[str, torch.Tensor]) -> tuple[float, float]:
-        run, settings = self.run, self.run.ready.settings
+    def _episode(
+        self,
+        action: Action,
+        trainer: Trainer,
+        evaluator: Evaluator,
+        make_trainer: Callable[[Objective, TrainerSettings], Trainer],
+        start: Mapping[str, torch.Tensor],
+    ) -> tuple[float, float]:
+        """Train briefly with an action, score it, and put the weights back."""
         objective = copy.deepcopy(self.objective)
         turn(objective, action, self.settings.choices())
-        short = replace(settings, steps=self.settings.episode_steps, monitor=Monitor())
-        fit = run.make_trainer(objective, short).fit()
+        short = replace(trainer.settings, steps=self.settings.episode_steps, monitor=Monitor())
+        fit = make_trainer(objective, short).fit()
         if fit.status == "interrupted":
             raise exception_from(fit.stop_reason)
-        now = run.watcher.evaluate()
+        now = evaluator.evaluate()
         with torch.no_grad():
-            for name, parameter in run.tapped.trained().items():
+            for name, parameter in trainer.tapped.trained().items():
                 parameter.copy_(start[name])
                 parameter.grad = None
-        point = trade_off(run.watcher.before, now) if fit.status == "completed" else None
+        point = trade_off(evaluator.before, now) if fit.status == "completed" else None
         return point or (0.0, 0.0)
 
     def record(self, steps: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What training held in memory, measured, to stand beside the plan."""
+"""Measure what training holds in memory, to compare it with the plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Held:
+class MemoryUsage:
     """Bytes of one run's tensors at the end of training, and the process's peak so far."""
 
     weights: int
@@ -29,7 +29,7 @@ class Held:
     peak: int  # of the GPU if there is one, else resident memory of the process, libraries included
 
     @classmethod
-    def of(cls, trainer: Trainer) -> Held:
+    def of(cls, trainer: Trainer) -> MemoryUsage:
         """Count a trainer's tensors."""
         tapped, optimizer = trainer.tapped, trainer.optimizer
         state = (v for group in optimizer.state.values() for v in group.values() if hasattr(v, "nbytes"))
@@ -46,7 +46,7 @@ class Held:
         return asdict(self)
 
     def line(self, plan: Plan) -> str:
-        """`held in training: 4.54 GB weights, 352 MB reference, …`; a plan that was wrong stands beside it."""
+        """`held in training: 4.54 GB weights, 352 MB reference, …`, with the planned number where it was wrong."""
         parts = []
         for name in ("weights", "reference", "gradients", "optimizer"):
             have, planned = getattr(self, name), getattr(plan, name)

@@ -1,9 +1,11 @@
-"""What a run leaves once it is measured: results.json, each item's outcome, the report, the table, what to do next."""
+"""Say how a run ended: results.json, each item's outcome, the report, the table, what to do next."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from unlearnctl.config.instantiate import plain
 from unlearnctl.evaluation.collapse import flags
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.terminal import print_comparison
-from unlearnctl.results.provenance import of_run
+from unlearnctl.results.provenance import now, of_run
 from unlearnctl.results.record import paired_tests, record, write_items
 from unlearnctl.results.schema import write_results
 from unlearnctl.runs.disk import report_or_say
@@ -19,75 +21,124 @@ from unlearnctl.utils.safe_json import loads
 from unlearnctl.utils.stopping import exception_from
 
 if TYPE_CHECKING:
-    from unlearnctl.unlearning.session import Run, Scores
+    from unlearnctl.results.metric import Scores
+    from unlearnctl.training.loop import Fit
+    from unlearnctl.unlearning.memory_usage import MemoryUsage
+    from unlearnctl.unlearning.setup import Setup
 
-UNSCORED = ("interrupted", "diverged")  # ends after which there is something to go on with, and no result
+UNSCORED = ("interrupted", "diverged")  # ends that leave something to resume, and no result
 
 
-def result(run: Run, after: Scores) -> dict[str, Any]:
+def command_line() -> str:
+    """The command as typed, to be pasted again."""
+    return shlex.join([*sys.argv[0].split(), *sys.argv[1:]])  # cli.py makes argv[0] "unlearnctl VERB"
+
+
+@dataclass(frozen=True)
+class History:
+    """When and how a run was started and resumed; it travels with the training checkpoints."""
+
+    started: str = field(default_factory=now)
+    command: str = field(default_factory=command_line)
+    resumed_after: list[int] = field(default_factory=list)  # steps
+    changed: list[dict[str, Any]] = field(default_factory=list)  # settings that a resumption changed
+
+    @staticmethod
+    def resumed(found: Mapping[str, Any], step: int, changes: Mapping[str, Any]) -> History:
+        """The history that a checkpoint holds, with one more resumption, after `step`."""
+        changed = [{"after_step": step, **changes}] if changes else []
+        return History(
+            started=found["started"],
+            command=found["command"],
+            resumed_after=[*found["resumed_after"], step],
+            changed=[*found["changed"], *changed],
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has brought about."""
+
+    base: str  # identity of the untouched weights
+    fit: Fit
+    before: Scores
+    manifest: dict[str, Any]  # of the checkpoint; empty if none was saved
+    memory: MemoryUsage
+    history: History
+    best_step: int | None = None
+    meta: dict[str, Any] | None = None  # what the learner of `trainer=meta` did
+    token_weights: dict[str, Any] | None = None
+    after: Scores = field(default_factory=dict)  # empty if the run ended UNSCORED
+
+
+def results(setup: Setup, outcome: Outcome) -> dict[str, Any]:
     """results.json of a run that has ended; docs/results_schema.md."""
+    history, before, after = outcome.history, outcome.before, outcome.after
     origin = {
-        "base": run.base,
-        "data": run.data.fingerprint(),
-        "checkpoint_sha256": run.manifest.get("sha256"),
-        **({"changed": run.changed} if run.changed else {}),
-        **({"resumed_after": run.resumed_after} if run.resumed_after else {}),
+        "base": outcome.base,
+        "data": setup.data.fingerprint(),
+        "checkpoint_sha256": outcome.manifest.get("sha256"),
+        **({"changed": history.changed} if history.changed else {}),
+        **({"resumed_after": history.resumed_after} if history.resumed_after else {}),
     }
     return record(
-        plain(run.cfg),
-        of_run(run.command, run.cfg.seed, run.started, **origin),
+        plain(setup.cfg),
+        of_run(history.command, setup.cfg.seed, history.started, **origin),
         after,
-        run.before,
-        run.fit.status,
-        data=run.data.record,
-        train=_training(run),
-        paired=paired_tests(run.before, after),
-        flags=flags(run.before, after),
+        before,
+        outcome.fit.status,
+        data=setup.data.record,
+        train=_training(setup, outcome),
+        paired=paired_tests(before, after),
+        flags=flags(before, after),
     )
 
 
-def _training(run: Run) -> dict[str, Any]:
+def _training(setup: Setup, outcome: Outcome) -> dict[str, Any]:
+    fit, plan = outcome.fit, setup.plan
+    optional = {
+        "micro_batch": fit.micro_batch,
+        "meta": outcome.meta,
+        "token_weights": outcome.token_weights,
+    }
     return {
-        "steps": run.fit.steps,
-        "seconds": round(run.fit.seconds, 3),
-        "tokens": run.fit.tokens,
-        "best_step": run.best_step,
-        "terms": run.fit.terms,
-        "trained": {"tensors": run.plan.trained_tensors, "parameters": run.plan.trained_parameters},
-        "memory": run.held.record() if run.held else None,
-        "stop_reason": run.fit.stop_reason,
-        **({"micro_batch": run.fit.micro_batch} if run.fit.micro_batch else {}),
-        **({"meta": run.meta.record(run.fit.steps)} if run.meta else {}),
-        **({"token_weights": run.token_weights} if run.token_weights else {}),
+        "steps": fit.steps,
+        "seconds": round(fit.seconds, 3),
+        "tokens": fit.tokens,
+        "best_step": outcome.best_step,
+        "terms": fit.terms,
+        "trained": {"tensors": plan.trained_tensors, "parameters": plan.trained_parameters},
+        "memory": outcome.memory.record(),
+        "stop_reason": fit.stop_reason,
+        **{key: value for key, value in optional.items() if value},
     }
 
 
-def write_result(run: Run, record: dict[str, Any], after: Scores) -> None:
-    """results.json, the outcome of each item, the report; then the training checkpoints go."""
-    write_items(run.directory, before=run.before, after=after)
-    write_results(run.directory / "results.json", record)
-    report_or_say(run.directory, lambda: write_report(run.directory))
-    if run.fit.status not in UNSCORED:
-        run.saver.clear()
+def write_outcome(setup: Setup, outcome: Outcome, found: dict[str, Any]) -> None:
+    """Write the outcome of each item, results.json and the report."""
+    directory = setup.directory
+    write_items(directory, before=outcome.before, after=outcome.after)
+    write_results(directory / "results.json", found)
+    report_or_say(directory, lambda: write_report(directory))
 
 
-def tell(run: Run, record: dict[str, Any]) -> None:
-    """The table, what to do next, and the last line."""
-    print_comparison(record)
-    if run.fit.stop_reason:
-        print(f"stopped: {run.fit.stop_reason}")
-    if found := (run.token_weights or {}).get("auroc"):
+def print_summary(setup: Setup, outcome: Outcome, found: dict[str, Any]) -> None:
+    """Print the table, what to do next, and the last line."""
+    directory, fit = setup.directory, outcome.fit
+    print_comparison(found)
+    if fit.stop_reason:
+        print(f"stopped: {fit.stop_reason}")
+    if auroc := (outcome.token_weights or {}).get("auroc"):
         print(
-            f"token weights: AUROC {found['value']:.3f} ± {1.96 * found['stderr']:.3f} against the true spans"
+            f"token weights: AUROC {auroc['value']:.3f} ± {1.96 * auroc['stderr']:.3f} against the true spans"
         )
-    assert run.held is not None
-    print(run.held.line(run.plan))
-    print(f"\nreport: {run.directory / 'report.html'}")
-    if run.fit.status == "interrupted" and run.saver.active:
-        print(f"resume: unlearnctl train resume={run.directory}")
-    if run.manifest:
-        print(f"export: unlearnctl export {shlex.quote(str(run.directory))} to={run.directory.name}-model")
-    print(f"run: {run.directory}")
+    print(outcome.memory.line(setup.plan))
+    print(f"\nreport: {directory / 'report.html'}")
+    if fit.status == "interrupted" and setup.prepared.settings.checkpoint.every > 0:
+        print(f"resume: unlearnctl train resume={directory}")
+    if outcome.manifest:
+        print(f"export: unlearnctl export {shlex.quote(str(directory))} to={directory.name}-model")
+    print(f"run: {directory}")
 
 
 def check_ended(directory: Path) -> None:
@@ -97,14 +148,9 @@ def check_ended(directory: Path) -> None:
         KeyboardInterrupt: the run was interrupted.
     """
     try:
-        record = loads((directory / "results.json").read_text(encoding="utf-8"))
-        interrupted, reason = record["status"] == "interrupted", record["train"]["stop_reason"]
+        found = loads((directory / "results.json").read_text(encoding="utf-8"))
+        interrupted, reason = found["status"] == "interrupted", found["train"]["stop_reason"]
     except (OSError, ValueError, KeyError, TypeError):
         return
     if interrupted:
         raise exception_from(reason)
-
-
-def command_line() -> str:
-    """The command as typed, to be pasted again."""
-    return shlex.join([*sys.argv[0].split(), *sys.argv[1:]])  # cli.py makes argv[0] "unlearnctl VERB"

@@ -1,4 +1,4 @@
-"""`unlearnctl train resume=RUN_DIR`: go on with a run that was cut off, where its last training checkpoint is."""
+"""Find out what `train resume=RUN_DIR` is to do: with which config, and whether anything is left to be done."""
 
 from __future__ import annotations
 
@@ -19,26 +19,19 @@ from unlearnctl.runs.directory import keep_config, own_config
 from unlearnctl.runs.layout import HARMLESS
 from unlearnctl.runs.lock import locked
 from unlearnctl.unlearning.checkpointer import CHANGEABLE, FOLDER
-from unlearnctl.unlearning.train import train
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.safe_json import loads
 
 
-def resume_from(cfg: DictConfig) -> Path | None:
-    """The run that `cfg.resume` names, with its own config; of the command line `HARMLESS` and `CHANGEABLE` count.
+def config_to_resume(directory: Path, changes: Mapping[str, Any] | None = None) -> DictConfig | None:
+    """The config that a run is to be trained with once more; None if it has ended, and nothing is left to do.
+
+    Args:
+        directory: of the run.
+        changes: keys to be set; see `given_changes`.
 
     Raises:
-        UserError: anything else was given; see `resume`.
-    """
-    return resume(Path(str(cfg.resume)), {key: OmegaConf.select(cfg, key) for key in _given()})
-
-
-def resume(directory: Path, changes: Mapping[str, Any] | None = None) -> Path | None:
-    """Go on with a run; one that has ended is left as it is. Returns its directory, or None for a dry run.
-
-    Raises:
-        UserError: no run of `train` is there, another process is at work in it, or what its checkpoint was made
-            from has changed.
+        UserError: no run of `train` is there, or another process is at work in it.
     """
     cfg = own_config(directory)
     check_keys("train", cfg)
@@ -49,16 +42,16 @@ def resume(directory: Path, changes: Mapping[str, Any] | None = None) -> Path | 
         _finish_report(directory)
         print(f"resume={directory}: that run has ended ({status}); nothing is left to do")
         print(f"run: {directory}")
-        return directory
+        return None
     if any(key in CHANGEABLE for key in changes or {}):
         with locked(directory):  # a run at work keeps its own
             keep_config(directory, cfg)
     cfg.resume = str(directory)
-    return train(cfg, directory)
+    return cfg
 
 
 def can_resume(directory: Path) -> bool:
-    """True if a run of `train` is there that has not come to its end; it may be at work."""
+    """Whether a run of `train` is there that has not ended; it may be at work."""
     try:
         own_config(directory)
     except UserError:
@@ -67,7 +60,7 @@ def can_resume(directory: Path) -> bool:
 
 
 def ended(directory: Path) -> str | None:
-    """How a run ended; None if it was cut off or interrupted, so that something is left to do."""
+    """How a run ended; None if it was cut off or interrupted, and can be resumed."""
     try:
         status = loads((directory / "results.json").read_text(encoding="utf-8"))["status"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -76,24 +69,28 @@ def ended(directory: Path) -> str | None:
 
 
 def _finish_report(directory: Path) -> None:
-    """The checkpoints go last: if they are there, the run was killed over its report."""
+    """Write the report if the run was killed before it had: its checkpoints, which go last, are still there."""
     if (directory / FOLDER).exists():
         with locked(directory):
             write_report(directory)
             shutil.rmtree(directory / FOLDER)
 
 
-def _given() -> list[str]:
-    """The keys on the command line that may differ: whole groups, or single ones."""
+def given_changes(cfg: DictConfig) -> dict[str, Any]:
+    """What the command line changes in a run that is resumed: whole groups of `HARMLESS`, keys of `CHANGEABLE`.
+
+    Raises:
+        UserError: anything else was given.
+    """
     if not HydraConfig.initialized():
-        return []
+        return {}
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
-        raise UserError("resume: goes on with one run, so it does not go with -m")
+        raise UserError("resume: resumes a single run, so it cannot be combined with -m")
     given = {}
     for override in hydra.overrides.task:
         key = override.lstrip("+~").partition("=")[0]
-        if not is_flag(key):  # that code may run does not change it
+        if not is_flag(key):  # what code is trusted does not change the run
             given[key if key in CHANGEABLE else key.partition(".")[0]] = override
     for key, override in given.items():
         if key not in ("resume", *HARMLESS, *CHANGEABLE):
@@ -101,4 +98,4 @@ def _given() -> list[str]:
                 f"{override}: a run is resumed with its own config; beside resume=DIR only "
                 f"{', '.join(f'{name}=' for name in (*HARMLESS, *CHANGEABLE))} may be given"
             )
-    return [key for key in given if key != "resume"]
+    return {key: OmegaConf.select(cfg, key) for key in given if key != "resume"}

@@ -1,248 +1,294 @@
-"""One run from its first measurement to its last line. `unlearning/train.py` calls the methods in order."""
+"""Carry out one run: measure, unlearn, save, measure again, report. Read `run` from top to bottom.
+
+`sweeps/together.py` takes the same steps on several runs side by side.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
-from unlearnctl.config.instantiate import build, build_suites, plain
+from unlearnctl.config.instantiate import plain
 from unlearnctl.config.trackers import make_trackers
-from unlearnctl.data.streams import ForgetRetain
 from unlearnctl.distributed.collectives import on_main
 from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.evaluate import evaluate
-from unlearnctl.models.adapters import add_adapters, merged
 from unlearnctl.models.delta import apply_delta, save_delta
-from unlearnctl.models.load import compile_blocks, enable_checkpointing, identity
-from unlearnctl.models.partial.tapped import TappedModel
-from unlearnctl.models.sharding import shard, whole
+from unlearnctl.models.load import identity
 from unlearnctl.models.shared_models import SharedModels
 from unlearnctl.models.storage_layout import stored_dtypes
-from unlearnctl.objectives.protocols import UsesProbes, WeighsTokens, parts_of
-from unlearnctl.probes.fit import Probes, load_probes
-from unlearnctl.probes.on_texts import fit_on
-from unlearnctl.results.metric import Metric
-from unlearnctl.results.provenance import now
-from unlearnctl.results.record import scores_to_json
+from unlearnctl.objectives.protocols import WeighsTokens
 from unlearnctl.runs.directory import keep_config
+from unlearnctl.runs.lock import locked
 from unlearnctl.tracking import Trackers
-from unlearnctl.training.evaluator import Watcher
-from unlearnctl.training.loop import Fit, Trainer
-from unlearnctl.unlearning.advice import divergence
-from unlearnctl.unlearning.checkpointer import Saver
+from unlearnctl.training.fill import fill_caches
+from unlearnctl.training.loop import Trainer
+from unlearnctl.training.progress import TrainProgress
+from unlearnctl.unlearning.advice import as_user_error, divergence
+from unlearnctl.unlearning.cacheable import prefix_base
+from unlearnctl.unlearning.checkpointer import Checkpointer
 from unlearnctl.unlearning.learned_weights import measure_token_weights
-from unlearnctl.unlearning.learner import Meta
-from unlearnctl.unlearning.memory_usage import Held
-from unlearnctl.unlearning.outcome import UNSCORED, command_line, result, tell, write_result
-from unlearnctl.unlearning.plan import Plan
-from unlearnctl.unlearning.prepare import Prepared
+from unlearnctl.unlearning.memory_usage import MemoryUsage
+from unlearnctl.unlearning.outcome import UNSCORED, History, Outcome, print_summary, results, write_outcome
+from unlearnctl.unlearning.parts import (
+    Training,
+    changed_tensors,
+    make_trainer,
+    make_training,
+    set_up_objective,
+    tapped_model,
+)
+from unlearnctl.unlearning.setup import Setup, make_accelerator
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.paths import cache_dir
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from unlearnctl.objectives.base import Objective
-    from unlearnctl.training.progress import TrainProgress
+    from unlearnctl.results.metric import Scores
     from unlearnctl.training.settings import TrainerSettings
 
-Scores = dict[str, dict[str, Metric]]
+
+def run(setup: Setup) -> Outcome:
+    """Carry out one run.
+
+    Raises:
+        UserError: what stopped it, and how to continue.
+    """
+    session = Session(setup)
+    try:
+        with session.opened():
+            models = shared_models([session])
+            session.measure_base(models)
+            with TrainProgress(enabled=session.is_main) as progress:
+                session.begin(models, progress)
+                models.drop_trunk()  # the trainer holds what it needs of it
+                session.fill_caches()
+                session.restore()
+                session.explore()
+                session.trainer.fit()
+            return session.finish(models, session.save())
+    except BaseException as error:
+        explained = session.explain(error)
+        if explained is error:
+            raise
+        raise explained from error
 
 
-@dataclass
-class Run:
-    """The parts of one run, and what they have produced so far."""
+class Session:
+    """The steps of one run, in the order of their calls."""
 
-    cfg: DictConfig
-    ready: Prepared
-    plan: Plan
-    data: ForgetRetain
-    tokenizer: PreTrainedTokenizerBase
-    accelerator: Accelerator
-    directory: Path
-    cache_matrix: bool  # the prefix cache goes up to the first trained matrix
-    base: str = ""  # identity of the untouched weights
-    started: str = field(default_factory=now)
-    before: Scores = field(default_factory=dict)
-    tapped: TappedModel = field(init=False)
-    trainer: Trainer = field(init=False)
-    watcher: Watcher = field(init=False)
-    fit: Fit = field(init=False)
-    held: Held | None = None
-    meta: Meta | None = None
-    token_weights: dict[str, Any] | None = None
-    resumed: bool = False  # goes on with what the directory holds
-    resumed_after: list[int] = field(default_factory=list)  # steps
-    changed: list[dict[str, Any]] = field(default_factory=list)  # settings that a resumption has set anew
-    command: str = field(default_factory=command_line)
-    saver: Saver = field(init=False)
-    best_step: int | None = None
-    tensors: dict[str, Tensor] = field(init=False)
-    manifest: dict[str, Any] = field(init=False)
-    trackers: Trackers = field(default_factory=lambda: Trackers([]))
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.accelerator = make_accelerator(setup.prepared.settings)
+        self.is_main = self.accelerator.is_main_process
+        self.base = identity(setup.prepared.spec)
+        self.checkpointer = Checkpointer(setup, self.base, self.accelerator)
+        self.history = History()
+        self.trackers = Trackers([])
+        self.before: Scores = {}
+        self.training: Training | None = None
+        self.memory: MemoryUsage | None = None
+        self.tensors: dict[str, Tensor] = {}  # that changed, once training has ended
 
-    def __post_init__(self) -> None:
-        self.saver = Saver(self)
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Hold the run's directory, with the checkpoint found that a resumed run continues from."""
+        with locked(self.setup.directory, self.is_main):
+            try:
+                if self.setup.resumed:
+                    self.checkpointer.recall()
+                yield
+            except BaseException as error:
+                # Trackers that are closed already stay as they are.
+                self.trackers.finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                raise
 
     def measure_base(self, models: SharedModels) -> None:
-        """Scores of the untouched model, from the cache if it was measured before."""
-        self.base = identity(self.ready.spec)
+        """Score the untouched model, or take its scores from the cache."""
         self.before = cached_evaluate(
             self.base,
-            plain(self.cfg.eval),
-            lambda answers: evaluate(self.ready.suites, models.untouched(), self.tokenizer, answers=answers),
+            plain(self.setup.cfg.eval),
+            lambda answers: evaluate(
+                self.setup.prepared.suites, models.untouched(), self.setup.tokenizer, answers=answers
+            ),
         )
 
     def begin(self, models: SharedModels, progress: TrainProgress) -> None:
-        """Make the trainer, and measure what in-training evaluation compares with."""
-        import torch
+        """Make what trains, and measure what in-training evaluation compares with."""
         from accelerate.utils import set_seed
 
-        ready = self.ready
-        set_seed(self.cfg.seed)
-        own, sliced = [] if ready.lora else ready.trainable, ready.settings.sharding == "fsdp"
-        self.tapped = self.tapped_model(models.for_training(own, sliced))
-        generator = torch.Generator().manual_seed(self.cfg.seed)
-        ready.objective.setup(ready.skeleton.hidden_size, len(self.data.topics), generator)
-        if self.resumed and self.accelerator.is_main_process:
-            self.saver.cut_history()
-        settings, after = plain(self.cfg.tracker), self.saver.saved if self.resumed else None
-        self.trackers = make_trackers(settings, self.directory, plain(self.cfg), after)
-        self.watcher = self.make_watcher(self.tapped, self.trackers)
-        if not self.saver.found:  # else the checkpoint has what these two would find
-            self.give_probes()
-            self.watcher.start()
-        if sliced:
-            shard(self.tapped, self.accelerator.device.type)
-        advance = progress.member(self.directory.name, ready.settings.steps)
+        setup, prepared = self.setup, self.setup.prepared
+        set_seed(setup.cfg.seed)  # first: adapters and control vectors are drawn next
+        sliced = prepared.settings.sharding == "fsdp"
+        own = [] if prepared.lora else prepared.trainable  # adapters leave every tensor of the base shared
+        tapped = tapped_model(prepared, models.for_training(own, sliced))
+        set_up_objective(setup)
+        self.trackers = self._make_trackers()
+        fresh = not self.checkpointer.found
+        self.training = make_training(setup, tapped, self.accelerator, self.trackers, fresh, progress.say)
+        self.trainer.on_step = self._on_step(progress)
+        self.trainer.checkpoint = self._write_if_due
+
+    @property
+    def trainer(self) -> Trainer:
+        """Of a run between `begin` and `save`."""
+        return self._parts().trainer
+
+    def _parts(self) -> Training:
+        assert self.training, "between `begin` and `save` only"
+        return self.training
+
+    def _make_trackers(self) -> Trackers:
+        setup, resumed = self.setup, self.setup.resumed
+        if resumed and self.is_main:
+            self.checkpointer.cut_history()
+        after = self.checkpointer.saved if resumed else None
+        return make_trackers(plain(setup.cfg.tracker), setup.directory, plain(setup.cfg), after)
+
+    def _on_step(self, progress: TrainProgress) -> Callable[[dict[str, Any]], None]:
+        advance = progress.member(self.setup.directory.name, self.setup.prepared.settings.steps)
 
         def on_step(row: dict[str, Any]) -> None:
             self.trackers.log(row, row["step"])
             advance(row)
 
-        self.trainer = self.make_trainer(ready.objective, ready.settings)
-        self.trainer.on_step, self.trainer.after_step = on_step, self.watcher.after_step
-        self.trainer.checkpoint = self.saver.between_steps
-        if ready.settings.meta:
-            self.meta = Meta(self, ready.settings.meta, progress.say)
+        return on_step
 
-    @property
-    def training(self) -> bool:
-        """Whether it is between `begin` and `keep`."""
-        return "trainer" in vars(self)
-
-    def make_trainer(self, objective: Objective, settings: TrainerSettings) -> Trainer:
-        """A trainer of this run's model and data, its optimiser at the start."""
-        trained = self.tapped.trained().values()
-        optimizer = build("trainer.optimizer", settings.optimizer, params=trained)
-        return Trainer(self.tapped, objective, self.data, settings, optimizer, self.accelerator)
-
-    def give_probes(self) -> None:
-        """Give each objective the probes that it needs: read from its folder, or fitted on the run's own texts."""
-        for topic, objective in parts_of(self.ready.objective):
-            if isinstance(objective, UsesProbes):
-                layers = objective.probe_layers()
-                objective.take_probes(self.probes_for(layers, topic, objective.probe_folder()).of(layers))
-
-    def probes_for(self, layers: Sequence[int], topic: str | None, folder: str | None) -> Probes:
-        """Read, or fitted on a topic's forget and retain texts."""
-        if folder:
-            return load_probes(Path(folder))
-        probes = fit_on(self.tapped.decoder, self.data, layers, self.cfg.seed, topic=topic)
-        found = ", ".join(
-            f"{layer}: {a:.2f}" for layer, a in zip(layers, probes.accuracy.tolist(), strict=True)
-        )
-        print(f"probes: held-out accuracy by layer {found} ({probes.held_out} texts)")
-        return probes
-
-    def tapped_model(self, model: PreTrainedModel) -> TappedModel:
-        """The training model with what the objective reads tapped."""
-        ready = self.ready
-        if ready.settings.gradient_checkpointing:
-            enable_checkpointing(model)
-        needs, names = ready.objective.needs(), ready.trainable
-        if ready.lora:
-            names = add_adapters(model, ready.skeleton.blocks, names, ready.lora)
-        tapped = TappedModel(model, ready.skeleton.blocks, names, ready.lowest, needs)
-        if ready.settings.compile:
-            compile_blocks(tapped)
-        return tapped
-
-    def make_watcher(self, tapped: TappedModel, trackers: Trackers) -> Watcher:
-        """In-training evaluation as `trainer.monitor` asks."""
-        settings = self.ready.settings.monitor
-        suites = build_suites(self.cfg.eval, settings.overrides) if settings.every else {}
-
-        def report(step: int, scores: Mapping[str, Mapping[str, Metric]]) -> None:
-            trackers.log({"kind": "eval", "step": step, "suites": scores_to_json(scores)}, step)
-
-        return Watcher(
-            settings,
-            evaluate=lambda: evaluate(suites, tapped.model, self.tokenizer, quiet=True),
-            snapshot=lambda: self.snapshot(tapped),
-            report=report,
+    def fill_caches(self, others: Sequence[Session] = ()) -> None:
+        """Compute once what stays frozen, as `trainer.prefix_cache` asks; also for others that share the model."""
+        together = [self, *others]
+        prepared = self.setup.prepared
+        fill_caches(
+            [session.trainer for session in together],
+            prefix_base(prepared.spec, self.base, self.accelerator.device.type),
+            cache_dir() / "prefix",
+            trunk=prepared.trunk,
+            matrix=all(session.setup.cache_matrix for session in together),
         )
 
-    def snapshot(self, tapped: TappedModel) -> dict[str, Tensor]:
-        """Copies of the changed tensors, on the CPU, by their names in the base model."""
-        if self.ready.lora:
-            tensors = merged(tapped.model, self.ready.trainable)
-        else:
-            tensors = {name: p.detach() for name, p in tapped.trained().items()}
-        return {name: whole(value).cpu().clone() for name, value in tensors.items()}
+    def restore(self) -> None:
+        """Put the checkpoint that was found back into a run that has begun."""
+        found, changes = self.checkpointer.take()
+        if found is None:
+            return
+        self._parts().load_state(found)
+        step = self.trainer.result.steps
+        self.history = History.resumed(found, step, changes)
+        self.memory = MemoryUsage(**found["held"]) if found["held"] else None
+        if "trainer.optimizer.lr" in changes:
+            self.trainer.set_lr(float(changes["trainer.optimizer.lr"][1]))
+        if "trainer.micro_batch" in changes:
+            # What turned out to fit into memory was found with another size: start from the one asked for.
+            self.trainer.result.micro_batch = None
 
-    def keep(self) -> None:
-        """Save what changed, in the dtype in which the base folder stores it, and let the trainer go."""
+    def explore(self) -> None:
+        """Let the learner of `trainer=meta` try settings in short episodes, before the run itself."""
+        training = self._parts()
+        if training.learner is None:
+            return
+
+        def make(objective: Objective, settings: TrainerSettings) -> Trainer:
+            return make_trainer(self.setup, training.trainer.tapped, objective, settings, self.accelerator)
+
+        training.learner.explore(training.trainer, training.evaluator, make, self._write_if_due)
+
+    def _write_if_due(self) -> None:
+        self.checkpointer.write_if_due(self.trainer, self._state)
+
+    def _state(self) -> dict[str, Any]:
+        """What a training checkpoint holds. Its keys are those of all earlier versions."""
+        memory = (self.memory or MemoryUsage.of(self.trainer)) if self.trainer.done else None
+        return {
+            **self._parts().state(),
+            **asdict(self.history),
+            "held": asdict(memory) if memory else None,
+        }
+
+    def save(self) -> Outcome:
+        """Save what changed, in the dtype in which the base folder stores it, and let the model go."""
         import torch
 
-        self.fit = self.trainer.result
-        on_main(self.make_anew)
-        self.trackers.finish(self.fit.status)
-        self.held = self.held or Held.of(self.trainer)
-        tensors = self.watcher.best_tensors or self.snapshot(self.tapped)
-        stored = stored_dtypes(self.ready.spec, list(tensors))
-        self.tensors = {n: t.to(getattr(torch, stored[n])) for n, t in tensors.items()}
-        self.manifest = on_main(self.save)
-        self.best_step = self.watcher.best_step
-        objective = self.ready.objective
+        prepared, training = self.setup.prepared, self._parts()
+        trainer, evaluator, fit = training.trainer, training.evaluator, training.trainer.result
+        self.checkpointer.write(trainer, self._state)
+        on_main(self._restore_directory)
+        self.trackers.finish(fit.status)
+        memory = self.memory or MemoryUsage.of(trainer)
+        tensors = evaluator.best_tensors or changed_tensors(prepared, trainer.tapped)
+        stored = stored_dtypes(prepared.spec, list(tensors))
+        self.tensors = {name: t.to(getattr(torch, stored[name])) for name, t in tensors.items()}
+        manifest = on_main(self._save_delta)
+        objective, learned = prepared.objective, None
         weights = objective.weights_of_tokens() if isinstance(objective, WeighsTokens) else None
         if weights is not None:
-            self.token_weights = measure_token_weights(self, weights)
-        del self.trainer, self.tapped, self.watcher  # and with them the model
+            learned = measure_token_weights(self.setup, trainer.tapped, weights, self.accelerator.device)
+        outcome = Outcome(
+            base=self.base,
+            fit=fit,
+            before=self.before,
+            manifest=manifest,
+            memory=memory,
+            history=self.history,
+            best_step=evaluator.best_step,
+            meta=training.learner.record(fit.steps) if training.learner else None,
+            token_weights=learned,
+        )
+        self.training = None  # and with it the model, before evaluation loads another
+        return outcome
 
-    def make_anew(self) -> None:
-        """The directory, if somebody removed it: what was computed is worth more."""
-        if not (self.directory / "config.yaml").is_file():
-            print(f"{self.directory}: gone since the run began; made anew")
-            self.directory.mkdir(parents=True, exist_ok=True)
-            keep_config(self.directory, self.cfg)
+    def _restore_directory(self) -> None:
+        """Make the directory again if somebody removed it: what was computed is worth more."""
+        directory = self.setup.directory
+        if not (directory / "config.yaml").is_file():
+            print(f"{directory}: removed since the run began; created again")
+            directory.mkdir(parents=True, exist_ok=True)
+            keep_config(directory, self.setup.cfg)
 
-    def save(self) -> dict[str, Any]:
-        """Write the changed tensors unless one is not finite; returns their manifest, empty where nothing is saved."""
+    def _save_delta(self) -> dict[str, Any]:
+        """Write the changed tensors; returns their manifest, empty if one is not finite and nothing is saved."""
         if not all(bool(t.isfinite().all()) for t in self.tensors.values()):
             return {}
-        return save_delta(self.directory / "checkpoint", self.tensors, self.ready.spec, self.base)
+        return save_delta(
+            self.setup.directory / "checkpoint", self.tensors, self.setup.prepared.spec, self.base
+        )
 
-    def close(self, status: str) -> None:
-        """Close the trackers of a run that did not end well; those that are closed already stay as they are."""
-        self.trackers.finish(status)
+    def finish(self, models: SharedModels, outcome: Outcome) -> Outcome:
+        """Score the result, write results.json and the report, print the table and what to do next.
 
-    def finish(self, models: SharedModels) -> None:
-        """Measure the result, write results.json and the report, print the table and what to do next."""
-        after: Scores = {}
-        answers = kept_answers(f"{self.base} {self.manifest.get('sha256')}", plain(self.cfg.eval))
-        if self.fit.status not in UNSCORED:
+        Raises:
+            UserError: training diverged.
+        """
+        setup, status = self.setup, outcome.fit.status
+        answers = kept_answers(f"{self.base} {outcome.manifest.get('sha256')}", plain(setup.cfg.eval))
+        if status not in UNSCORED:
             model = models.for_evaluation(self.tensors)
             apply_delta(model, self.tensors)
-            after = evaluate(self.ready.suites, model, self.tokenizer, answers=answers)
-        record = result(self, after)
-        on_main(lambda: write_result(self, record, after))
+            after = evaluate(setup.prepared.suites, model, setup.tokenizer, answers=answers)
+            outcome = replace(outcome, after=after)
+        record = results(setup, outcome)
+        on_main(lambda: write_outcome(setup, outcome, record))
+        if status not in UNSCORED:
+            self.checkpointer.clear()  # last: where they are left, the report was not finished
         answers.forget()
-        tell(self, record)
-        if self.fit.status == "diverged":
-            raise UserError(divergence(self))
+        print_summary(setup, outcome, record)
+        if status == "diverged":
+            raise UserError(divergence(setup, outcome, self.checkpointer.saved))
+        return outcome
+
+    def explain(self, error: BaseException) -> BaseException:
+        """Turn an error into what a user can act on; itself where nothing can be added."""
+        trainer = self.training.trainer if self.training else None
+        return as_user_error(error, self.setup, self.checkpointer.saved, trainer)
+
+
+def shared_models(sessions: Sequence[Session]) -> SharedModels:
+    """The weights that sessions read; those that run together share them."""
+    first = sessions[0].setup.prepared
+    blocks = max(session.setup.prepared.top for session in sessions) + 1 if first.trunk else None
+    return SharedModels(
+        first.spec, first.skeleton.blocks, str(sessions[0].accelerator.device), len(sessions), blocks
+    )

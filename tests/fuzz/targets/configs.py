@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 from tests.fuzz.target import Target, scratch
 from unlearnctl.config.instantiate import plain
 from unlearnctl.evaluation.tasks import Tasks
+from unlearnctl.runs.directory import own_config
 from unlearnctl.tables.cells import build
 from unlearnctl.tables.read import read_table
 from unlearnctl.tables.render import as_html, markdown
 from unlearnctl.unlearning.prepare import prepare
-from unlearnctl.unlearning.resume import own_config
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.explain import explain
 from unlearnctl.utils.numbers import flatten

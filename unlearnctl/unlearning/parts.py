@@ -1,0 +1,169 @@
+"""Make what a run trains with: the tapped model, the trainer, the evaluator, the learner and the probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from unlearnctl.config.instantiate import build, build_suites
+from unlearnctl.evaluation.evaluate import evaluate
+from unlearnctl.models.adapters import add_adapters, merged
+from unlearnctl.models.load import compile_blocks, enable_checkpointing
+from unlearnctl.models.partial.tapped import TappedModel
+from unlearnctl.models.sharding import shard, whole
+from unlearnctl.objectives.protocols import UsesProbes, parts_of
+from unlearnctl.probes.fit import Probes, load_probes
+from unlearnctl.probes.on_texts import fit_on
+from unlearnctl.results.record import scores_to_json
+from unlearnctl.training.evaluator import Evaluator
+from unlearnctl.training.loop import Trainer
+from unlearnctl.training.state import load_trainer, trainer_state
+from unlearnctl.unlearning.learner import Learner
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from unlearnctl.objectives.base import Objective
+    from unlearnctl.results.metric import Metric
+    from unlearnctl.tracking import Trackers
+    from unlearnctl.training.settings import TrainerSettings
+    from unlearnctl.unlearning.prepare import Prepared
+    from unlearnctl.unlearning.setup import Setup
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is there only while a run trains; the model goes when this goes."""
+
+    trainer: Trainer
+    evaluator: Evaluator
+    learner: Learner | None  # of `trainer=meta`
+
+    def state(self) -> dict[str, Any]:
+        """For a training checkpoint, under the keys of all earlier versions."""
+        return {
+            "trainer": trainer_state(self.trainer),
+            "watcher": self.evaluator.state(),
+            "meta": self.learner.state() if self.learner else None,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        load_trainer(self.trainer, state["trainer"])
+        self.evaluator.load_state(state["watcher"])
+        if self.learner:
+            self.learner.load_state(state["meta"])
+
+
+def make_training(
+    setup: Setup,
+    tapped: TappedModel,
+    accelerator: Accelerator,
+    trackers: Trackers,
+    fresh: bool,
+    say: Callable[[str], None],
+) -> Training:
+    """Make the evaluator, the trainer and the learner of a tapped model, in this order.
+
+    Args:
+        setup: of the run, its objective set up.
+        tapped: the model that trains.
+        accelerator: of the run.
+        trackers: take the rows.
+        fresh: find probes and the first scores; a run that is resumed has them in its checkpoint.
+        say: takes a line for people.
+    """
+    settings, objective = setup.prepared.settings, setup.prepared.objective
+    evaluator = make_evaluator(setup, tapped, trackers)
+    if fresh:
+        give_probes(setup, tapped)
+        evaluator.start()
+    if settings.sharding == "fsdp":
+        shard(tapped, accelerator.device.type)  # before the optimiser is made: it has to see the slices
+    trainer = make_trainer(setup, tapped, objective, settings, accelerator)
+    trainer.after_step = evaluator.after_step
+    if settings.meta is None:
+        return Training(trainer, evaluator, None)
+    learner = Learner(settings.meta, objective, setup.cfg.seed, trackers.log, say)
+    learner.attach(trainer, evaluator)
+    return Training(trainer, evaluator, learner)
+
+
+def set_up_objective(setup: Setup) -> None:
+    """Draw the objective's vectors, from a generator of their own: they depend on the seed alone."""
+    generator = torch.Generator().manual_seed(setup.cfg.seed)
+    hidden = setup.prepared.skeleton.hidden_size
+    setup.prepared.objective.setup(hidden, len(setup.data.topics), generator)
+
+
+def tapped_model(prepared: Prepared, model: PreTrainedModel) -> TappedModel:
+    """Tap what the objective reads of the model that trains."""
+    if prepared.settings.gradient_checkpointing:
+        enable_checkpointing(model)
+    names, blocks = prepared.trainable, prepared.skeleton.blocks
+    if prepared.lora:
+        names = add_adapters(model, blocks, names, prepared.lora)
+    tapped = TappedModel(model, blocks, names, prepared.lowest, prepared.objective.needs())
+    if prepared.settings.compile:
+        compile_blocks(tapped)
+    return tapped
+
+
+def make_trainer(
+    setup: Setup,
+    tapped: TappedModel,
+    objective: Objective,
+    settings: TrainerSettings,
+    accelerator: Accelerator,
+) -> Trainer:
+    """Make a trainer of the run's model and data, with a new optimiser."""
+    optimizer = build("trainer.optimizer", settings.optimizer, params=tapped.trained().values())
+    return Trainer(tapped, objective, setup.data, settings, optimizer, accelerator)
+
+
+def make_evaluator(setup: Setup, tapped: TappedModel, trackers: Trackers) -> Evaluator:
+    """Make the in-training evaluation that `trainer.monitor` asks for."""
+    settings = setup.prepared.settings.monitor
+    suites = build_suites(setup.cfg.eval, settings.overrides) if settings.every else {}
+
+    def report(step: int, scores: Mapping[str, Mapping[str, Metric]]) -> None:
+        trackers.log({"kind": "eval", "step": step, "suites": scores_to_json(scores)}, step)
+
+    return Evaluator(
+        settings,
+        evaluate=lambda: evaluate(suites, tapped.model, setup.tokenizer, quiet=True),
+        snapshot=lambda: changed_tensors(setup.prepared, tapped),
+        report=report,
+    )
+
+
+def changed_tensors(prepared: Prepared, tapped: TappedModel) -> dict[str, Tensor]:
+    """Copy the changed tensors to the CPU, by their names in the base model; every rank has to ask."""
+    if prepared.lora:
+        tensors = merged(tapped.model, prepared.trainable)
+    else:
+        tensors = {name: p.detach() for name, p in tapped.trained().items()}
+    return {name: whole(value).cpu().clone() for name, value in tensors.items()}
+
+
+def give_probes(setup: Setup, tapped: TappedModel) -> None:
+    """Give probes to each objective that wants them: read from its folder, or fitted on the run's own texts."""
+    for topic, part in parts_of(setup.prepared.objective):
+        if isinstance(part, UsesProbes):
+            layers, folder = part.probe_layers(), part.probe_folder()
+            probes = load_probes(Path(folder)) if folder else _fit_probes(setup, tapped, layers, topic)
+            part.take_probes(probes.of(layers))
+
+
+def _fit_probes(setup: Setup, tapped: TappedModel, layers: Sequence[int], topic: str | None) -> Probes:
+    probes = fit_on(tapped.decoder, setup.data, layers, setup.cfg.seed, topic=topic)
+    accuracies = zip(layers, probes.accuracy.tolist(), strict=True)
+    found = ", ".join(f"{layer}: {accuracy:.2f}" for layer, accuracy in accuracies)
+    print(f"probes: held-out accuracy by layer {found} ({probes.held_out} texts)")
+    return probes
