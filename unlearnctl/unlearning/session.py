@@ -70,7 +70,8 @@ def run(setup: Setup) -> Outcome:
                 session.restore()
                 session.explore()
                 session.trainer.fit()
-            return session.finish(models, session.save())
+            outcome = session.save()
+            return session.finish(models, outcome)
     except BaseException as error:
         explained = session.explain(error)
         if explained is error:
