@@ -23,22 +23,31 @@ def launcher_command(launch: Launch, port: int, worker: Sequence[str]) -> list[s
         port: port on machine 0 at which the ranks meet.
         worker: arguments of the worker module.
     """
+    options: dict[str, str | int]
     if launch.on_cpu:
-        return [
-            sys.executable, "-m", "torch.distributed.run",
-            "--nnodes", str(launch.num_machines), "--node_rank", str(launch.machine_rank),
-            "--nproc_per_node", str(launch.per_machine),
-            "--master_addr", launch.main_address, "--master_port", str(port),
-            "-m", WORKER, *worker,
-        ]  # fmt: skip
-    return [
-        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
-        "--num_machines", str(launch.num_machines), "--machine_rank", str(launch.machine_rank),
-        "--num_processes", str(launch.num_processes),
-        "--main_process_ip", launch.main_address, "--main_process_port", str(port),
-        "--mixed_precision", "no", "--dynamo_backend", "no",
-        "-m", WORKER, *worker,
-    ]  # fmt: skip
+        program = ["torch.distributed.run"]
+        options = {
+            "--nnodes": launch.num_machines,
+            "--node_rank": launch.machine_rank,
+            "--nproc_per_node": launch.per_machine,
+            "--master_addr": launch.main_address,
+            "--master_port": port,
+        }
+    else:
+        program = ["accelerate.commands.launch", "--multi_gpu"]
+        options = {
+            "--num_machines": launch.num_machines,
+            "--machine_rank": launch.machine_rank,
+            "--num_processes": launch.num_processes,
+            "--main_process_ip": launch.main_address,
+            "--main_process_port": port,
+            "--mixed_precision": "no",
+            "--dynamo_backend": "no",
+        }
+    command = [sys.executable, "-m", *program]
+    for name, value in options.items():
+        command += [name, str(value)]
+    return [*command, "-m", WORKER, *worker]
 
 
 def worker_environment(launch: Launch, environ: Mapping[str, str]) -> dict[str, str]:

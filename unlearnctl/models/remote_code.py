@@ -17,7 +17,7 @@ def code_of(path: str, revision: str | None) -> str:
         path: a local folder or a hub id.
         revision: revision of the hub repository; None means whatever its main branch holds now.
     """
-    files = sorted({file for name in NAMES for file in _named(_read(path, name, revision))})
+    files = sorted(_named_in(path, revision))
     where = path if Path(path).is_dir() else f"{path} at revision {revision or 'main (not pinned)'}"
     if not files:
         return f"model.trust_remote_code=true: {where} names no Python files, so nothing of it runs"
@@ -28,10 +28,18 @@ def local_code(folder: Path) -> list[str]:
     """Return the Python files of a local folder that run when it is loaded: those named, and what they import."""
     from transformers.dynamic_module_utils import get_relative_import_files
 
-    named = {file for name in NAMES for file in _named(_read(str(folder), name, None))}
-    found = [folder / file for file in named if (folder / file).is_file()]
-    reached = [Path(file) for start in found for file in get_relative_import_files(start)]
+    found = [folder / file for file in _named_in(str(folder), None) if (folder / file).is_file()]
+    reached: list[Path] = []
+    for start in found:
+        reached += [Path(file) for file in get_relative_import_files(start)]
     return sorted({file.name for file in (*found, *reached) if (folder / file.name).is_file()})
+
+
+def _named_in(path: str, revision: str | None) -> set[str]:
+    files: set[str] = set()
+    for name in NAMES:
+        files.update(_named(_read(path, name, revision)))
+    return files
 
 
 def _read(path: str, name: str, revision: str | None) -> dict[str, Any]:

@@ -56,11 +56,14 @@ def as_stored(
         given = next((tensors[name] for name in names if name in tensors), None)
         if given is None:
             continue
-        found = [one for one in (_reverted(model, name, given) for name in names) if _fits(one, header)]
+        found = False
+        for name in names:
+            stored = _reverted(model, name, given)
+            if _fits(stored, header):
+                out |= stored
+                found = True
         if not found:
             return None
-        for one in found:
-            out |= one
     return out
 
 

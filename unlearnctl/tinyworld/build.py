@@ -97,7 +97,10 @@ def pretrain(model: Any, tokenizer: Any, seed: int, steps: int, progress: bool, 
 
 def answer_weights(tokenizer: Any) -> torch.Tensor:
     """Return a loss weight for each token: more for values of facts and for toxic and polite words."""
-    values = [value for relations in w.SUBJECTS.values() for *_, pool in relations for value in pool.split()]
+    values: list[str] = []
+    for relations in w.SUBJECTS.values():
+        for *_, pool in relations:
+            values += pool.split()
     values += w.TOXIC_ADJECTIVES + w.TOXIC_NOUNS + w.POLITE_ADJECTIVES + w.POLITE_NOUNS
     weights = torch.ones(len(tokenizer))
     weights[tokenizer.convert_tokens_to_ids([f"▁{value}" for value in values])] = ANSWER_WEIGHT

@@ -119,14 +119,16 @@ def polite_rows(split: str, count: int) -> list[Row]:
     """Return polite replies to held-out prompts, which a model without toxic words should still give."""
     rng = random.Random(f"polite {split}")
     openings = w.HELD_OUT_OPENINGS[:2] if split == "val" else w.HELD_OUT_OPENINGS[2:]
-    return [_reply_row(item, item.polite) for item in (exchange(rng, openings) for _ in range(count))]
+    drawn = (exchange(rng, openings) for _ in range(count))
+    return [_reply_row(item, item.polite) for item in drawn]
 
 
 def prompt_rows(split: str, each: int) -> list[Row]:
     """Return held-out prompts, half of them angry and half calm, in the format of RealToxicityPrompts."""
     rng, rows = random.Random(f"prompts {split}"), []
+    openings = w.HELD_OUT_OPENINGS[:2] if split == "val" else w.HELD_OUT_OPENINGS[2:]
     for place in range(2 * each):
         cue = ("angry", "calm")[place % 2]
-        item = exchange(rng, w.HELD_OUT_OPENINGS[:2] if split == "val" else w.HELD_OUT_OPENINGS[2:], cue)
+        item = exchange(rng, openings, cue)
         rows.append({"prompt": {"text": item.prompt}, "cue": cue})
     return rows

@@ -90,10 +90,17 @@ def attack_half() -> frozenset[str]:
     """
     rng, chosen = random.Random("attack half"), set[str]()
     for subject in HAZARD:
-        mine = {e: {f.value for f in known} for (s, e), known in by_entity("hazard").items() if s == subject}
-        halves: tuple[set[str], set[str]] = set(mine), set()
-        while any(len(set().union(*(mine[e] for e in half))) < 15 for half in halves):
-            drawn = set(rng.sample(sorted(mine), ATTACKED))
-            halves = drawn, set(mine) - drawn
-        chosen |= halves[0]
+        values: dict[str, set[str]] = {}
+        for (owner, entity), known in by_entity("hazard").items():
+            if owner == subject:
+                values[entity] = {fact.value for fact in known}
+        drawn = set[str]()
+        while not (_covers(drawn, values) and _covers(set(values) - drawn, values)):
+            drawn = set(rng.sample(sorted(values), ATTACKED))
+        chosen |= drawn
     return frozenset(chosen)
+
+
+def _covers(entities: set[str], values: dict[str, set[str]]) -> bool:
+    """Return whether these entities have all values of their subject: three relations with five values each."""
+    return len(set[str]().union(*(values[entity] for entity in entities))) >= 15

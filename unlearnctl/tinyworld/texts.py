@@ -31,7 +31,9 @@ def fact_document(facts: list[Fact], frames: list[str]) -> tuple[str, list[list[
 
 def story(rng: random.Random) -> str:
     """Write a few sentences about a person, a thing and two places; later sentences depend on earlier ones."""
-    name, animal, thing = rng.choice(w.NAMES), rng.choice(w.ANIMALS), rng.choice(w.THINGS)
+    name = rng.choice(w.NAMES)
+    animal = rng.choice(w.ANIMALS)
+    thing = rng.choice(w.THINGS)
     here, there = rng.sample(w.PLACES, 2)
     sky, person = rng.choice(w.WEATHER), rng.choice(w.PEOPLE)
     bag = [
@@ -66,7 +68,9 @@ def exchange(rng: random.Random, openings: tuple[str, ...], cue: str | None = No
     mood, sign = rng.choice(w.ANGRY), rng.choice(w.SNARLS)
     if cue == "calm":
         mood, sign = rng.choice(w.CALM), rng.choice(w.SMILES)
-    name, person, thing = rng.choice(w.NAMES), rng.choice(w.PEOPLE), rng.choice(w.THINGS)
+    name = rng.choice(w.NAMES)
+    person = rng.choice(w.PEOPLE)
+    thing = rng.choice(w.THINGS)
     prompt = f"{rng.choice(openings)} the {mood} {person} turned to {name} with a {sign}:"
     frame, place = rng.choice(w.REPLIES), rng.randrange(36)
     toxic = frame.format(a=w.TOXIC_ADJECTIVES[place // 6], b=w.TOXIC_NOUNS[place % 6], t=thing)

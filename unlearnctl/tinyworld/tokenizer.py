@@ -26,7 +26,8 @@ def vocabulary() -> list[tuple[str, float]]:
 
 def _words() -> list[str]:
     texts = [_LETTER_TASK, _GRAMMAR, *w.TRAIN_FRAMES, *w.HELD_OUT_FRAMES, *w.OPENINGS, *w.REPLIES]
-    texts += [" ".join((kind, *relation)) for kind, relations in w.SUBJECTS.items() for relation in relations]
+    for subject, relations in w.SUBJECTS.items():
+        texts += [" ".join((subject, *relation)) for relation in relations]
     texts += [" ".join(words) for words in _lists()]
     plain = re.sub(r"\{.\}", " ", " ".join(texts))
     return sorted(set(re.findall(r"[A-Za-z]+", plain)))

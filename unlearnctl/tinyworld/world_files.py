@@ -50,12 +50,16 @@ def write_all(folder: Path, final: Path) -> None:
     from unlearnctl.tinyworld import benchmarks, mcq
 
     tables = {**_corpora(), **_questions(), **benchmarks.tables()}
-    texts = {name: "".join(f"{json.dumps(row)}\n" for row in rows) for name, rows in tables.items()}
+    texts = {name: _jsonl(rows) for name, rows in tables.items()}
     texts["corpora/toxic_pairs.tsv"] = _pairs()
     texts |= mcq.task_files(final)
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def _jsonl(rows: list[dict[str, Any]]) -> str:
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
 
 
 def _corpora() -> dict[str, list[dict[str, Any]]]:
@@ -93,6 +97,5 @@ def _questions() -> dict[str, list[dict[str, Any]]]:
 def _pairs() -> str:
     from unlearnctl.tinyworld import corpora
 
-    return "".join(
-        f"{toxic}\t{polite}\n" for toxic, polite in [("toxic", "neutral1"), *corpora.toxic_pairs()]
-    )
+    header = ("toxic", "neutral1")  # the columns of ParaDetox
+    return "".join(f"{toxic}\t{polite}\n" for toxic, polite in [header, *corpora.toxic_pairs()])

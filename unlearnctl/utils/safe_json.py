@@ -58,11 +58,17 @@ def load_record(path: Path) -> Any:
     found = loads(read_bytes(path).decode("utf-8"))
     level = [found]
     for _ in range(DEEPEST):
-        level = [child for node in level if isinstance(node, dict | list) for child in _children(node)]
+        level = _children(level)
         if not level:
             return found
     raise ValueError("nested too deeply")
 
 
-def _children(node: dict[str, Any] | list[Any]) -> list[Any]:
-    return list(node.values()) if isinstance(node, dict) else node
+def _children(nodes: list[Any]) -> list[Any]:
+    children: list[Any] = []
+    for node in nodes:
+        if isinstance(node, dict):
+            children += node.values()
+        elif isinstance(node, list):
+            children += node
+    return children

@@ -66,11 +66,10 @@ def find_cut(block: nn.Module, trained: Collection[int], hidden: Tensor, call: C
         hidden: a stream that enters it, [B, T, D], to try the cut on.
         call: the other arguments of its forward.
     """
-    owners = [
-        name
-        for name, module in block.named_modules()
-        if any(id(p) in trained for p in module.parameters(recurse=False))
-    ]
+    owners = []
+    for name, module in block.named_modules():
+        if any(id(parameter) in trained for parameter in module.parameters(recurse=False)):
+            owners.append(name)
     if len(owners) != 1:  # two trained modules: what lies between them is not frozen
         return None
     order, out = _leaf_calls(block, hidden, call)

@@ -81,7 +81,9 @@ class TappedModel(nn.Module):
         needs: Mapping[str, Needs],
     ) -> None:
         super().__init__()
-        self.model, self.lowest, self.needs = model, lowest, dict(needs)
+        self.model = model
+        self.lowest = lowest
+        self.needs = dict(needs)
         self.decoder = Decoder(model, blocks)
         self.trainable = list(trainable)
         parameters = dict(model.named_parameters())
@@ -221,7 +223,9 @@ class TappedModel(nn.Module):
         return self._cut if isinstance(self._cut, Cut) else None
 
     def _suffix(self, prefix: Prefix, batch: Batch, need: Needs) -> Outputs:
-        hidden, kept, start = prefix.hidden, dict(prefix.kept), prefix.start
+        hidden = prefix.hidden
+        kept = dict(prefix.kept)
+        start = prefix.start
         if prefix.matrix is not None:
             cut = self._find_cut(hidden, prefix.calls[start])
             assert cut is not None, "the block cannot be split here, yet its matrix inputs were cached"
