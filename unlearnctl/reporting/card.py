@@ -1,4 +1,4 @@
-"""The model card of an exported model: the numbers, the data, the method, the limits, the intended use."""
+"""Write the model card of an exported model: numbers, data, method, limits, intended use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Tree = Mapping[str, Any]
 
 
 def model_card(results: Tree, run: str = "RUN", to: str = "FOLDER", origin: Tree | None = None) -> str:
-    """Markdown with a YAML header, from results.json.
+    """Write the card as Markdown with a YAML header, from results.json.
 
     Args:
         results: of the run.
@@ -60,14 +60,14 @@ def _header(origin: Tree) -> list[str]:
 
 
 def done_with(results: Tree) -> str:
-    """What was done, in a few plain words: `npo and repair with SAGE`."""
+    """Say in a few plain words what was done: `npo and repair with SAGE`."""
     objective, repair = _part(results, "config", "objective"), results.get("repair")
     parts = [str(objective["name"])] if objective.get("name") else []
     return " and ".join([*parts, *([f"repair with {repair['method']}"] if repair else [])])
 
 
 def _chain(origin: Tree) -> list[str]:
-    """From the first base to these weights."""
+    """List the steps from the first base to these weights."""
     steps = [
         f"{number}. {escape(step['method'])} on {code(step['data'])} (checkpoint {code(step['checkpoint'][:16])})"
         for number, step in enumerate(origin["steps"], 2)
@@ -80,7 +80,7 @@ def _base(origin: Tree) -> str:
 
 
 def _part(tree: Tree, *keys: str) -> Tree:
-    """What lies there, if that is a mapping: a record may lack any part."""
+    """Return the mapping at these keys; empty if any part of a record is missing."""
     for key in keys:
         found = tree.get(key)
         tree = found if isinstance(found, Mapping) else {}
@@ -153,7 +153,7 @@ def _data(results: Tree) -> list[str]:
 
 
 def _topics(side: Tree) -> list[tuple[str, Tree]]:
-    """One source, or one for each topic."""
+    """List the one source, or the source of each topic."""
     if "path" in side:
         return [("", side)]
     return [
@@ -177,7 +177,7 @@ def _method(results: Tree) -> list[str]:
 
 
 def readings(results: Tree) -> list[tuple[str, str]]:
-    """(method, paper) of those parts that are our reading of a paper."""
+    """List (method, paper) for the parts that are our reading of a paper."""
     config, repair = _part(results, "config"), results.get("repair") or {}
     used = [(config.get("objective") or {}).get("name"), repair.get("method")]
     used += ["meta"] if (config.get("trainer") or {}).get("meta") else []

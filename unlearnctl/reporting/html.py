@@ -1,4 +1,4 @@
-"""report.html: everything about one run."""
+"""Write report.html, which shows everything about one run."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ CARDS_PER_ROLE = 3
 
 
 def bounded(row: Row) -> bool:
-    """Whether a scale from 0 to 1 can show the result."""
+    """Tell whether a scale from 0 to 1 can show the result."""
     number = numbers.finite(row.after.value)
     return number is not None and 0 <= number <= 1 and not numbers.is_perplexity(row.metric)
 
 
 def percent(row: Row) -> str:
-    """`(+4 %)`, for perplexities: their size says little on its own."""
+    """Format a change as `(+4 %)`, for perplexities, whose size alone says little."""
     delta, base = numbers.finite(row.change), row.before.value
     if delta is None or not base or not numbers.is_perplexity(row.metric):
         return ""
@@ -44,7 +44,7 @@ def write_html(run: Run) -> Path:
 
 
 def render(run: Run) -> str:
-    """The page as text."""
+    """Return the page as text."""
     figures = svg.charts(run)
     style, script = own("report.css"), own("reader.js", "report.js")
     hover = {chart.key: chart.hover() for chart in figures}
@@ -67,13 +67,13 @@ def render(run: Run) -> str:
 
 
 def headline(rows: list[Row]) -> list[Row]:
-    """The metrics shown large: the first few of each role, or of none when no roles are known."""
+    """Pick the metrics to show large: the first few of each role, or of all if roles are unknown."""
     cards = [row for role in ROLES for row in [r for r in rows if r.role == role][:CARDS_PER_ROLE]]
     return cards or rows[:CARDS_PER_ROLE]
 
 
 def facts(run: Run) -> list[str]:
-    """One short line about the training, from what was recorded."""
+    """List facts about the training, as far as they were recorded."""
     train: dict[str, Any] = run.results.get("train") or {}
     seconds, tokens = numbers.finite(train.get("seconds")), numbers.finite(train.get("tokens"))
     trained = train.get("trained") if isinstance(train.get("trained"), dict) else {}
@@ -91,7 +91,7 @@ def facts(run: Run) -> list[str]:
 
 
 def token_weights(run: Run) -> list[list[tuple[str, int, bool, str]]]:
-    """Texts as (token, weight in tenths, whether it truly matters, what a pointer reads out), if any were saved."""
+    """Return texts as (token, weight in tenths, whether it truly matters, tooltip), if any were saved."""
     return [
         [(token, round(10 * weight), true, f"weight {weight:.2f}") for token, weight, true in text]
         for text in texts.token_weights(run)
@@ -99,13 +99,13 @@ def token_weights(run: Run) -> list[list[tuple[str, int, bool, str]]]:
 
 
 def notes(run: Run) -> list[str]:
-    """Free text that a run left with its results."""
+    """Collect the free text that a run left with its results."""
     found = run.results.get("notes") or []
     return [str(note) for note in (found if isinstance(found, list) else [found])]
 
 
 def commands(run: Run) -> list[tuple[str, str]]:
-    """What one does next, ready to paste."""
+    """List the usual next commands, ready to paste."""
     place = _short(run.path)
     said = [("Look again in the terminal", f"unlearnctl report {shlex.quote(place)}")]
     if run.results.get("train"):
@@ -120,13 +120,13 @@ def commands(run: Run) -> list[tuple[str, str]]:
 
 
 def _short(path: Path) -> str:
-    """Relative to where the command was given when below it, so that the page can be passed on."""
+    """Return a path relative to the current directory if it is below it, so that the page can be passed on."""
     full, here = path.absolute(), Path.cwd()
     return os.fspath(full.relative_to(here)) if full.is_relative_to(here) else os.fspath(full)
 
 
 def _override(key: str, value: str) -> str:
-    """`key=value` for a shell and then Hydra: paths of sweeps hold `=` and `,`, which Hydra wants quoted."""
+    """Quote `key=value` for a shell and for Hydra: paths of sweeps contain `=` and `,`."""
     if re.fullmatch(r"[A-Za-z0-9_./:-]+", value):
         return f"{key}={value}"
     quoted = value.replace("\\'", "\\\\'").replace("'", "\\'")

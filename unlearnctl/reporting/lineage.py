@@ -1,4 +1,4 @@
-"""Where an exported model comes from, step by step; kept beside it, so that an export of an export can say."""
+"""Record where an exported model comes from, step by step, in a file beside it that the next export reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Tree = Mapping[str, Any]
 
 
 def lineage(results: Tree, method: str, folder: Path | None = None) -> dict[str, Any]:
-    """The lineage of a run's export: that of its base, if it has one, and this run's step.
+    """Build the lineage of an export: its base's, if it has one, and the step of this run.
 
     Args:
         results: the run's results.json.
@@ -43,7 +43,7 @@ def lineage(results: Tree, method: str, folder: Path | None = None) -> dict[str,
 
 
 def _base(model: Tree, weights: str, folder: Path | None) -> str:
-    """The base as others can find it: its hub id, or the name of its config; empty where neither is known."""
+    """Name the base so that others can find it: its hub id or the name of its config; empty if neither is known."""
     path, name = str(model.get("path") or ""), str(model.get("name") or "")
     local = (
         path.startswith((".", "/", "~", "tinyworld:")) or Path(path).exists() or bool(LOCAL.search(weights))
@@ -58,7 +58,7 @@ def _base(model: Tree, weights: str, folder: Path | None) -> str:
 
 
 def _saved_name(folder: Path) -> str:
-    """What transformers noted in config.json when it saved a model of the hub."""
+    """Read the name that transformers saved in config.json for a model of the hub."""
     try:
         name = str(_tree(loads((folder / "config.json").read_text(encoding="utf-8"))).get("_name_or_path"))
     except (OSError, ValueError):
@@ -67,7 +67,7 @@ def _saved_name(folder: Path) -> str:
 
 
 def _card_base(folder: Path, most: int = 1 << 16) -> str:
-    """`base_model` in the head of the folder's README.md."""
+    """Read `base_model` from the header of the README.md in the folder."""
     try:
         with (folder / "README.md").open(encoding="utf-8") as file:
             head = file.read(most)
@@ -80,7 +80,7 @@ def _card_base(folder: Path, most: int = 1 << 16) -> str:
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
-    """What an earlier export left in its folder; None if that is nothing of ours."""
+    """Read what an earlier export left in its folder; None if it is not ours."""
     try:
         found = loads((folder / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What of the data a run did not see, as one line a corpus; from the `data` part of results.json."""
+"""Say which part of the data a run did not see, from the `data` part of results.json."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from unlearnctl.utils import numbers
 
 
 def losses(results: Mapping[str, Any]) -> list[str]:
-    """A line for each corpus of which something was left out, cut or split."""
+    """List a line for each corpus that was left out, cut or split in part."""
     data = results.get("data") or {}
     return [f"{numbers.plain(key)}: {lost}" for key, record in data.items() if (lost := loss(record))]
 
 
 def loss(record: Mapping[str, Any]) -> str:
-    """`9 of 10 rows left out (prompt longer than data.max_length=64), 1 of 1 cut to 64 tokens`; empty if whole."""
+    """Say `9 of 10 rows left out (prompt longer than data.max_length=64), 1 of 1 cut to 64 tokens`; empty if whole."""
     out = {numbers.plain(str(reason)): count for reason, count in (record.get("left_out") or {}).items()}
     texts, said = record.get("texts"), []
     if record.get("looked_at"):

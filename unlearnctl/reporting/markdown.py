@@ -1,4 +1,4 @@
-"""Text and tables in Markdown that show any content as it is."""
+"""Write text and tables in Markdown that show any content as it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from unlearnctl.utils import numbers
 
 
 def escape(text: object) -> str:
-    """Text that Markdown shows as it is, in one table cell, HTML included."""
+    """Escape text, HTML included, for one table cell."""
     plain = numbers.plain(text).replace("&", "&amp;").replace("<", "&lt;").replace("\\", "\\\\")
     for char in "|`*[]":
         plain = plain.replace(char, f"\\{char}")
@@ -16,7 +16,7 @@ def escape(text: object) -> str:
 
 
 def code(text: object) -> str:
-    """A code span, its fence longer than any run of backticks within."""
+    """Write a code span; its fence is longer than any run of backticks inside."""
     plain = numbers.plain(text)
     fence = "`" * (max((len(run) for run in _runs(plain)), default=0) + 1)
     space = " " if plain.startswith("`") or plain.endswith("`") else ""
@@ -24,7 +24,7 @@ def code(text: object) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Its lines; every cell is escaped."""
+    """Return the lines of a table, every cell escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return [f"| {' | '.join(escape(entry) for entry in line)} |" for line in lines]
 

@@ -1,4 +1,4 @@
-"""What the HTML pages share: escaping templates, number formats, and their own style and script with their hashes.
+"""What the HTML pages share: escaping templates, number formats, style and scripts with their hashes.
 
 A page is one file with no request to anywhere, opened by a double click. Everything shown comes from files that others
 may have written, so the templates escape all of it. The policy in a page's head allows the one script and the one style
@@ -20,7 +20,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def environment() -> Environment:
-    """jinja2 with autoescape on, whatever the file is called, and the number formats as filters."""
+    """Set up jinja2 with autoescape for every file name, and the number formats as filters."""
     env = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     env.trim_blocks = env.lstrip_blocks = True
     env.filters |= {"value": numbers.value, "change": typographic_change, "setting": numbers.setting}
@@ -31,21 +31,21 @@ def environment() -> Environment:
 
 
 def typographic_change(number: float | None, metric: str = "") -> str:
-    """A change with a real minus sign."""
+    """Format a change with a real minus sign."""
     return numbers.change(number, metric).replace("-", "−")
 
 
 def count(number: object) -> str:
-    """`1,234,567`, with narrow spaces so that no country reads a decimal point."""
+    """Format `1,234,567` with narrow spaces, which no country reads as a decimal point."""
     whole = numbers.finite(number)
     return numbers.MISSING if whole is None else f"{whole:,.0f}".replace(",", "\u202f")
 
 
 def own(*names: str) -> Markup:
-    """Files of ours one after the other, the only text that goes in unescaped."""
+    """Join files of the package, the only text that goes in unescaped."""
     return Markup("").join(Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in names)
 
 
 def content_hash(text: str) -> str:
-    """As a content security policy names a script or style."""
+    """Hash a script or style as a content security policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

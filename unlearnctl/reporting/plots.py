@@ -33,7 +33,7 @@ STYLE: Any = {
 def canvas(
     path: Path, width: float = 7.0, height: float = 4.2, panels: tuple[int, ...] = (1,)
 ) -> Iterator[list[Axes]]:
-    """Axes of a new figure, one above the other, saved to `path` at the end. No pyplot, no state."""
+    """Yield the axes of a new figure, one above the other, and save it to `path` at the end; pyplot is not used."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ def canvas(
 
 
 def title(axes: Any, heading: str, subtitle: str, share: float = 1.0) -> None:
-    """A bold heading and, below it, what it is about: one line, cut to its share of the width."""
+    """Write a bold heading and below it one line on the subject, cut to its share of the width."""
     axes.set_title(heading, loc="left")
     width = int(axes.get_figure(root=True).get_figwidth() * 11 * share)
     line = textwrap.shorten(numbers.plain(subtitle), width, placeholder=" …")
@@ -56,7 +56,7 @@ def title(axes: Any, heading: str, subtitle: str, share: float = 1.0) -> None:
 
 
 def name(text: str) -> str:
-    """A name short enough for a label; matplotlib would hide one with a leading underscore."""
+    """Shorten a name for a label, without the leading underscore that would make matplotlib hide it."""
     text = numbers.plain(text).lstrip("_")
     return text if len(text) <= NAME_LENGTH else f"{text[: NAME_LENGTH - 1]}…"
 
@@ -67,7 +67,7 @@ def colour(position: int) -> str:
 
 
 def axis_label(row: Row) -> str:
-    """`hazard_acc (share of items, lower is better)`."""
+    """Label an axis: `hazard_acc (share of items, lower is better)`."""
     unit = (
         "perplexity"
         if numbers.is_perplexity(row.metric)

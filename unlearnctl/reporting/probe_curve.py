@@ -1,4 +1,4 @@
-"""Probe accuracy by layer: a table, a CSV file and a plot."""
+"""Show probe accuracy by layer: a table, a CSV file and a plot."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEEDED = ("layer", "accuracy", "stderr", "control", "n")
 
 
 def write_probes(folder: Path, manifest: Mapping[str, Any], rows: Rows) -> Rows:
-    """`probes.csv` and `probes.png`; returns the rows with the standard error of each accuracy."""
+    """Write `probes.csv` and `probes.png`; return the rows with the standard error of each accuracy."""
     n = manifest["held_out"]
     full = [{**row, "stderr": (row["accuracy"] * (1 - row["accuracy"]) / n) ** 0.5, "n": n} for row in rows]
     table = folder / "probes.csv"
@@ -52,7 +52,7 @@ def write_probes(folder: Path, manifest: Mapping[str, Any], rows: Rows) -> Rows:
 
 
 def print_probes(rows: Rows, held_out: int, console: Console | None = None) -> None:
-    """One line a layer."""
+    """Print one line per layer."""
     console = console or Console()
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("layer", "accuracy", "control", "threshold", "neutral mean", "neutral scale"):
@@ -69,7 +69,7 @@ def print_probes(rows: Rows, held_out: int, console: Console | None = None) -> N
 
 
 def read_probes(folder: Path) -> dict[str, Any]:
-    """`name`, `n` held-out texts, and `rows` of [layer, accuracy, half of its 95 % interval, control].
+    """Read `name`, `n` held-out texts, and `rows` of [layer, accuracy, half of its 95 % interval, control].
 
     Raises:
         UserError: probes.csv is missing or is none of ours.

@@ -1,4 +1,4 @@
-"""What attacks brought back: the table in a terminal and on the page."""
+"""Show what attacks brought back, as a table in the terminal and on the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Line = list[str]
 
 
 def rows(record: Entry) -> list[Entry]:
-    """The attacks' rows, headed by the unlearned model and, where it is known, the untouched one."""
+    """List the rows of the attacks, below the unlearned model and, if known, the untouched one."""
     ends = [("", "untouched model", record.get("before")), ("", "unlearned model", record.get("after"))]
     heads = [
         {"attack": a, "variant": v, "scores": s, "recovery": None, "worst": False, "settings": {}}
@@ -28,7 +28,7 @@ def rows(record: Entry) -> list[Entry]:
 
 
 def main(entry: Entry, role: str) -> tuple[str, Entry] | None:
-    """The first metric of a role: its name and what was measured."""
+    """Pick the first metric of a role: its name and what was measured."""
     for metrics in entry["scores"].values():
         for name, metric in metrics.items():
             if metric.get("role") == role:
@@ -37,7 +37,7 @@ def main(entry: Entry, role: str) -> tuple[str, Entry] | None:
 
 
 def bounds(metric: Entry) -> tuple[float | None, float | None]:
-    """95 % interval: as recorded, else from the standard error."""
+    """Return the 95 % interval: the recorded one, otherwise from the standard error."""
     if metric.get("interval"):
         low, high = map(numbers.finite, metric["interval"])
         return (low, high) if low is not None and high is not None else (None, None)
@@ -51,7 +51,7 @@ def bounds(metric: Entry) -> tuple[float | None, float | None]:
 
 
 def cell(found: tuple[str, Entry] | None) -> str:
-    """`0.312 [0.245, 0.388]`."""
+    """Format `0.312 [0.245, 0.388]`."""
     if found is None:
         return numbers.MISSING
     name, metric = found
@@ -61,7 +61,7 @@ def cell(found: tuple[str, Entry] | None) -> str:
 
 
 def short(found: tuple[str, Entry] | None, interval: bool) -> str:
-    """The same in two decimals, for 80 columns: `0.31 [0.25, 0.39]`."""
+    """Format the same with two decimals, for 80 columns: `0.31 [0.25, 0.39]`."""
     value = numbers.finite(found[1].get("value")) if found else None
     if found is None or value is None:
         return numbers.MISSING
@@ -70,13 +70,13 @@ def short(found: tuple[str, Entry] | None, interval: bool) -> str:
 
 
 def share(entry: Entry) -> str:
-    """Recovered share, in per cent."""
+    """Format the recovered share in per cent."""
     found = numbers.finite(entry.get("recovery"))
     return numbers.MISSING if found is None else f"{100 * found:.0f} %"
 
 
 def print_robustness(record: Entry, console: Console | None = None) -> None:
-    """One line a variant: the first forget and the first retain metric; all others are in the files."""
+    """Print one line per variant with its first forget and retain metric; the files have all metrics."""
     console = console or Console()
     found = rows(record)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
@@ -99,7 +99,7 @@ def print_robustness(record: Entry, console: Console | None = None) -> None:
 
 
 def legend(found: Sequence[Entry]) -> str:
-    """Which metrics the table shows, on how many items, and what the marks mean."""
+    """Say which metrics the table shows, on how many items, and what the marks mean."""
     shown: dict[str, None] = {}
     for entry in found:
         for role in ("forget", "retain"):
@@ -117,7 +117,7 @@ def legend(found: Sequence[Entry]) -> str:
 
 
 def columns(found: Sequence[Entry]) -> list[tuple[str, str, str]]:
-    """(suite, metric, heading) of everything measured, what is to be forgotten first."""
+    """List (suite, metric, heading) of everything measured, forget metrics first."""
     out: dict[tuple[str, str], tuple[int, str]] = {}
     for entry in found:
         for suite, metrics in entry["scores"].items():
@@ -130,7 +130,7 @@ def columns(found: Sequence[Entry]) -> list[tuple[str, str, str]]:
 
 
 def page_table(record: Entry) -> tuple[Line, list[tuple[bool, Line]]] | None:
-    """Headings, and (worst, cells) of each row, for the report; None where nothing was attacked."""
+    """Return headings and (worst, cells) of each row for the page; None if nothing was attacked."""
     if not record.get("attacks"):
         return None
     found = rows(record)

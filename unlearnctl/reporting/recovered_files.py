@@ -1,4 +1,4 @@
-"""What attacks brought back: a CSV file and a plot."""
+"""Write what attacks brought back to a CSV file and a plot."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLUMNS = (
 
 
 def write_robustness(folder: Path, record: Entry) -> list[Path]:
-    """`robustness.csv`, a line for each variant and metric, and `robustness.png`; nothing without attacks."""
+    """Write `robustness.csv`, one line per variant and metric, and `robustness.png`; nothing without attacks."""
     if not record.get("attacks"):
         return []
     table, picture = folder / "robustness.csv", folder / "robustness.png"
@@ -59,7 +59,7 @@ def _plot(path: Path, record: Entry) -> None:
 
 
 def relearning(record: Entry) -> dict[str, list[tuple[float, float]]]:
-    """Corpus and learning rate → (step, forget score), from the unlearned model on."""
+    """Collect (step, forget score) by corpus and learning rate, starting with the unlearned model."""
     found: dict[str, list[tuple[float, float]]] = {}
     start = main({"scores": record.get("after") or {}}, "forget")
     for entry in record.get("attacks") or []:

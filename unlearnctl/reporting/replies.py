@@ -1,4 +1,4 @@
-"""Texts that a run saved for people to read: replies before and after, and token weights."""
+"""Read the texts that a run saved for people: replies before and after, and token weights."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ TOXIC = 0.5  # a classifier's score from which a text counts as toxic
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model wrote; `score` is its toxicity, 0-1, where a classifier gave one."""
+    """What a model wrote; `score` is its toxicity, 0-1, if a classifier judged it."""
 
     text: str
     score: float | None = None
 
     @property
     def toxic(self) -> bool:
-        """Whether a reader should be asked before seeing it."""
+        """Tell whether readers should have to ask before they see it."""
         return self.score is not None and self.score >= TOXIC
 
 
@@ -37,12 +37,12 @@ class Pair:
 
     @property
     def toxic(self) -> bool:
-        """Whether one of the replies is: then the prompt that drew it may be as bad."""
+        """Tell whether one of the replies is toxic; the prompt that drew it may be as bad."""
         return any(reply is not None and reply.toxic for reply in (self.before, self.after))
 
 
 def samples(run: Run) -> dict[str, list[Pair]]:
-    """`suite/metric` → its prompts with the replies before and after, from samples.json; nothing of an odd shape."""
+    """Read samples.json: `suite/metric` → prompts with the replies before and after; odd shapes are left out."""
     saved = _read(run, "samples.json")
     parts = {part: _by_metric(saved.get(part)) for part in ("before", "after")}
     names = dict.fromkeys(name for found in parts.values() for name in found)
@@ -67,7 +67,7 @@ def _is_sample(entry: Any) -> bool:
 
 
 def _pairs(before: list[tuple[str, Reply]], after: list[tuple[str, Reply]]) -> Iterator[Pair]:
-    """Both sides were asked the same in the same order; where they were not, each reply stands alone."""
+    """Pair the replies if both sides got the same prompts in the same order; otherwise list them one by one."""
     for old, new in zip_longest(before, after):
         if old and new and old[0] == new[0]:
             yield Pair(old[0], old[1], new[1])
@@ -79,7 +79,7 @@ def _pairs(before: list[tuple[str, Reply]], after: list[tuple[str, Reply]]) -> I
 
 
 def token_weights(run: Run) -> list[list[tuple[str, float, bool]]]:
-    """Texts as (token, weight 0-1, whether it truly matters), if any were saved."""
+    """Read texts as (token, weight 0-1, whether it truly matters), if any were saved."""
     try:
         return [
             [

@@ -1,4 +1,4 @@
-"""What `unlearnctl report` makes: all reports of one run, or the summary of many."""
+"""Make what `unlearnctl report` shows: the report of one run, or the summary of many."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from unlearnctl.utils.errors import UserError
 
 
 def write_report(run_dir: Path) -> list[Path]:
-    """Make the PNG plots and report.html in `run_dir` from what it holds; returns what was written.
+    """Write the plots and report.html of a run from what it holds; return their paths.
 
     `UserError` when results.json is missing or invalid. A plot for which there is no data is left out.
     """
@@ -29,7 +29,7 @@ def write_report(run_dir: Path) -> list[Path]:
 
 
 def report(paths: Sequence[Path], console: Console | None = None, to: Path | None = None) -> list[Path]:
-    """Print and write what the directories call for: one run's report, else a summary and a page of all runs below.
+    """Print and write what the directories call for: the report of one run, or a summary and a page of all runs.
 
     Those of one directory go into it; those of several into the current one. With `to`, that page alone is written,
     also of one run.
@@ -62,7 +62,7 @@ def report(paths: Sequence[Path], console: Console | None = None, to: Path | Non
 
 
 def _instead(summary: Summary) -> str:
-    """What there is of runs without results, the first of them named."""
+    """Say what exists instead of results, and name the first few runs without them."""
     if summary.running:
         return f"; {summary.running[0][1]} is at work in {summary.running[0][0]}, report it when it has ended"
     first = summary.failed[:1]

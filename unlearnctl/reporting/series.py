@@ -1,4 +1,4 @@
-"""What the curves show, shared by the PNG plots and the page: points, thinned and named."""
+"""Collect the points of the curves on a page, thinned and named."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Plane:
-    """The trade-off of one run: retain (x) against forget (y), by step where that was recorded."""
+    """The trade-off of one run: retain (x) against forget (y), by step if that was recorded."""
 
     forget: Row
     retain: Row
@@ -37,7 +37,7 @@ class Plane:
 
     @property
     def ends(self) -> list[tuple[str, float, float]]:
-        """`before` and `after`, as far as both metrics are finite numbers."""
+        """List `before` and `after`, if both metrics are finite there."""
         found = []
         for name in ("before", "after"):
             x, y = (numbers.finite(getattr(row, name).value) for row in (self.retain, self.forget))
@@ -47,7 +47,7 @@ class Plane:
 
 
 def losses(run: Run) -> list[Line]:
-    """Total loss and its terms over steps."""
+    """Collect the total loss and its terms over steps."""
     rows = run.train
     lines = [Line("total", _column(rows, "loss"))]
     terms: dict[str, list[tuple[float, Any]]] = {}
@@ -59,13 +59,13 @@ def losses(run: Run) -> list[Line]:
 
 
 def column(run: Run, key: str) -> list[Line]:
-    """One number of the train rows (`lr`, `grad_norm`) over steps, or nothing."""
+    """Collect one number of the train rows (`lr`, `grad_norm`) over steps; nothing if it was not recorded."""
     points = _column(run.train, key)
     return [Line(key, points)] if points else []
 
 
 def scores(run: Run) -> list[Line]:
-    """The bounded metrics over the in-training evaluations; perplexities would flatten the others."""
+    """Collect bounded metrics from the in-training evaluations; perplexities would flatten the others."""
     lines = [
         Line(r.metric, run.trace(r.suite, r.metric)) for r in run.rows if not numbers.is_perplexity(r.metric)
     ]
@@ -73,7 +73,7 @@ def scores(run: Run) -> list[Line]:
 
 
 def knobs(run: Run) -> list[Line]:
-    """What a meta-learned run set, by action, in multiples of where each knob began."""
+    """Collect what a meta-learned run set, by action, as multiples of the first values."""
     first = _knobs(run.actions[0]) if run.actions else {}
     rows = [
         {"step": row["step"], **{n: v / first[n] for n, v in _knobs(row).items() if first.get(n)}}
@@ -83,13 +83,13 @@ def knobs(run: Run) -> list[Line]:
 
 
 def outcomes(run: Run) -> list[Line]:
-    """What each action of a meta-learned run brought."""
+    """Collect what each action of a meta-learned run achieved."""
     lines = [Line(name, _column(run.actions, name)) for name in ("forgotten", "retained", "hypervolume")]
     return [line for line in lines if len(line.points) > 1]
 
 
 def action_axis(run: Run) -> str:
-    """What the actions of a meta-learned run are counted in."""
+    """Say what the actions of a meta-learned run are counted in."""
     return "episode" if run.actions and run.actions[0].get("kind") == "episode" else "optimiser step"
 
 
@@ -100,7 +100,7 @@ def _knobs(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def plane(run: Run) -> Plane | None:
-    """The forget/retain plane, when the run has a metric of each role."""
+    """Build the forget/retain plane, if the run has a metric of each role."""
     pair = main_pair(run.rows)
     if pair is None:
         return None
@@ -112,12 +112,12 @@ def plane(run: Run) -> Plane | None:
 
 
 def group(count: int, limit: int = LIMIT) -> int:
-    """How many neighbours become one point."""
+    """Say how many neighbours become one point."""
     return 1 if count <= limit else -(-count // (limit - 1))
 
 
 def thin(points: Points, limit: int = LIMIT) -> Points:
-    """At most `limit` points: neighbours are averaged, the very last point is kept."""
+    """Reduce to at most `limit` points by averaging neighbours; the last point is kept."""
     size = group(len(points), limit)
     if size == 1:
         return points
@@ -127,7 +127,7 @@ def thin(points: Points, limit: int = LIMIT) -> Points:
 
 
 def wants_log(lines: list[Line]) -> bool:
-    """A log axis, when all values are positive and span more than two decades."""
+    """Tell whether all values are positive and span more than two decades."""
     values = [y for line in lines for _, y in line.points]
     return bool(values) and min(values) > 0 and max(values) > 100 * min(values)
 

@@ -1,4 +1,4 @@
-"""The strength curve of a repair: a table, a CSV file and a plot."""
+"""Show the strength curve of a repair: a table, a CSV file and a plot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMNS = ("strength", "forgotten", "retained", "damage")
 
 
 def print_curve(record: Mapping[str, Any], console: Console | None = None) -> None:
-    """Damage before and after, and what each strength did on the validation items."""
+    """Print the damage before and after, and what each strength did on the validation items."""
     console = console or Console()
     modules = record["modules"].values()
     before, after = (sum(m[key] for m in modules) for key in ("damage_before", "damage_after"))
@@ -44,7 +44,7 @@ def print_curve(record: Mapping[str, Any], console: Console | None = None) -> No
 
 
 def write_curve(folder: Path, record: Mapping[str, Any]) -> list[Path]:
-    """`repair_curve.csv` and `repair_curve.png`; nothing where no strengths were tried."""
+    """Write `repair_curve.csv` and `repair_curve.png`; nothing if no strengths were tried."""
     if not record["curve"]:
         return []
     table, picture = folder / "repair_curve.csv", folder / "repair_curve.png"

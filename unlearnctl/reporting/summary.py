@@ -1,4 +1,4 @@
-"""Many runs in one table: what differs between their configs, and what came of it."""
+"""Compare many runs in one table: how their configs differ, and what they measured."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Member:
     live: bool = False
 
     def row(self, metric: tuple[str, str]) -> Row:
-        """The row of a metric, empty when this run has none."""
+        """Return the row of a metric, empty if this run has none."""
         return self.rows.get(metric, Row(*metric))
 
     @property
     def status(self) -> str:
-        """`completed`, `interrupted`, `stopped_early`; `running` where a process goes on with it."""
+        """Return `completed`, `interrupted`, `stopped_early`, or `running` while a process resumes it."""
         return "running" if self.live else numbers.plain(self.run.results.get("status") or "unknown")
 
 
@@ -60,7 +60,7 @@ class Summary:
     running: list[tuple[Path, str]] = field(default_factory=list)  # no results yet, and a process at work
 
     def row(self, metric: tuple[str, str]) -> Row:
-        """Any member's row of this metric, for its role and goal."""
+        """Return any member's row of this metric, for its role and goal."""
         return self._heads[metric]
 
     @cached_property
@@ -69,29 +69,29 @@ class Summary:
 
     @cached_property
     def pair(self) -> tuple[Row, Row] | None:
-        """The forget and the retain metric by which runs are compared."""
+        """Return the forget and the retain metric by which runs are compared."""
         return main_pair([self.row(metric) for metric in self.metrics])
 
     @cached_property
     def trades(self) -> dict[int, Trade]:
-        """Forgotten and retained share of those members that have both, by their place."""
+        """Return the forgotten and retained share of members that have both, by their place."""
         found = ((place, trade(member.run.rows)) for place, member in enumerate(self.members))
         return {place: point for place, point in found if point is not None}
 
     @cached_property
     def baseline(self) -> Member | None:
-        """A member whose 'before' holds for all of them, when they started from the same model."""
+        """Return a member whose 'before' holds for all, if all started from the same model."""
         starts = {tuple(m.row(key).before.value for key in self.metrics) for m in self.members}
         return self.members[0] if len(starts) == 1 and set(*starts) != {None} else None
 
     def label(self, member: Member) -> str:
-        """`layer=3, alpha=1`: the settings that tell a member from the others."""
+        """Label a member by the settings in which it differs: `layer=3, alpha=1`."""
         pairs = [f"{short(key, self.columns)}={cell(member.config, key)}" for key in self.columns]
         return ", ".join(pairs) or numbers.plain(member.run.path.name)
 
 
 def find_runs(root: Path) -> list[Path]:
-    """Run directories at or below `root`: with results, or begun (config.yaml) and failed."""
+    """Find run directories at or below `root`: with results, or begun (config.yaml) and failed."""
     found = []
     for folder, inner, files in os.walk(
         root
@@ -147,12 +147,12 @@ def _check_name(path: Path) -> None:
 
 
 def _goes_on(run: Run, who: str | None) -> bool:
-    """Whether a process goes on with a run that had ended before its time."""
+    """Tell whether a process is resuming a run that had ended early."""
     return who is not None and run.results.get("status") not in ENDED
 
 
 def _sweeps_word(path: Path) -> str:
-    """What a sweep noted of a member that has no results: its error, or its state."""
+    """Return what a sweep noted about a member without results: its error, or its state."""
     try:
         status = loads((path / "status.json").read_text(encoding="utf-8"))
         state = "cut off" if status["state"] == "running" else status["state"]  # nobody is at work in it
@@ -162,13 +162,13 @@ def _sweeps_word(path: Path) -> str:
 
 
 def differing(configs: list[dict[str, object]]) -> list[str]:
-    """Keys with more than one value (absence is a value), in the order of the configs."""
+    """List keys with more than one value (absence is a value), in the order of the configs."""
     keys = dict.fromkeys(key for config in configs for key in config)
     return [k for k in keys if k not in HIDDEN and len({repr(c.get(k, ABSENT)) for c in configs}) > 1]
 
 
 def _for_readers(keys: list[str], members: list[Member]) -> list[str]:
-    """Names of options first; of too many others, the seed and those that most runs have."""
+    """Pick columns: names of options first; if there are too many others, the seed and the commonest."""
     keys = sorted(keys, key=lambda key: not key.endswith(".name"))  # which keeps the order otherwise
     held = {key: sum(key in member.config for member in members) for key in keys}
     ranked = sorted(keys, key=lambda key: (not key.endswith(".name"), key != "seed", -held[key]))
@@ -176,7 +176,7 @@ def _for_readers(keys: list[str], members: list[Member]) -> list[str]:
 
 
 def _implied(key: str, keys: list[str], members: list[Member]) -> bool:
-    """Whether the name of its group already tells a key's value: `objective.name` stands for its defaults."""
+    """Tell whether the name of its group already implies the value: `objective.name` stands for its defaults."""
     group = key.partition(".")[0]
     names = [
         k
@@ -202,7 +202,7 @@ def _order(entry: object) -> tuple[int, float, str]:
 
 
 def _front(members: list[Member]) -> set[int]:
-    """Members that no other beats: as good on both the forget and the retain metric, better on one."""
+    """Find members that no other beats: as good on both the forget and the retain metric, and better on one."""
     points: dict[int, tuple[float, float]] = {}
     for index, member in enumerate(members):
         pair = main_pair(list(member.rows.values()))
@@ -219,13 +219,13 @@ def _front(members: list[Member]) -> set[int]:
 
 
 def _loss(row: Row) -> float | None:
-    """The value with its sign turned so that lower is better."""
+    """Return the value with its sign changed if needed, so that lower is better."""
     number = numbers.finite(row.after.value)
     return number if number is None or row.goal == "lower" else -number
 
 
 def short(key: str, others: Iterable[str]) -> str:
-    """The last part of a key, or more of it where that is ambiguous; `objective.name` is `objective`."""
+    """Return the last part of a key, or more of it if that is ambiguous; `objective.name` becomes `objective`."""
     if key.endswith(".name"):
         return key.removesuffix(".name")
     last = key.rpartition(".")[2]
@@ -233,18 +233,18 @@ def short(key: str, others: Iterable[str]) -> str:
 
 
 def cell(config: dict[str, object], key: str) -> str:
-    """A setting in a table; a dash where this run has no such key."""
+    """Format a setting for a table; a dash if this run has no such key."""
     return numbers.setting(config[key]) if key in config else numbers.MISSING
 
 
 def metric_name(summary: Summary, metric: tuple[str, str], several: bool) -> str:
-    """`hazard_acc ↓`, with the suite where there is more than one."""
+    """Name a metric `hazard_acc ↓`, with its suite if there is more than one."""
     name = "/".join(metric) if several else metric[1]
     return f"{numbers.plain(name)} {ARROW.get(summary.row(metric).goal, '')}".rstrip()
 
 
 def legend(summary: Summary) -> str:
-    """How to read the table."""
+    """Say how to read the table."""
     said = ["Before → after ± half of the 95 % interval", "↓ ↑ wanted direction"]
     if summary.pair and summary.front:
         forget, retain = (numbers.plain(row.metric) for row in summary.pair)

@@ -1,4 +1,4 @@
-"""A summary as files: summary.md and summary.csv, and beside them summary.png, pareto.png and parallel.png."""
+"""Write a summary to files: summary.md, summary.csv, summary.png, pareto.png and parallel.png."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unlearnctl.utils.atomic import write_atomically
 
 
 def write_summary(summary: Summary, folder: Path) -> list[Path]:
-    """Write all files; returns their paths."""
+    """Write all files; return their paths."""
     texts = {"summary.md": markdown(summary), "summary.csv": as_csv(summary)}
     for name, text in texts.items():
         write_atomically(folder / name, text)
@@ -29,7 +29,7 @@ def write_summary(summary: Summary, folder: Path) -> list[Path]:
 
 
 def markdown(summary: Summary) -> str:
-    """A table with before → after and 95 % intervals; failed runs below it."""
+    """Write a table with before → after and 95 % intervals, and the failed runs below it."""
     several = len({suite for suite, _ in summary.metrics}) > 1
     head = ["#", *(short(key, summary.columns) for key in summary.columns)]
     head += [metric_name(summary, metric, several) for metric in summary.metrics] + ["status", "run"]
@@ -55,7 +55,7 @@ def _change(member: Member, metric: tuple[str, str]) -> str:
 
 
 def as_csv(summary: Summary) -> str:
-    """Full precision, every differing key, one row per run, failed ones too."""
+    """Write full precision, every differing key, and one row per run, including failed ones."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     scores = [f"{'.'.join(metric)}.{part}" for metric in summary.metrics for part in _parts(Row("", ""))]

@@ -1,4 +1,4 @@
-"""The runs of a summary on the forget/retain plane."""
+"""Plot the runs of a summary on the forget/retain plane."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Placed = tuple[int, float, float]
 
 
 def scatter_png(summary: Summary, path: Path) -> list[Path]:
-    """Forget against retain, one numbered point per run; the numbers are those of the table."""
+    """Plot forget against retain, one numbered point per run; the numbers are those of the table."""
     if summary.pair is None or not (points := _points(summary)):
         return []
     forget, retain = summary.pair
@@ -79,12 +79,12 @@ def _draw(axes: Any, summary: Summary, points: Sequence[Placed]) -> None:
 
 
 def numbered(points: Sequence[Placed], front: Collection[int]) -> list[Placed]:
-    """The points that get a number: all, or of very many those that stand out."""
+    """Pick the points that get a number: all, or only those that stand out if there are very many."""
     return [*points] if len(points) <= MOST_NUMBERED else [p for p in points if p[0] in front][:MOST_NUMBERED]
 
 
 def _number(axes: Any, points: Sequence[Placed]) -> None:
-    """Number the points; those close to an earlier one get their number on another side."""
+    """Write the numbers; a point close to an earlier one gets its number on another side."""
     wide, tall = (max(c, default=0) - min(c, default=0) or 1.0
                   for c in ([x for _, x, _ in points], [y for _, _, y in points]))  # fmt: skip
     for place, (index, x, y) in enumerate(points):

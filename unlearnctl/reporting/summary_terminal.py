@@ -1,4 +1,4 @@
-"""A summary in the terminal: settings and scores after, as many as there is room for."""
+"""Print a summary in the terminal: settings and scores after, as many as fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST = 100  # rows; of more, those on the front and then the first ones
 
 
 def print_summary(summary: Summary, console: Console | None = None) -> None:
-    """The table as far as it fits the terminal: settings, then scores after, the common 'before' on top."""
+    """Print the table as far as it fits: settings, then scores after, with the common 'before' on top."""
     console = console or Console()
     utf8 = speaks_utf8(console)
     shown = _fitting(summary, console.width)
@@ -41,7 +41,7 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
 
 
 def left_out(summary: Summary) -> str:
-    """`3 of 12 runs left out: 2 without readable results, 1 running`."""
+    """Say `3 of 12 runs left out: 2 without readable results, 1 running`."""
     without, running = len(summary.failed), len(summary.running)
     counts = [f"{without} without readable results"] * bool(without) + [f"{running} running"] * bool(running)
     count = without + running
@@ -49,12 +49,12 @@ def left_out(summary: Summary) -> str:
 
 
 def _header(name: str) -> str:
-    """Words below one another: names are long, numbers are short."""
+    """Stack the words of a heading, because names are long and numbers are short."""
     return name.replace("_", "_\n").replace(" ", "\n")
 
 
 def _settings(summary: Summary) -> dict[str, int]:
-    """Columns of settings and their widths; the first also holds the word `before`."""
+    """Return columns of settings and their widths; the first also has room for the word `before`."""
     widths = {}
     for position, key in enumerate(summary.columns):
         entries = [cell(member.config, key) for member in summary.members]
@@ -64,7 +64,7 @@ def _settings(summary: Summary) -> dict[str, int]:
 
 
 def _fitting(summary: Summary, width: int) -> list[tuple[str, str]]:
-    """The metrics for which there is room beside the settings: the two that matter most first."""
+    """Pick the metrics that fit beside the settings, the two most important ones first."""
     room = width - len(str(len(summary.members))) - 3 - sum(size + 2 for size in _settings(summary).values())
     first = [(row.suite, row.metric) for row in summary.pair or ()]
     shown: list[tuple[str, str]] = []
@@ -98,7 +98,7 @@ def _table(summary: Summary, shown: list[tuple[str, str]], utf8: bool) -> Table:
 
 
 def _places(summary: Summary) -> list[int]:
-    """The rows of the terminal's table."""
+    """Pick the rows of the terminal's table."""
     ranked = sorted(range(len(summary.members)), key=lambda place: place not in summary.front)
     return sorted(ranked[:MOST])
 

@@ -1,4 +1,4 @@
-"""The runs of a summary as points of forgotten against retained share, and as lines across their settings."""
+"""Plot the runs of a summary by forgotten and retained share, and as lines across their settings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Point = tuple[int, Trade]  # place in the table, from 0
 
 
 def points(summary: Summary) -> list[Point]:
-    """Those runs that have both shares."""
+    """List the runs that have both shares."""
     return list(summary.trades.items())
 
 
 def sentence(summary: Summary) -> str:
-    """`Hypervolume of the front 0.873 (forgotten × retained share); the best single run is 3 with 0.861.`"""
+    """Say `Hypervolume of the front 0.873 (forgotten × retained share); the best single run is 3 with 0.861.`"""
     scored = points(summary)
     if not scored:
         return ""
@@ -35,7 +35,7 @@ def sentence(summary: Summary) -> str:
 
 
 def pareto_png(summary: Summary, path: Path) -> list[Path]:
-    """Forgotten against retained share with the area that the front covers; numbers are those of the table."""
+    """Plot forgotten against retained share with the area under the front; the numbers are those of the table."""
     scored = points(summary)
     if len(scored) < 2:
         return []
@@ -63,7 +63,7 @@ def pareto_png(summary: Summary, path: Path) -> list[Path]:
 
 
 def _staircase(edge: Sequence[Trade]) -> list[tuple[float, float]]:
-    """The outline, as (kept, forgotten), of what the front is at least as good as."""
+    """Return the outline, as (kept, forgotten), of everything that the front matches or beats."""
     corners, kept = [(0.0, 0.0)], 0.0
     for point in sorted(edge, key=lambda p: p.retained):
         corners.append((kept, point.forgotten))
@@ -73,7 +73,7 @@ def _staircase(edge: Sequence[Trade]) -> list[tuple[float, float]]:
 
 
 def parallel_png(summary: Summary, path: Path) -> list[Path]:
-    """One line for each run across an axis for each setting that differs and the three scores."""
+    """Draw one line per run across an axis for each setting that differs and for the three scores."""
     scored = points(summary)
     if len(scored) < 2 or not summary.columns:
         return []
@@ -119,7 +119,7 @@ def _lines(axes: Any, columns: Sequence[Sequence[float]]) -> None:
 
 
 def _scaled(entries: Sequence[object]) -> list[float]:
-    """Places on an axis from 0 to 1: in proportion for numbers, by ratio where they span two decades, else by rank."""
+    """Place entries on an axis from 0 to 1: in proportion, by ratio across two decades or more, or by rank."""
     values = [numbers.finite(entry) for entry in entries]
     known = [value for value in values if value is not None]
     if len(known) == len(values):
@@ -138,7 +138,7 @@ def _ends(entries: Sequence[object]) -> tuple[str, str]:
 
 
 def cells(summary: Summary) -> list[list[str]]:
-    """For each member forgotten, retained and hypervolume in full precision, empty where there is none."""
+    """Return forgotten, retained and hypervolume of each member in full precision, empty if unknown."""
     known = dict(points(summary))
     rows = []
     for place in range(len(summary.members)):

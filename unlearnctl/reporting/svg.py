@@ -1,4 +1,4 @@
-"""Geometry of the inline SVG curves: data in, positions and tick labels out. The template draws them."""
+"""Compute the geometry of the inline SVG curves: positions and tick labels, which the template draws."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Axis:
     def over(
         cls, values: Iterable[float], start: float, end: float, *, log: bool = False, pad: float = 0.06
     ) -> Axis:
-        """The scale that holds `values` with a little room, also when they are all the same or none."""
+        """Return a scale that holds `values` with a little room, even if they are all equal or there are none."""
         scaled = [math.log10(v) if log else v for v in values] or [0.0, 1.0]
         low, high = min(scaled), max(scaled)
         room = (high - low) * pad if high > low else abs(high) * 0.1 or 1.0
@@ -39,12 +39,12 @@ class Axis:
         return cls(low - room, high + room, start, end, log)
 
     def at(self, value: float) -> float:
-        """Pixel position, rounded to keep the page small."""
+        """Return the pixel position, rounded to keep the page small."""
         scaled = math.log10(value) if self.log else value
         return round(self.start + (scaled - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
     def ticks(self, wanted: int = 6) -> list[tuple[float, str]]:
-        """Pixel positions and labels at round numbers."""
+        """Return pixel positions and labels at round numbers."""
         step = _round_step((self.high - self.low) / wanted)
         if self.log:
             step = max(1.0, math.ceil(step))
@@ -70,7 +70,7 @@ def _tick(number: float) -> str:
 
 @dataclass(frozen=True)
 class Chart:
-    """One figure of the page. `lines` and `marks` are what the template draws and the pointer reads out."""
+    """One figure of the page. The template draws `lines` and `marks`, and the pointer reads them out."""
 
     key: str
     title: str
@@ -85,7 +85,7 @@ class Chart:
     free: bool = False  # points are met one by one (a plane), not by their x (curves)
 
     def hover(self) -> dict[str, Any]:
-        """What the script needs: positions and labels, nothing to compute."""
+        """Return what the script needs: positions and labels, with nothing left to compute."""
         return {
             "free": self.free,
             "lines": [{k: line[k] for k in ("name", "cls", "points")} for line in self.lines],
@@ -93,7 +93,7 @@ class Chart:
 
 
 def charts(run: Run) -> list[Chart]:
-    """The curves of a run, as far as it recorded them."""
+    """Collect the curves of a run, as far as they were recorded."""
     scores = series.scores(run)
     roles = {row.metric: row.role for row in run.rows}
     plane = series.plane(run)
@@ -114,7 +114,7 @@ def charts(run: Run) -> list[Chart]:
 
 
 def css_class(name: str, role: str, position: int) -> str:
-    """Colour of a curve: by role where it has one, the second of a role in a tint."""
+    """Return the colour of a curve: by its role, if it has one, the second of a role in a tint."""
     fixed = {"total": "total", "forget": "forget", "retain": "retain"}
     return fixed.get(name) or fixed.get(role) or SPARE[position % len(SPARE)]
 

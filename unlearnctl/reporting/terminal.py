@@ -1,4 +1,4 @@
-"""The before/after table in a terminal: 80 columns, with or without colour, UTF-8 or not."""
+"""Print the before/after table in a terminal: 80 columns, with or without colour, in UTF-8 or ASCII."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ STYLE = {"good": "green", "bad": "red", "same": "dim"}
 
 
 def speaks_utf8(console: Console) -> bool:
-    """Whether arrows and check marks can be printed."""
+    """Tell whether arrows and check marks can be printed."""
     return console.encoding.lower().replace("-", "").startswith("utf")
 
 
 def results_table(rows: list[Row], *, utf8: bool = True) -> Table:
-    """One line per metric. An evaluation without a 'before' leaves those columns out."""
+    """Build a table with one line per metric; an evaluation without a 'before' has fewer columns."""
     compared = any(row.before.value is not None for row in rows)
     table = Table(box=box.SIMPLE_HEAD if utf8 else box.ASCII2, padding=(0, 1), pad_edge=False)
     table.add_column("metric", overflow="fold", min_width=12)
@@ -66,14 +66,14 @@ def _cells(row: Row, compared: bool, several: bool, utf8: bool) -> list[Text]:
 
 
 def as_text(content: str, utf8: bool, style: str = "") -> Text:
-    """`Text`, so that rich never reads markup in a name; without UTF-8, in ASCII signs."""
+    """Return `Text`, so that rich never reads markup in a name, in ASCII if UTF-8 cannot be printed."""
     if not utf8:
         content = content.translate(numbers.ASCII).encode("ascii", "replace").decode()
     return Text(content, style=style)
 
 
 def legend(rows: list[Row]) -> str:
-    """What ±, the arrows and the marks mean, and what they cannot say."""
+    """Say what ±, the arrows and the marks mean, and what they do not show."""
     compared = any(row.change is not None for row in rows)
     said = ["± half of the 95 % interval (Wilson, bootstrap)", "↓ ↑ wanted direction"]
     if any(row.goal == "chance" for row in rows):
@@ -101,7 +101,7 @@ def print_comparison(results: Mapping[str, Any], console: Console | None = None)
 
 
 def raised(results: Mapping[str, Any]) -> list[str]:
-    """A sentence if a results.json is not as it was written, and one for each collapse flag that is up."""
+    """Return a sentence if a results.json was changed, and one for each collapse flag that is raised."""
     found = results.get("flags")
     said = [CHANGED] if is_changed(results) else []
     for flag in found if isinstance(found, list) else []:

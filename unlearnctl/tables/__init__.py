@@ -1,1 +1,1 @@
-"""A table of the field: what it consists of, its cells from run directories, and four ways to print it."""
+"""Tables of results: what they consist of, their cells from run directories, and the files that show them."""

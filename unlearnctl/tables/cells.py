@@ -1,4 +1,4 @@
-"""The cells of a table, from the results of its runs; nothing here knows how they were made."""
+"""Compute the cells of a table from the results of its runs, however these were made."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Cell:
 
     @property
     def value(self) -> float | None:
-        """Mean over seeds."""
+        """Return the mean over seeds."""
         return statistics.mean(self.values) if self.values else None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return {
             "values": self.values, "seeds": list(self.seeds), "mean": self.value, "half": self.half, "n": self.n,
             "published": self.published,
@@ -63,7 +63,7 @@ class Table:
 
 
 def build(spec: TableSpec, find: Find) -> Table:
-    """Cells of every row and model; a run that is not there leaves them empty."""
+    """Build the cells of every row and model; a missing run leaves them empty."""
     runs = {member.key: find(member) for member in spec.members()}
     lines = [
         Line(model, row, [_cell(spec, runs, model, row, column) for column in spec.columns])
@@ -108,7 +108,7 @@ def _half(values: Sequence[float], entries: Sequence[Any], column: Column) -> fl
 def _entry(
     spec: TableSpec, runs: Mapping[str, Results | None], model: str, seed: int, row: Row, column: Column
 ) -> Mapping[str, Any] | None:
-    """The results.json entry behind one seed of a cell."""
+    """Find the entry of results.json behind one seed of a cell."""
     suite, _, metric = column.metric.partition("/")
     if not row.steps:  # the untouched model: whichever run measured it
         mine = [runs[m.key] for m in spec.members() if m.model == model]
@@ -130,7 +130,7 @@ def _at(results: Results | None, part: str, suite: str, metric: str) -> Mapping[
 
 
 def _mark_best(cells: Sequence[Cell], column: Column) -> None:
-    """Bold for the best mean, if a paired t-test over seeds tells it from the second best."""
+    """Set the best mean in bold if a paired t-test over seeds separates it from the second best."""
     ranked = sorted(
         (c for c in cells if c.value is not None),
         key=lambda c: c.value or 0.0,
@@ -153,7 +153,7 @@ def _p(gaps: Sequence[float]) -> float:
 
 
 def provenance(results: Sequence[Results]) -> list[str]:
-    """Where the numbers come from, each fact once, in an order of its own."""
+    """List where the numbers come from, each fact once, in a fixed order."""
     facts: dict[str, set[str]] = {"commit": set(), "versions": set(), "hardware": set()}
     for each in results:
         came = each["provenance"]
@@ -169,7 +169,7 @@ def provenance(results: Sequence[Results]) -> list[str]:
 
 
 def to_json(table: Table) -> str:
-    """Every value of the table, for other programs."""
+    """Return every value of the table, for other programs."""
     titles = [column.title for column in table.spec.columns]
     lines = [
         {

@@ -1,4 +1,4 @@
-"""Runs of a table at once: one process for each core or GPU, each with its own chain of runs."""
+"""Run the runs of a table in parallel: one process per core or GPU, each with its own chain of runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Ended = Generator[tuple[list[Member], list[str]]]  # each chain with the lines o
 
 
 def run_missing(place: Place, members: Sequence[Member], name: str, jobs: int | None = None) -> list[str]:
-    """Run every member that is not done; returns a line for each that failed.
+    """Run every member that is not done; return a line for each that failed.
 
     Args:
         place: of configs and runs.
@@ -72,7 +72,7 @@ def _here(place: Place, todo: Sequence[list[Member]]) -> Ended:
 
 
 def _in_processes(place: Place, todo: Sequence[list[Member]], jobs: int) -> Ended:
-    """Chains as they end. After an interrupt every worker is interrupted once, and what it has is saved."""
+    """Yield chains as they end. After an interrupt every worker is interrupted once, and saves what it has."""
     with _shares(jobs):
         pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker)
         try:
@@ -99,7 +99,7 @@ def _outcome(future: Future[list[str]], chain: Sequence[Member]) -> list[str]:
 
 @contextmanager
 def _shares(jobs: int) -> Iterator[None]:
-    """What the workers read of the environment: threads each, and the GPUs to choose from."""
+    """Choose what the workers get through the environment: threads for each, and the GPUs to pick from."""
     import torch
 
     cores = len(os.sched_getaffinity(0))
@@ -116,7 +116,7 @@ def _shares(jobs: int) -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """A session of its own, so that the terminal's Ctrl-C comes once, through the parent; no life without it."""
+    """Give the worker its own session, so that Ctrl-C reaches it once, through the parent, and let it die with it."""
     from unlearnctl.sweeps.gpu_slot import take_slot
     from unlearnctl.utils.quiet import quiet_libraries
 
@@ -134,7 +134,7 @@ def _die_with_parent() -> None:
 
 
 def _provide(place: Place, member: Member) -> None:
-    """Build a tiny model that is not shipped, before two runs want it."""
+    """Build a tiny model that is not shipped before two runs need it."""
     from unlearnctl.tinyworld.resolve import provide, resolve
 
     provide(resolve(compose_member(place, member).model.path))

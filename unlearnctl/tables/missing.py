@@ -1,4 +1,4 @@
-"""The runs behind a table: which are done, and how one is made."""
+"""Find out which runs of a table are done, and run the others."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs go, and a folder of configs of the user's own."""
+    """The folder of the runs, and the user's own config folder."""
 
     root: Path
     config_dir: Path | None = None
 
 
 def directory_of(root: Path, member: Member) -> Path | None:
-    """The member's run directory, if there is one; another table may have named it."""
+    """Find the directory of a member; another table may have named it."""
     return _named(root, member.step.verb, member.key)
 
 
@@ -38,7 +38,7 @@ def _named(root: Path, verb: str, key: str) -> Path | None:
 
 
 def results_of(root: Path, member: Member) -> Mapping[str, Any] | None:
-    """What the member measured, if it is done."""
+    """Read what a member measured, if it is done."""
     directory = directory_of(root, member)
     if directory is None or not (directory / "results.json").is_file():
         return None
@@ -47,7 +47,7 @@ def results_of(root: Path, member: Member) -> Mapping[str, Any] | None:
 
 
 def chains(members: Iterable[Member]) -> list[list[Member]]:
-    """Members that must run one after the other: a train run, then what works on it."""
+    """Group members that must run in sequence: a train run, then what works on it."""
     found: dict[str, list[Member]] = {}
     for member in members:
         found.setdefault(member.base or member.key, []).append(member)
@@ -55,7 +55,7 @@ def chains(members: Iterable[Member]) -> list[list[Member]]:
 
 
 def run_chain(place: Place, chain: Iterable[Member]) -> list[str]:
-    """Run what of a chain is not done; returns a line for each member that failed."""
+    """Run the members of a chain that are not done; return a line for each that failed."""
     from unlearnctl.utils.explain import explain
     from unlearnctl.utils.quiet import quiet_libraries
 
@@ -72,7 +72,7 @@ def run_chain(place: Place, chain: Iterable[Member]) -> list[str]:
 
 
 def _run(place: Place, member: Member) -> None:
-    """Compose the member's config and hand it to its stage, which prints to a log of its own.
+    """Compose the config of a member and run its verb, which prints to a log of its own.
 
     What was cut goes on: a training run from its last checkpoint, the others with what they have measured.
 
@@ -104,7 +104,7 @@ def _run(place: Place, member: Member) -> None:
 
 
 def compose_member(place: Place, member: Member) -> DictConfig:
-    """The config of a run, as the command line would compose it.
+    """Compose the config of a run as the command line would.
 
     Raises:
         UserError: the run that it works on is not there.

@@ -1,4 +1,4 @@
-"""A table whose rows are a sweep, drawn: one panel for each column, one line for each series."""
+"""Plot a table whose rows are a sweep: one panel per column, one line per series."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPREAD = 30.0  # values of x further apart than this, as a ratio, get a logarith
 
 
 def write_plots(table: Table, folder: Path) -> list[Path]:
-    """NAME-SCALE-MODEL.png in `folder` for each model; nothing for a table that is no sweep."""
+    """Write NAME-SCALE-MODEL.png to `folder` for each model; nothing for a table that is no sweep."""
     if table.spec.x is None:
         return []
     return [path for model in table.spec.models if (path := _plot(table, folder, model))]

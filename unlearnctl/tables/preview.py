@@ -1,4 +1,4 @@
-"""`unlearnctl reproduce TABLE --plan`: what would run, and what it would take."""
+"""Show what `unlearnctl reproduce TABLE` would run, and what it would take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RATE = 4e14  # FLOP/s that a plan assumes of one GPU
 
 
 def show_plan(spec: TableSpec, place: Place) -> None:
-    """Members, what is done, disk and, at paper scale, an estimate of GPU-hours; nothing is read but configs."""
+    """Print the members, which are done, disk space and, at paper scale, estimated GPU-hours, from configs alone."""
     from rich.console import Console
     from rich.table import Table
 
@@ -40,7 +40,7 @@ def show_plan(spec: TableSpec, place: Place) -> None:
 
 
 def _cost(spec: TableSpec, place: Place, member: Member) -> tuple[float, float]:
-    """Bytes of the checkpoint and floating-point operations of a train run; nothing of what works on one."""
+    """Estimate checkpoint bytes and floating-point operations of a train run; nothing for runs that work on one."""
     if member.step.verb != "train":
         return 0.0, 0.0
     from unlearnctl.unlearning.plan import make_plan

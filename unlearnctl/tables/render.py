@@ -1,4 +1,4 @@
-"""A table as Markdown, LaTeX (booktabs), CSV and HTML: the same numbers and notes, byte for byte the same again."""
+"""Render a table as Markdown, LaTeX (booktabs), CSV and HTML with the same numbers and notes; equal input, equal bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEX = {
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
-    """NAME-SCALE.{md,tex,csv,html,json} in `folder`; a sweep's plot beside them."""
+    """Write NAME-SCALE.{md,tex,csv,html,json} to `folder`, and the plots of a sweep."""
     ways = {"md": markdown, "tex": latex, "csv": as_csv, "html": as_html, "json": to_json}
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -36,17 +36,17 @@ def write_table(table: Table, folder: Path) -> list[Path]:
 
 
 def heading(column: Column) -> str:
-    """`hazard ↓`."""
+    """Head a column `hazard ↓`."""
     return f"{column.title} {ARROW[column.goal]}".rstrip()
 
 
 def label(line: Line) -> str:
-    """Row name, with † where the method is our reading of its paper."""
+    """Name a row, with † if the method is our reading of its paper."""
     return f"{line.row.name}{' †' if line.row.reading else ''}"
 
 
 def content(cell: Cell, column: Column) -> str:
-    """`0.312 ± 0.014`, the published value behind it in brackets; a dash where nothing is known."""
+    """Format `0.312 ± 0.014`, then the published value in brackets; a dash if nothing is known."""
     if cell.value is None:
         text = numbers.MISSING
     else:
@@ -63,7 +63,7 @@ def _verdict(cell: Cell) -> str:
 
 
 def notes(table: Table) -> list[str]:
-    """What stands below: errors, signs, sources, where the numbers come from."""
+    """List what stands below the table: errors, signs, sources, where the numbers come from."""
     spec = table.spec
     several = len(spec.seeds) > 1
     said = [
@@ -97,7 +97,7 @@ def notes(table: Table) -> list[str]:
 
 
 def _items(table: Table) -> list[str]:
-    """How many items stand behind each value, by column."""
+    """Say how many items are behind each value, by column."""
     told = []
     for place, column in enumerate(table.spec.columns):
         found = {n for line in table.lines if (n := line.cells[place].n) is not None}
@@ -107,7 +107,7 @@ def _items(table: Table) -> list[str]:
 
 
 def markdown(table: Table) -> str:
-    """A pipe table with its notes."""
+    """Write a pipe table with its notes."""
     heads = ["model", "method", *(escape(heading(column)) for column in table.spec.columns)]
     out = [
         f"# {escape(table.spec.title)}",
@@ -128,12 +128,12 @@ def markdown(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text with signs of our own in it, such as [ ]: on one line, and no element."""
+    """Escape text that has our own signs in it, such as [ ], for one line without HTML."""
     return numbers.plain(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def latex(table: Table) -> str:
-    """A document of its own that compiles with booktabs."""
+    """Write a complete document that compiles with booktabs."""
     spec = table.spec
     heads = ["model", "method", *map(heading, spec.columns)]
     out = [
@@ -157,17 +157,17 @@ def latex(table: Table) -> str:
 
 
 def _next_model(table: Table, place: int) -> bool:
-    """Whether a rule belongs above this line."""
+    """Tell whether a rule belongs above this line."""
     return place > 0 and table.lines[place].model != table.lines[place - 1].model
 
 
 def tex(text: str) -> str:
-    """Any text, safe in LaTeX; signs that its first fonts lack are spelled in its own."""
+    """Escape any text for LaTeX; characters that the fonts lack are spelled as commands."""
     return "".join(TEX.get(char, char if char.isascii() else "?") for char in numbers.plain(text))
 
 
 def as_csv(table: Table) -> str:
-    """One line a row: mean and half-width of each column, values by seed."""
+    """Write one line per row: mean and half-width of each column, and the values by seed."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     heads = [f"{c.title}{end}" for c in table.spec.columns for end in ("", " half", " by seed", " published")]
@@ -193,7 +193,7 @@ h1, p, li { overflow-wrap: anywhere; } li { font-size: .9rem; }
 
 
 def as_html(table: Table) -> str:
-    """A page of its own, no script, no request; everything escaped."""
+    """Write a page without scripts or requests, everything escaped."""
     safe = html.escape
     heads = "".join(
         f'<th scope="col">{safe(h)}</th>' for h in ["model", "method", *map(heading, table.spec.columns)]

@@ -1,4 +1,4 @@
-"""conf/table/NAME.yaml: the runs behind a table, its columns, and what others have published."""
+"""Describe a table as conf/table/NAME.yaml does: its runs, its columns, and what others have published."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. Without steps it shows the untouched model."""
+    """A line of the table; without steps it shows the untouched model."""
 
     name: str
     steps: tuple[Step, ...] = ()
@@ -35,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """`metric` (suite/name) of a step's results, by default those after the last step."""
+    """A `metric` (suite/name) of a step's results, by default those after the last step."""
 
     title: str
     metric: str
@@ -59,24 +59,24 @@ class Member:
 
     @property
     def key(self) -> str:
-        """Equal for equal runs, whatever their tables call them, so that rows and tables share them."""
+        """Identify the run, whatever a table calls it, so that rows and tables share equal runs."""
         chain = json.dumps([self.step.verb, self.model, self.seed, sorted(self.overrides)])
         return hashlib.sha256(chain.encode()).hexdigest()[:10]
 
     @property
     def run(self) -> str:
-        """Name of its directory."""
+        """Name the directory of the run."""
         row = re.sub(r"[^A-Za-z0-9_]+", "_", self.row)
         return f"{self.model}-{row}-{self.step.name}-seed{self.seed}-{self.key}"
 
     @property
     def base(self) -> str | None:
-        """Key of the run that this one works on, if any."""
+        """Return the key of the run that this one works on, if any."""
         return next((o.removeprefix(OF) for o in self.overrides if o.startswith(OF)), None)
 
     @property
     def settings(self) -> list[str]:
-        """Its overrides, as Hydra takes them."""
+        """Return the overrides as Hydra takes them."""
         return [o for o in self.overrides if not o.startswith(OF)]
 
 
@@ -100,7 +100,7 @@ class TableSpec:
     command: str = ""  # that makes it
 
     def members(self) -> Iterator[Member]:
-        """Every run, in an order in which each stands after the one that it works on; equal runs once."""
+        """List every run once, each after the one that it works on."""
         seen = set()
         for model in self.models:
             for seed in self.seeds:
@@ -112,7 +112,7 @@ class TableSpec:
                             yield member
 
     def member(self, model: str, seed: int, row: Row, step: Step) -> Member:
-        """The run behind a step; what works on another run carries that one's overrides in its identity."""
+        """Return the run behind a step; its identity includes the overrides of the run that it works on."""
         shared = dict.fromkeys((step.verb, step.name))  # once, where they are the same
         own = (*(o for name in shared for o in self.common.get(name, ())), *step.overrides)
         if step.of is None:

@@ -1,1 +1,1 @@
-"""One page about many runs."""
+"""The one page about many runs."""

@@ -23,7 +23,7 @@ Key = tuple[str, str]
 
 
 def page_data(summary: Summary, probes: Sequence[Json]) -> Json:
-    """Everything that the page's script draws; JSON without NaN."""
+    """Collect everything that the script of the page draws, as JSON without NaN."""
     metrics, members = whole_metrics(summary), summary.members
     columns = [(short_key(key, summary.columns), summary.keys.index(key)) for key in summary.columns]
     cells = len(members) * (len(columns) + len(metrics) + 6)
@@ -39,7 +39,7 @@ def page_data(summary: Summary, probes: Sequence[Json]) -> Json:
 
 
 def whole_metrics(summary: Summary) -> list[Key]:
-    """Those that are no part of another: `mmlu`, not `mmlu/anatomy`."""
+    """Pick the metrics that are not part of another: `mmlu`, not `mmlu/anatomy`."""
     return [metric for metric in summary.metrics if not summary.row(metric).subject]
 
 
@@ -57,7 +57,7 @@ def _share_axis(name: str) -> Json:
 
 
 def _start(summary: Summary, metrics: Sequence[Key]) -> list[int]:
-    """The two axes shown first: what should stay, and what should go; else the first two."""
+    """Choose the first two axes: a retain and a forget metric, otherwise the first two."""
     if summary.pair is None:
         return [0, min(1, len(metrics) + len(SHARES) - 1)]
     forget, retain = summary.pair
@@ -65,7 +65,7 @@ def _start(summary: Summary, metrics: Sequence[Key]) -> list[int]:
 
 
 def _values(rows: Sequence[Row]) -> list[Any]:
-    """Columns over the runs: before, half of its 95 % interval, after, half of its."""
+    """Return columns over the runs: before, half of its 95 % interval, after, half of its interval."""
     sides = [[row.before for row in rows], [row.after for row in rows]]
     return [
         shared([read(score) for score in scores])
@@ -89,6 +89,6 @@ def _shares(summary: Summary) -> list[list[Any]]:
 
 
 def place_of(run: Path, folder: Path) -> str:
-    """A run's directory as seen from the page, or all of it where it is elsewhere."""
+    """Return the path of a run relative to the page, or in full if the run is elsewhere."""
     here, there = folder.absolute(), run.absolute()
     return there.relative_to(here).as_posix() if there.is_relative_to(here) else str(run)

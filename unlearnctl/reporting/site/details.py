@@ -1,4 +1,4 @@
-"""What the page of several runs shows of single ones: curves, subjects, replies, token weights.
+"""Choose what the page of several runs shows of each run: curves, subjects, replies, token weights.
 
 It is fitted into the room that is left: first the runs on the front, then the others in their order.
 """
@@ -26,7 +26,7 @@ Lines = dict[str, list[tuple[float, float]]]
 
 
 def details(summary: Summary, left: int) -> Json:
-    """Parts by the run's place, what they share, and how many runs are left out of each."""
+    """Collect the parts of each run, what runs share, and how many runs are left out of each part."""
     said, tokens, heads = Once[str](), Once[Any](), Once[Any]()
     found: dict[str, Found] = {
         "samples": _each(summary, lambda member: texts.samples(member.run)),
@@ -51,7 +51,7 @@ def _each(summary: Summary, read: Callable[[Member], Any]) -> Found:
 
 
 def _replies(found: Found, said: Once[str], most: int) -> Found:
-    """As many of each run's as there is room for in all runs."""
+    """Take as many replies of each run as there is room for in all runs."""
     kept: Found = {}
     for limit in REPLIES:
 
@@ -66,7 +66,7 @@ def _replies(found: Found, said: Once[str], most: int) -> Found:
 
 
 def _pair(pair: texts.Pair, said: Once[str]) -> list[Any]:
-    """Prompt, reply before and after, their scores, whether to blur each of the three."""
+    """Return the prompt, both replies, their scores, and for each of the three whether to blur it."""
     sides = (pair.before, pair.after)
     replies = [None if side is None else said.place(side.text) for side in sides]
     scores = [None if side is None or side.score is None else short(side.score, 3) for side in sides]
@@ -75,7 +75,7 @@ def _pair(pair: texts.Pair, said: Once[str]) -> list[Any]:
 
 
 def _weights(weighed: list[list[tuple[str, float, bool]]], tokens: Once[Any]) -> list[list[float]]:
-    """For each text the place of its tokens, which runs have alike, then a weight for each."""
+    """Return for each text the place of its tokens, which are the same in all runs, and a weight for each."""
     found = []
     for text in weighed:
         place = tokens.place((tuple(token for token, _, _ in text), tuple(int(true) for _, _, true in text)))
@@ -84,7 +84,7 @@ def _weights(weighed: list[list[tuple[str, float, bool]]], tokens: Once[Any]) ->
 
 
 def _subjects(rows: list[tuple[str, str, Row]], heads: Once[Any]) -> dict[str, Json]:
-    """`suite/metric` → goal, chance, and by threes the place of (name, n, before ± half), after, half."""
+    """Return `suite/metric` → goal, chance, and in threes the place of (name, n, before ± half), after, half."""
     found: dict[str, Json] = {}
     for suite, metric, row in rows:
         whole = metric.partition("/")[0]
@@ -100,7 +100,7 @@ def _short(number: float | None) -> float | None:
 
 
 def _curves(members: list[Member], most: int) -> Json:
-    """By run (its name, its steps, its heights) for each curve; names and steps are written once."""
+    """Return each curve by run (name, steps, heights); names and steps are stored once."""
     names, grids = Once[str](), Once[tuple[float, ...]]()
     tried = members[:: -(-len(members) // LOOKED_AT) or 1]
     lengths = [len(line) for member in tried for line in lines(member.run).values()]
@@ -113,7 +113,7 @@ def _curves(members: list[Member], most: int) -> Json:
 
 
 def lines(run: Run) -> Lines:
-    """Name → (step, value): losses, gradient norm, in-training evaluations, what a meta-learned run set."""
+    """Return name → (step, value): losses, gradient norm, in-training evaluations, what a meta-learned run set."""
     run = with_history(run, ROWS)
     found = {f"loss: {line.name}": line.points for line in series.losses(run)}
     found |= {line.name.replace("grad_norm", "gradient norm"): line.points for key in ("grad_norm", "lr")

@@ -1,4 +1,4 @@
-"""The page's data in few bytes: what runs share is written once, and what does not fit is counted instead."""
+"""Pack the data of the page: what runs share is stored once, and what does not fit is counted instead."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ Line = Sequence[tuple[float, float]]
 
 
 class Once(Generic[T]):
-    """Each thing once; the others name it by its place."""
+    """A list that stores each thing once; others refer to it by its place."""
 
     def __init__(self) -> None:
         self.all: list[T] = []  # in the order of their places
         self._places: dict[T, int] = {}
 
     def place(self, thing: T) -> int:
-        """Of the thing in `all`."""
+        """Return the place of a thing in `all`."""
         if thing not in self._places:
             self._places[thing] = len(self.all)
             self.all.append(thing)
         return self._places[thing]
 
     def forget(self, known: int) -> None:
-        """All but the first `known` things."""
+        """Remove all but the first `known` things."""
         for thing in self.all[known:]:
             del self._places[thing]
         del self.all[known:]
 
 
 def shared(column: Sequence[T]) -> T | list[T]:
-    """One entry for all runs where they agree, else one for each."""
+    """Return one entry for all runs if they agree, otherwise one for each."""
     agree = bool(column) and all(entry == column[0] for entry in column)
     return column[0] if agree else list(column)
 
 
 def coded(column: Sequence[str]) -> list[Any]:
-    """The different texts of a column, and for each run the place of its own."""
+    """Return the distinct texts of a column and, for each run, the place of its own."""
     texts: Once[str] = Once()
     places = [texts.place(text) for text in column]
     return [texts.all, shared(places)]
 
 
 def room(cells: int) -> int:
-    """Bytes for what is shown of single runs beside a table of so many cells."""
+    """Return the bytes for details of single runs, beside a table with so many cells."""
     return max(LEAST, PAGE - CELL * cells)
 
 
 def fitting(found: Mapping[int, T], pack: Callable[[T], Any], once: Once[Any], most: int) -> dict[int, Any]:
-    """Of the runs' parts, in their order, those that `most` bytes hold together with what they put into `once`."""
+    """Keep the parts of runs, in order, that fit into `most` bytes together with what they add to `once`."""
     kept = {}
     for place, part in found.items():
         known = len(once.all)
@@ -70,12 +70,12 @@ def fitting(found: Mapping[int, T], pack: Callable[[T], Any], once: Once[Any], m
 
 
 def size(part: Any) -> int:
-    """Bytes of the part in the page, about: a text may need escaping."""
+    """Estimate the bytes of a part in the page; text may need escaping."""
     return len(json.dumps(part, separators=(",", ":")))
 
 
 def points_each(lengths: Iterable[int], most: int) -> int:
-    """How many points each curve may have, so that all of them take about `most` bytes."""
+    """Return how many points each curve may have if all curves together are to take about `most` bytes."""
     counts, low, high = list(lengths), FEWEST, POINTS
     while low < high:
         middle = (low + high + 1) // 2
@@ -87,13 +87,13 @@ def points_each(lengths: Iterable[int], most: int) -> int:
 
 
 def curve(line: Line, grids: Once[tuple[float, ...]]) -> list[float]:
-    """The place of its steps, which many curves have alike, then its heights: one where all are the same."""
+    """Store a curve as the place of its steps, which many curves share, and its heights: one if all are equal."""
     heights = [short(y, 5) for _, y in line]
     flat = all(height == heights[0] for height in heights)
     return [grids.place(tuple(short(x, 7) for x, _ in line)), *(heights[:1] if flat else heights)]
 
 
 def short(number: float, digits: int) -> float:
-    """Rounded, and an integer where it is one: it takes fewer bytes."""
+    """Round a number, and write an integer as one, because it takes fewer bytes."""
     rounded = float(f"{number:.{digits}g}")
     return int(rounded) if abs(rounded) < 1e15 and rounded.is_integer() else rounded

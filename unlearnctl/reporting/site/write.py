@@ -1,4 +1,4 @@
-"""report.html of several runs or a sweep: one file with everything in it."""
+"""Write report.html of several runs or a sweep: one file that contains everything."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_site(summary: Summary, path: Path, probes: Sequence[Path] = ()) -> Pat
 
 
 def render(summary: Summary, folder: Path, probes: Sequence[Path] = ()) -> str:
-    """The page as text; `folder`: where it will lie, for the links to the runs' own reports."""
+    """Return the page as text; `folder` is where it will be, for the links to the reports of the runs."""
     data = page_data(summary, [read_probes(probe) for probe in probes])
     style = own("report.css", "site/site.css")
     script = own("reader.js", *(f"site/{name}" for name in SCRIPTS))
@@ -63,13 +63,13 @@ def render(summary: Summary, folder: Path, probes: Sequence[Path] = ()) -> str:
 
 
 def has(data: Mapping[str, Any]) -> dict[str, bool]:
-    """Which sections there are: those for which any run has something."""
+    """Return the sections for which any run has something."""
     parts = {part: bool(data[part]) for part in ("subjects", "weights", "samples")}
     return {**parts, "curves": any(data["curves"])}
 
 
 def title(summary: Summary) -> str:
-    """`6 runs on tinyworld, tinyworld_toxic`: the model and data that all have in common."""
+    """Title the page `6 runs on tinyworld, tinyworld_toxic`, after the model and data that all have in common."""
     members = summary.members
     if len(members) == 1:
         return members[0].run.title
@@ -83,14 +83,14 @@ def title(summary: Summary) -> str:
 
 
 def link(member: Member, folder: Path) -> str:
-    """To the run's own report, if there is one below the page; never anything but a path."""
+    """Link to the run's own report, if there is one below the page; only ever a path."""
     page, here = member.run.path.absolute() / "report.html", folder.absolute()
     inside = here in page.parent.parents and page.is_file()
     return f"./{quote(page.relative_to(here).as_posix())}" if inside else ""
 
 
 def exact(entry: object) -> str:
-    """What a column is sorted by: a number in full, a text as it is, nothing where there is none."""
+    """Return the sort key of a column: a number in full, a text as it is, nothing if the run has neither."""
     number = numbers.finite(entry)
     if number is not None:
         return repr(number)
