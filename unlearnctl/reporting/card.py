@@ -13,7 +13,7 @@ from unlearnctl.results.run import compare
 from unlearnctl.results.schema import is_changed
 from unlearnctl.utils import numbers
 
-# Methods of papers whose abstract alone is known to us; a test compares with the modules' own words.
+# Methods from papers of which we know only the abstract; a test compares this with the docstrings of the modules.
 READINGS = {
     "rmu_cosine": "arXiv 2605.26454", "probe_directions": "arXiv 2605.26454", "meta": "arXiv 2605.26454",
     "sage": "arXiv 2606.18309",
@@ -49,7 +49,7 @@ def model_card(results: Tree, run: str = "RUN", to: str = "FOLDER", origin: Tree
 
 
 def _header(origin: Tree) -> list[str]:
-    from huggingface_hub import ModelCardData  # when a card is written: reports start without it
+    from huggingface_hub import ModelCardData  # imported only for a card, so that reports start fast
 
     data = ModelCardData(
         base_model=origin["base"] or None,

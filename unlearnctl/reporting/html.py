@@ -39,7 +39,8 @@ def percent(row: Row) -> str:
 def write_html(run: Run) -> Path:
     """Write `report.html` into the run directory."""
     path = run.path / "report.html"
-    write_atomically(path, render(run).encode(errors="replace").decode())  # half a surrogate pair is no UTF-8
+    # half a surrogate pair is not UTF-8
+    write_atomically(path, render(run).encode(errors="replace").decode())
     return path
 
 

@@ -13,7 +13,7 @@ NAME = "lineage.json"
 FORMAT = "unlearnctl/lineage/1"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 CACHED = re.compile(r"models--([A-Za-z0-9][\w.-]*?)--([\w.-]+)")
-LOCAL = re.compile(r"@[0-9a-f]{16}:\w+$")  # how the identity of a local folder ends
+LOCAL = re.compile(r"@[0-9a-f]{16}:\w+$")  # the end of the identity of a local folder
 STEP = ("method", "data", "checkpoint")
 Tree = Mapping[str, Any]
 

@@ -25,7 +25,7 @@ def environment() -> Environment:
     env.trim_blocks = env.lstrip_blocks = True
     env.filters |= {"value": numbers.value, "change": typographic_change, "setting": numbers.setting}
     env.filters["count"] = count
-    # the order of settings and curves means something
+    # keep the order of settings and curves, because it has a meaning
     env.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     return env
 

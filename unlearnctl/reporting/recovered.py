@@ -47,7 +47,7 @@ def bounds(metric: Entry) -> tuple[float | None, float | None]:
     half = numbers.Z95 * stderr
     if metric.get("chance") is None:
         return value - half, value + half
-    return max(0.0, value - half), min(1.0, value + half)  # what has a chance level is a share
+    return max(0.0, value - half), min(1.0, value + half)  # a metric with a chance level is a share
 
 
 def cell(found: tuple[str, Entry] | None) -> str:
@@ -109,7 +109,7 @@ def legend(found: Sequence[Entry]) -> str:
                 shown[f"{role}: {metric[0]} ({said})"] = None
     parts = [
         *shown,
-        "back: share of what was forgotten that came back (of probes: of what the untouched model's finds)",
+        "back: share of the forgotten that came back (for probes: relative to the untouched model)",
         "[ ] 95 % interval",
         "bold: the worst case of each attack, picked on these items",
     ]

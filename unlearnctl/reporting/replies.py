@@ -11,7 +11,7 @@ from typing import Any
 from unlearnctl.results.run import Run
 from unlearnctl.utils import numbers
 
-TOXIC = 0.5  # a classifier's score from which a text counts as toxic
+TOXIC = 0.5  # the score of a classifier from which a text counts as toxic
 
 
 @dataclass(frozen=True)

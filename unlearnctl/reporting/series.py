@@ -10,7 +10,7 @@ from unlearnctl.results.run import Row, Run, main_pair
 from unlearnctl.utils import numbers
 
 Points = list[tuple[float, float]]
-LIMIT = 300  # points per curve: more than a screen can show, few enough for a page that opens at once
+LIMIT = 300  # points per curve: more than a screen can show, and few enough for a page that opens at once
 
 # Okabe and Ito's colours, distinguishable with any colour vision. Each name has one role everywhere.
 ORANGE, BLUE, GREEN, PURPLE, AMBER, SKY, GREY = (
@@ -108,7 +108,7 @@ def plane(run: Run) -> Plane | None:
     heights = dict(run.trace(forget.suite, forget.metric))
     trail = [(s, x, heights[s]) for s, x in run.trace(retain.suite, retain.metric) if s in heights]
     found = Plane(forget, retain, trail)
-    return found if len(found.ends) + len(trail) > 1 else None  # one point alone is a table's business
+    return found if len(found.ends) + len(trail) > 1 else None  # a single point says no more than the table
 
 
 def group(count: int, limit: int = LIMIT) -> int:

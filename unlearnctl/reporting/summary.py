@@ -19,9 +19,9 @@ from unlearnctl.utils import numbers
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.safe_json import loads
 
-HIDDEN = (*PLACES, "run_dir")  # settings that are no column: the name of a row tells as much
+HIDDEN = (*PLACES, "run_dir")  # settings that get no column, because the name of a row says as much
 FRONT = "●"
-MARKS = ("results.json", "config.yaml", "status.json")  # each makes a directory that of a run
+MARKS = ("results.json", "config.yaml", "status.json")  # a directory with one of these is a run
 ABSENT = object()
 
 
@@ -57,7 +57,7 @@ class Summary:
     columns: list[str] = field(default_factory=list)
     metrics: list[tuple[str, str]] = field(default_factory=list)
     front: set[int] = field(default_factory=set)
-    running: list[tuple[Path, str]] = field(default_factory=list)  # no results yet, and a process at work
+    running: list[tuple[Path, str]] = field(default_factory=list)  # no results yet, but a process is at work
 
     def row(self, metric: tuple[str, str]) -> Row:
         """Return any member's row of this metric, for its role and goal."""
@@ -95,7 +95,7 @@ def find_runs(root: Path) -> list[Path]:
     found = []
     for folder, inner, files in os.walk(
         root
-    ):  # which leaves out links to folders, and folders that cannot be read
+    ):  # this leaves out links to folders, and folders that cannot be read
         if not set(MARKS).isdisjoint(files):
             found.append(Path(folder))
             inner.clear()
@@ -116,7 +116,7 @@ def summarise(run_dirs: Iterable[Path]) -> Summary:
             _check_name(path)
             run = load_run(path, history=False)
         except (UserError, OSError) as error:
-            why = str(error).removeprefix(f"{path}: ").partition(", so nothing")[0]
+            why = str(error).removeprefix(f"{path}: ").partition(", so there is nothing")[0]
             place = Path(os.fsencode(path).decode("utf-8", "backslashreplace"))
             if who:
                 running.append((place, who))
@@ -155,7 +155,7 @@ def _sweeps_word(path: Path) -> str:
     """Return what a sweep noted about a member without results: its error, or its state."""
     try:
         status = loads((path / "status.json").read_text(encoding="utf-8"))
-        state = "cut off" if status["state"] == "running" else status["state"]  # nobody is at work in it
+        state = "cut off" if status["state"] == "running" else status["state"]  # no process is at work in it
         return str(status.get("error") or state)
     except (OSError, ValueError, KeyError, AttributeError):
         return ""
@@ -169,7 +169,8 @@ def differing(configs: list[dict[str, object]]) -> list[str]:
 
 def _for_readers(keys: list[str], members: list[Member]) -> list[str]:
     """Pick columns: names of options first; if there are too many others, the seed and the commonest."""
-    keys = sorted(keys, key=lambda key: not key.endswith(".name"))  # which keeps the order otherwise
+    # sorting is stable, so the order stays otherwise
+    keys = sorted(keys, key=lambda key: not key.endswith(".name"))
     held = {key: sum(key in member.config for member in members) for key in keys}
     ranked = sorted(keys, key=lambda key: (not key.endswith(".name"), key != "seed", -held[key]))
     return [key for key in keys if key in ranked[:MOST_COLUMNS]]
@@ -211,7 +212,7 @@ def _front(members: list[Member]) -> set[int]:
             points[index] = (losses[0] or 0.0, losses[1] or 0.0)
     unbeaten: set[tuple[float, float]] = set()
     least = math.inf
-    for point in sorted(set(points.values())):  # what comes later is no better on the first
+    for point in sorted(set(points.values())):  # points that follow are no better on the first metric
         if point[1] < least:
             unbeaten.add(point)
             least = point[1]

@@ -12,7 +12,7 @@ from unlearnctl.reporting.summary import Summary
 from unlearnctl.utils import numbers
 
 NAMES_SHOWN = 30
-OFFSETS = ((8, 5), (-9, 5), (8, -13), (-9, -13))  # where a number goes when points lie on top of one another
+OFFSETS = ((8, 5), (-9, 5), (8, -13), (-9, -13))  # where a number goes if points coincide
 MOST_NUMBERED = 200
 Placed = tuple[int, float, float]
 
@@ -28,7 +28,8 @@ def scatter_png(summary: Summary, path: Path) -> list[Path]:
     with plots.canvas(path, 9.0, max(5.0, 1.2 + 0.19 * len(names))) as (axes,):
         _draw(axes, summary, points)
         _number(axes, numbered(points, summary.front))
-        if forget.chance is not None:  # the axes follow the points: a line at retain's chance would zoom out
+        # none at the chance of retain: the axes follow the points, and it would stretch them
+        if forget.chance is not None:
             axes.axhline(forget.chance, color=series.CHANCE, linestyle=":", label="chance")
         axes.set(xlabel=f"kept: {plots.axis_label(retain)}", ylabel=f"forgotten: {plots.axis_label(forget)}")
         plots.title(axes, "Forgotten against kept", f"{len(points)} runs, after unlearning, 95 % intervals")

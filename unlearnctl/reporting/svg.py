@@ -12,7 +12,7 @@ from unlearnctl.reporting.series import Line, Plane
 from unlearnctl.results.run import Row, Run
 from unlearnctl.utils import numbers
 
-WIDTH, HEIGHT = 460, 290  # close to the shown size on a phone and in two columns, so that text stays readable
+WIDTH, HEIGHT = 460, 290  # close to the size on a phone and in two columns, so that text stays readable
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 44
 SPARE = ("c0", "c1", "c2", "c3")
 
@@ -82,7 +82,7 @@ class Chart:
     lines: list[dict[str, Any]]
     marks: list[dict[str, Any]] = field(default_factory=list)
     guides: list[dict[str, Any]] = field(default_factory=list)
-    free: bool = False  # points are met one by one (a plane), not by their x (curves)
+    free: bool = False  # the pointer meets points one by one (a plane), not all at one x (curves)
 
     def hover(self) -> dict[str, Any]:
         """Return what the script needs: positions and labels, with nothing left to compute."""

@@ -108,7 +108,7 @@ def raised(results: Mapping[str, Any]) -> list[str]:
         value, bound = (
             numbers.finite(flag.get(k)) if isinstance(flag, dict) else None for k in ("value", "bound")
         )
-        if value is not None and bound is not None and flag.get("raised"):  # an odd shape is passed over
+        if value is not None and bound is not None and flag.get("raised"):  # skip an odd shape
             name, metric = (numbers.plain(str(flag.get(k) or "")) for k in ("name", "metric"))
             said.append(f"{FLAG.get(name, name)} ({metric}): {value:.2f}, bound {bound:.2f}")
     return said

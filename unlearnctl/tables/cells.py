@@ -22,7 +22,7 @@ class Cell:
     """One number of the table."""
 
     values: list[float]  # by seed
-    half: float | None = None  # of the 95 % interval: over seeds, or over items where there is one seed
+    half: float | None = None  # of the 95 % interval: over seeds, or over items if there is one seed
     seeds: tuple[int, ...] = ()  # whose values these are
     n: int | None = None  # items behind each value
     bold: bool = False
@@ -58,7 +58,7 @@ class Table:
 
     spec: TableSpec
     lines: list[Line]
-    missing: int  # runs that are not there
+    missing: int  # runs that do not exist yet
     provenance: list[str]
 
 
@@ -110,7 +110,7 @@ def _entry(
 ) -> Mapping[str, Any] | None:
     """Find the entry of results.json behind one seed of a cell."""
     suite, _, metric = column.metric.partition("/")
-    if not row.steps:  # the untouched model: whichever run measured it
+    if not row.steps:  # the untouched model, from any run that measured it
         mine = [runs[m.key] for m in spec.members() if m.model == model]
         return next((e for r in mine if (e := _at(r, "before", suite, metric))), None)
     step = next((s for s in row.steps if s.name == column.step), None) if column.step else row.steps[-1]

@@ -19,9 +19,9 @@ from unlearnctl.tables.spec import Member
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-MOST = 8  # processes on a machine without a GPU: each holds a model
-DIED = "its process died, perhaps for want of memory"
-Ended = Generator[tuple[list[Member], list[str]]]  # each chain with the lines of what failed
+MOST = 8  # processes on a machine without a GPU, because each holds a model
+DIED = "its process died, perhaps out of memory"
+Ended = Generator[tuple[list[Member], list[str]]]  # each chain, with a line for each run that failed
 
 
 def run_missing(place: Place, members: Sequence[Member], name: str, jobs: int | None = None) -> list[str]:
@@ -78,7 +78,7 @@ def _in_processes(place: Place, todo: Sequence[list[Member]], jobs: int) -> Ende
         try:
             models = {chain[0].model: chain[0] for chain in todo}.values()
             for built in [pool.submit(_provide, place, member) for member in models]:
-                built.exception()  # the runs will say it again
+                built.exception()  # the runs will report it
             running = {pool.submit(run_chain, place, chain): chain for chain in todo}
             for future in as_completed(running):
                 yield running[future], _outcome(future, running[future])

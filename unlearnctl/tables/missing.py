@@ -66,7 +66,7 @@ def run_chain(place: Place, chain: Iterable[Member]) -> list[str]:
         quiet_libraries()
         try:
             _run(place, member)
-        except Exception as error:  # the others are worth having
+        except Exception as error:  # the other members can still be run
             failed.append(f"{member.run}: {explain(error)}")
     return failed
 
@@ -74,7 +74,7 @@ def run_chain(place: Place, chain: Iterable[Member]) -> list[str]:
 def _run(place: Place, member: Member) -> None:
     """Compose the config of a member and run its verb, which prints to a log of its own.
 
-    What was cut goes on: a training run from its last checkpoint, the others with what they have measured.
+    An interrupted run resumes: training from its last checkpoint, the others with what they have measured.
 
     Raises:
         KeyboardInterrupt: the run was interrupted, and has saved what it has.
@@ -130,7 +130,8 @@ def compose_member(place: Place, member: Member) -> DictConfig:
     GlobalHydra.instance().clear()
     with guarded(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose(member.step.verb, overrides=overrides, return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)  # tells what was given beside a run from what is there by default
+    # from this a verb knows which values were given beside a run, and which are defaults
+    HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg

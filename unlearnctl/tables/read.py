@@ -107,7 +107,7 @@ def _rows(key: str, name: str, given: Any) -> list[Row]:
 
 def _row(key: str, name: str, given: Any) -> Row:
     given = given or {}
-    if isinstance(given, list):  # short for one training run
+    if isinstance(given, list):  # shorthand for one training run
         given = {"train": given}
     check.wanted(key, given, dict)
     steps: list[Step] = []

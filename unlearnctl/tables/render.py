@@ -1,4 +1,4 @@
-"""Render a table as Markdown, LaTeX (booktabs), CSV and HTML with the same numbers and notes; equal input, equal bytes."""
+"""Render a table as Markdown, LaTeX (booktabs), CSV and HTML, with the same numbers and notes in each."""
 
 from __future__ import annotations
 

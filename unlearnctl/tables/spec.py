@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-OF = "of="  # before the key of the run that another works on, among its overrides
+OF = "of="  # marks, among the overrides, the key of the run that this one works on
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Row:
     name: str
     steps: tuple[Step, ...] = ()
     reading: bool = False  # the method is our reading of its paper
-    series: str | None = None  # of a sweep: the row's name without its value
+    series: str | None = None  # in a sweep, the name of the row without its value
     x: float | None = None
 
 
@@ -96,8 +96,8 @@ class TableSpec:
     published: tuple[Mapping[str, Any], ...] = ()
     evaluated_tokens: float = 0.0  # of one model, by the suites, for the plan
     notes: tuple[str, ...] = field(default_factory=tuple)
-    x: str | None = None  # what the rows of a sweep differ in: the table is drawn over it, too
-    command: str = ""  # that makes it
+    x: str | None = None  # the setting in which the rows of a sweep differ, for the plot
+    command: str = ""  # the command that makes the table
 
     def members(self) -> Iterator[Member]:
         """List every run once, each after the one that it works on."""
@@ -113,7 +113,7 @@ class TableSpec:
 
     def member(self, model: str, seed: int, row: Row, step: Step) -> Member:
         """Return the run behind a step; its identity includes the overrides of the run that it works on."""
-        shared = dict.fromkeys((step.verb, step.name))  # once, where they are the same
+        shared = dict.fromkeys((step.verb, step.name))  # once, if they are equal
         own = (*(o for name in shared for o in self.common.get(name, ())), *step.overrides)
         if step.of is None:
             same = (step.verb, step.name, step.overrides)

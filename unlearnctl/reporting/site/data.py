@@ -16,7 +16,7 @@ from unlearnctl.reporting.summary import short as short_key
 from unlearnctl.results.run import Row, Score
 from unlearnctl.utils import numbers
 
-SHARES = ("retained share", "forgotten share", "hypervolume")  # of `Trade`: axes that every run has alike
+SHARES = ("retained share", "forgotten share", "hypervolume")  # these mean the same for every run
 
 Json = dict[str, Any]
 Key = tuple[str, str]

@@ -1,6 +1,6 @@
 """Choose what the page of several runs shows of each run: curves, subjects, replies, token weights.
 
-It is fitted into the room that is left: first the runs on the front, then the others in their order.
+The parts are fitted into the remaining room: first the runs on the front, then the others in order.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from unlearnctl.reporting.summary import Member, Summary
 from unlearnctl.results.run import Row, Run, with_history
 from unlearnctl.utils import numbers
 
-REPLIES = (1_000, 6, 2, 1)  # of a suite, for each run: the most for which there is room
-LOOKED_AT = 20  # runs that tell how many points the curves may have
-ROWS = 2_000  # of a run's history, for curves of a few points
+REPLIES = (1_000, 6, 2, 1)  # per suite and run: the largest number that fits is taken
+LOOKED_AT = 20  # runs from which we estimate how many points a curve may have
+ROWS = 2_000  # of the history of a run, enough for curves of a few points
 
 Json = dict[str, Any]
-Found = dict[int, Any]  # by the run's place
+Found = dict[int, Any]  # by the place of the run
 Lines = dict[str, list[tuple[float, float]]]
 
 

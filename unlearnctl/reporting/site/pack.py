@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-PAGE = 2_400_000  # bytes of a page of many runs without what the table's script needs, about
-LEAST = 700_000  # of them for what is shown of single runs, however large the table is
-CELL = 85  # bytes of a cell of the table, about
-POINT = 7  # bytes of a point of a curve, about
-POINTS = 120  # of a curve at most
+PAGE = 2_400_000  # bytes, about, of a page of many runs, without what the script of the table needs
+LEAST = 700_000  # bytes of it for details of single runs, however large the table is
+CELL = 85  # bytes, about, of a cell of the table
+POINT = 7  # bytes, about, of a point of a curve
+POINTS = 120  # at most in one curve
 FEWEST = 4
 T = TypeVar("T")
 Line = Sequence[tuple[float, float]]

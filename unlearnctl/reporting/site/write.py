@@ -36,7 +36,7 @@ def write_site(summary: Summary, path: Path, probes: Sequence[Path] = ()) -> Pat
         UserError: a probe directory that cannot be read.
     """
     text = render(summary, path.parent, probes)
-    write_atomically(path, text.encode(errors="replace").decode())  # half a surrogate pair is no UTF-8
+    write_atomically(path, text.encode(errors="replace").decode())  # half a surrogate pair is not UTF-8
     return path
 
 

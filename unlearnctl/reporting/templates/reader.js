@@ -1,5 +1,5 @@
 "use strict";
-// Reads a chart out: the pointer or the arrow keys pick a point, which is marked and put into words.
+// Reads out a chart: the pointer or the arrow keys pick a point, which is marked and described.
 // find() gives {free, lines: [{name, points: [[x, y, where, what], ...]}], top, bottom}, in the units of the drawing.
 function reader(figure, find) {
   const svg = figure.querySelector("svg");

@@ -1,4 +1,4 @@
-// Positions and labels come ready from the page.
+// The page holds positions and labels; nothing is computed here.
 (() => {
   const charts = JSON.parse(document.getElementById("points").textContent);
 

@@ -1,4 +1,4 @@
-// A chart in the pixels that it is shown in: drawn anew when its width or its content changes.
+// A chart in screen pixels, redrawn when its width or its content changes.
 const FRAME = { left: 58, right: 16, top: 14, bottom: 46 };
 
 // A linear or logarithmic scale over values, with round ticks.

@@ -1,4 +1,4 @@
-// Curves over steps of the runs that are picked, and probe accuracy by layer.
+// Curves over steps for the chosen runs, and probe accuracy by layer.
 const PICKED = 6;
 
 function curvesOfRuns() {

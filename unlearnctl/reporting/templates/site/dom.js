@@ -1,4 +1,4 @@
-// Small helpers. All text goes through textContent or setAttribute: nothing of the data is ever parsed as HTML.
+// Small helpers. All text goes through textContent or setAttribute, so that no data is ever parsed as HTML.
 const DATA = unpack(JSON.parse(document.getElementById("data").textContent));
 const byId = (id) => document.getElementById(id);
 
@@ -25,7 +25,7 @@ function choose(select, options, changed, start = 0) {
   if (options.length) changed(select.value);
 }
 
-// A select of those runs that have a part (`samples`, `weights` …).
+// A select of the runs that have a part (`samples`, `weights` …).
 const chooseRun = (select, part, changed) => {
   const places = DATA.runs.flatMap((run, place) => (Object.keys(run[part]).length ? [place] : []));
   choose(select, places.map((place) => [place, numbered(place)]), (place) => changed(DATA.runs[place][part]));

@@ -1,4 +1,4 @@
-// Sorting by a click or a key on a heading, filtering by words; the trade-off chart follows the filter.
+// Sort by a click or a key on a heading, filter by words; the trade-off chart follows the filter.
 const visible = new Set(DATA.runs.keys());
 const followers = [];
 
@@ -31,7 +31,7 @@ function tableOfRuns() {
   filter();
 }
 
-// Numbers by size, other texts by their letters; what is missing comes last, whichever the direction.
+// Numbers by size, other texts alphabetically; missing values come last in both directions.
 function compare(a, b, sign) {
   if (a === "" || b === "") return (a === "") - (b === "");
   const [x, y] = [Number(a), Number(b)];

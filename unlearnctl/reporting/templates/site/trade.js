@@ -1,4 +1,4 @@
-// Runs as points of two scores that the reader picks, with the front.
+// Runs as points of two scores that the reader chooses, with their front.
 function tradeOff() {
   const figure = byId("trade-chart"), plot = chart(figure);
   const state = { x: DATA.start[0], y: DATA.start[1], colour: Object.keys(DATA.runs[0].settings)[0] ?? "" };
@@ -33,11 +33,11 @@ const label = ({ name, goal }) => name + ({ lower: " (â†“ better)", higher: " (â
 const said = (place, axis) =>
   `${DATA.axes[axis].name} ${withError(value(place, axis), DATA.runs[place].values[axis][3], DATA.axes[axis].digits)}`;
 
-// On the whole scale from 0 to 1 a small difference looks small; what does not lie on it keeps its own.
+// On a scale from 0 to 1 a small difference looks small; scores outside it keep a scale of their own.
 const inUnit = (axis, place) => byId("trade-whole").checked && axis.share
   && DATA.runs.every(({ values }) => [0, 2].every((part) => values[place][part] === null || (values[place][part] >= 0 && values[place][part] <= 1)));
 
-// Where runs began: one ring for each different start.
+// The scores before unlearning: one ring for each distinct start.
 function origins(places, x, y) {
   const starts = new Map();
   for (const place of places) {
@@ -49,7 +49,7 @@ function origins(places, x, y) {
   }));
 }
 
-// Places of the runs that no other beats on both axes, from left to right.
+// Runs that no other beats on both axes, from left to right.
 function unbeaten(places, x, y) {
   const loss = (place, axis) => {
     const { goal, chance } = DATA.axes[axis], number = value(place, axis);

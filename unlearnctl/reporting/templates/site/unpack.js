@@ -1,4 +1,4 @@
-// The page's data as the other scripts read them: what runs share stands there once (site/data.py, site/details.py).
+// Unpack the page's data for the other scripts: what runs share is stored once (site/data.py, site/details.py).
 function unpack(packed) {
   const pick = (column, place) => (Array.isArray(column) ? column[place] : column);
   const run = (place) => {
@@ -17,14 +17,14 @@ function unpack(packed) {
 const unpackCurves = ({ lines, grids }, curves) => Object.fromEntries(curves.map(([name, grid, ...heights]) =>
   [lines[name], grids[grid].map((step, i) => [step, heights[heights.length > 1 ? i : 0]])]));
 
-// Name, before, half of its interval, after, half of its, n.
+// Name, before, half of its interval, after, half of its interval, n.
 const unpackSubjects = ({ heads }, groups) => Object.fromEntries(Object.entries(groups).map(([name, { goal, chance, rows }]) =>
   [name, { goal, chance, rows: Array.from({ length: rows.length / 3 }, (_, i) => {
     const [subject, n, before, half] = heads[rows[3 * i]];
     return [subject, before, half, rows[3 * i + 1], rows[3 * i + 2], n];
   }) }]));
 
-// Prompt, reply before and after, their scores, whether to blur each of the three.
+// Prompt, reply before and after, their scores, and for each of the three texts whether to blur it.
 const unpackSamples = ({ texts }, suites) => Object.fromEntries(Object.entries(suites).map(([name, pairs]) =>
   [name, pairs.map(([prompt, before, after, scoreBefore, scoreAfter, ...blur]) =>
     [texts[prompt], before === null ? null : texts[before], after === null ? null : texts[after], scoreBefore, scoreAfter, blur.map(Boolean)])]));
