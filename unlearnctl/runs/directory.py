@@ -14,6 +14,7 @@ from unlearnctl.config.names import check_name
 from unlearnctl.config.targets import check_config
 from unlearnctl.runs.layout import BOOKKEEPING, KEPT
 from unlearnctl.runs.lock import NAME, locked
+from unlearnctl.runs.moved import with_first_names, with_new_names
 from unlearnctl.utils.atomic import write_atomically
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.numbers import flatten
@@ -73,6 +74,7 @@ def config_hash(cfg: DictConfig) -> str:
     if isinstance(content.get("trainer"), dict):
         content["trainer"].pop("checkpoint", None)
     content.setdefault("eval", {})  # what Hydra makes of eval=[]
+    content = with_first_names(content)
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
@@ -202,7 +204,7 @@ def own_config(directory: Path, key: str = "resume", groups: Collection[str] = T
         events = parse(path.read_text(encoding="utf-8"), CSafeLoader)
         if any(isinstance(event, AliasEvent) for event in events):  # they can expand without bound
             raise UserError(f"{key}={directory}: config.yaml holds aliases, which no run writes")
-        cfg = OmegaConf.load(path)
+        cfg = OmegaConf.create(with_new_names(OmegaConf.to_container(OmegaConf.load(path))))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{key}={directory}: no run directory there (config.yaml is missing)") from None
     except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
