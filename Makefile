@@ -25,6 +25,7 @@ test: $(STAMP) ## run the ordinary tests, on $(JOBS) cores (ARGS="-k name" for s
 	@$(PYTEST) $(ARGS)
 
 test-rest: $(STAMP) ## run the tests that `make test` leaves out
+	@$(BIN)/python -m tests.extras
 	@$(PYTEST) -m full $(ARGS)
 
 test-all: test test-rest ## run every test: the ordinary ones, then the rest

@@ -162,6 +162,7 @@ def test_mistakes_are_one_line(args: tuple[str, ...], line: str) -> None:
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", sorted(p.stem for p in (conf_dir() / "table").glob("*.yaml")))
 def test_every_run_of_every_shipped_table_composes(name: str, tmp_path: Path) -> None:
     scales = yaml.safe_load((conf_dir() / f"table/{name}.yaml").read_text())["scales"]
@@ -173,6 +174,7 @@ def test_every_run_of_every_shipped_table_composes(name: str, tmp_path: Path) ->
             assert compose_member(Place(tmp_path), member).seed == 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "runs"), [("knowledge", 35), ("cross_task", 40), ("robustness", 60)])
 def test_the_paper_scale_is_planned_without_any_access(name: str, runs: int) -> None:
     out = succeed("reproduce", name, "scale=paper", "--plan").out

@@ -6,15 +6,16 @@ import base64
 import json
 import os
 import select
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.extras import CHROMIUM, program
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-EXECUTABLE = next((found for found in map(shutil.which, NAMES) if found), None)
+EXECUTABLE = program(*NAMES, str(CHROMIUM / "chromium"))
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe",

@@ -12,9 +12,10 @@ from tests.reporting.browser import EXECUTABLE, NAMES, Browser
 from tests.reporting.many import EVIL, write_many
 from unlearnctl.reporting.reports import report
 
-pytestmark = pytest.mark.skipif(
-    EXECUTABLE is None, reason=f"no browser on PATH (looked for {', '.join(NAMES)})"
-)
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(EXECUTABLE is None, reason=f"no browser (looked for {', '.join(NAMES)})"),
+]
 TABLES = Path(__file__).parents[2] / "docs" / "tables"  # as `unlearnctl reproduce` made them
 SIZES = [(1280, False), (1280, True), (390, False), (390, True)]
 TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
