@@ -92,7 +92,7 @@ def test_only_matrices_inside_blocks_are_adapted() -> None:
     shape = skeleton(tiny_config("llama"))
     chosen = adaptable(list(shape.shapes), shape)
     assert len(chosen) == 6 * 7
-    with pytest.raises(UserError, match=r"trainer.lora: model.norm.weight is no matrix inside a block"):
+    with pytest.raises(UserError, match=r"trainer.lora: model.norm.weight is not a matrix inside a block"):
         adaptable(["model.norm.weight"], shape)
 
 
@@ -152,8 +152,8 @@ def test_what_mamba_reads_past_an_adapter_is_refused() -> None:
     with pytest.raises(UserError) as caught:
         adaptable(list(shape.shapes), shape)
     assert str(caught.value) == (
-        "trainer.lora: backbone.layers.0.mixer.x_proj.weight cannot have an adapter, for Mamba's kernels read the "
-        "matrix itself; train others, as in 'trainer.trainable=[in_proj]'"
+        "trainer.lora: backbone.layers.0.mixer.x_proj.weight cannot have an adapter, because Mamba's kernels read the "
+        "matrix itself; train other matrices, as in 'trainer.trainable=[in_proj]'"
     )
     chosen = [n for n in shape.shapes if "in_proj" in n]
     assert adaptable(chosen, shape) == chosen

@@ -21,7 +21,7 @@ from unlearnctl.config.instantiate import plain
 from unlearnctl.config.targets import check_config
 from unlearnctl.models.delta import read_manifest
 from unlearnctl.models.export import export as merge
-from unlearnctl.models.folder import check_folder, explain, shards
+from unlearnctl.models.folder import check_folder, explain_hub_error, shards
 from unlearnctl.models.skeleton import auto_class
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.card import done_with, model_card
@@ -117,4 +117,4 @@ def local_folder(spec: ModelSpec) -> Path:
     try:
         return Path(snapshot_download(spec.path, revision=spec.revision, allow_patterns=patterns))
     except (OSError, ValueError) as error:  # the hub's errors are OSErrors
-        raise UserError(f"model.path={spec.path}: {explain(error)}") from error
+        raise UserError(f"model.path={spec.path}: {explain_hub_error(error)}") from error

@@ -78,7 +78,6 @@ def _parse(args: Sequence[str]) -> tuple[str, list[str], list[str]]:
 
 def _fetch_all(configs: Sequence[DictConfig]) -> tuple[list[Fetched], list[str]]:
     """Fetch for all configs, each thing once; returns what came from the hub, and a line for each failure."""
-    from unlearnctl.utils.explain import explain
 
     found: list[Fetched] = []
     failed: list[str] = []
@@ -119,7 +118,7 @@ def _fetches(cfg: DictConfig) -> Iterator[tuple[str, Fetch]]:
 
 
 def _model(what: str, wanted: Mapping[str, Any]) -> list[Fetched]:
-    from unlearnctl.models.folder import explain
+    from unlearnctl.models.folder import explain_hub_error
     from unlearnctl.tinyworld.resolve import resolve
     from unlearnctl.utils.hub_download import check_online, fetch_model
 
@@ -131,7 +130,7 @@ def _model(what: str, wanted: Mapping[str, Any]) -> list[Fetched]:
     try:
         fetched = fetch_model(what, path, wanted["revision"], bool(wanted.get("trust_remote_code")))
     except (OSError, ValueError) as error:  # the hub's errors are OSErrors
-        raise UserError(explain(error)) from error
+        raise UserError(explain_hub_error(error)) from error
     print(fetched.line())
     return [fetched]
 

@@ -49,7 +49,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase, key: str) -> None:
     if not tokenizer.chat_template:
         whole = "data" if key.startswith("data.") else key
         raise UserError(
-            f"{whole}.chat_template=true: the model's tokenizer has no chat template; set it to false, or take a "
+            f"{whole}.chat_template=true: the model's tokenizer has no chat template; set it to false, or use a "
             "model that was trained on conversations"
         )
 

@@ -1,4 +1,4 @@
-"""Define what `conf/data/` may hold: one corpus, or several topics."""
+"""Defines what `conf/data/` may hold: one corpus, or several topics."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from unlearnctl.utils.validate import check_names, read
 
 @dataclass(frozen=True)
 class CorpusSpec:
-    """One corpus: where it lies and which field holds the text."""
+    """One corpus: where it is, and which of its fields holds the text."""
 
-    # A file, a pattern, a folder in the hub's layout, a hub id, tinyworld:…, or several of them
+    # A file, a pattern, a folder in the hub's layout, a hub id, tinyworld:…, or a list of these
     path: str | tuple[str, ...]
     name: str | None = None  # hub configuration
     split: str = "train"
     field: str = "text"
     prompt_field: str | None = None  # text before the part that counts
-    # Of the forget side: what should be said instead (a text or several)
+    # Forget side: what should be said instead, a text or several
     alternate_field: str | None = None
-    # Of the forget side: [[start, end], ...] of what matters, to score token weights by
+    # Forget side: [[start, end], ...] of the characters that matter, against which token weights are scored
     spans_field: str | None = None
     format: str | None = None  # jsonl | json | tsv | csv | parquet | text; None = by suffix
     revision: str | None = None
-    # Field and the values of which a row must have one, other rows are left out; a mapping in the config
+    # Fields and their allowed values (a mapping in the config); other rows are left out
     where: tuple[tuple[str, tuple[Any, ...]], ...] | None = None
-    limit: PositiveInt | None = None  # first n rows that are kept
+    limit: PositiveInt | None = None  # keep only the first n rows
     min_chars: NonNegativeInt = 1  # shorter rows are skipped
     max_length: Annotated[int, "tokens", Ge(2)] | None = None  # None = the data config's
-    long: Literal["cut", "split"] = "cut"  # of a longer text: the rest is lost, or it becomes several pieces
-    # Conversations, or prompt and text as two turns, through the model's template
+    long: Literal["cut", "split"] = "cut"  # a longer text loses its end, or becomes several rows
+    # Put conversations, or prompt and text as two turns, through the model's chat template
     chat_template: bool = False
 
     @classmethod
     def from_config(cls, cfg: object, key: str, splits: bool = True) -> CorpusSpec:
-        """Take one corpus mapping; `splits` is False for who reads each text as one.
+        """Read one corpus from the mapping at `key`; `splits` says whether the caller can split texts.
 
         Raises:
-            UserError: see `read`; or a path that is missing.
+            UserError: see `read`; or the path is missing.
         """
         if not isinstance(cfg, Mapping):
             raise UserError(
@@ -61,12 +61,12 @@ class CorpusSpec:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Each of the paths."""
+        """Return the paths as a tuple."""
         return (self.path,) if isinstance(self.path, str) else self.path
 
     @property
     def shown(self) -> str:
-        """The path as it was typed."""
+        """Return the path as the user typed it."""
         return self.path if isinstance(self.path, str) else f"[{', '.join(self.path)}]"
 
 
@@ -96,15 +96,15 @@ class DataSpec:
     shuffle: bool
     forget: Mapping[str, CorpusSpec]
     retain: Mapping[str, CorpusSpec]
-    append_eos: bool | None = None  # close each text with the end token; None = where it follows a prompt
-    chat_template: bool = False  # of every corpus that does not say otherwise
+    append_eos: bool | None = None  # put the end token after each text; None = if it follows a prompt
+    chat_template: bool = False  # for every corpus that does not set its own
 
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> DataSpec:
-        """Take `cfg.data`; a corpus without topics is the topic `all`.
+        """Read `cfg.data`; a corpus without topics becomes the topic `all`.
 
         Raises:
-            UserError: see `read`; or topics of retain that are not those of forget.
+            UserError: see `read`; or the topics of retain are not those of forget.
         """
         spec = read(cls, "data", cfg)
         common = {"chat_template": spec.chat_template}

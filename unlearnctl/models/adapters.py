@@ -1,7 +1,7 @@
-"""LoRA through peft: a low-rank update of each matrix instead of the matrix, for any objective.
+"""LoRA through peft: trains a low-rank update of each matrix instead of the matrix, for any objective.
 
-The base weights stay as they are, so the reference is the adapters at their start (the second factor zero); what is
-saved is the merged matrix, so that a checkpoint looks the same however it was trained.
+The base weights never change, so the reference is the model with its adapters as they started, when B is zero. What
+is saved is the merged matrix, so that a checkpoint looks the same however it was trained.
 """
 
 from __future__ import annotations
@@ -34,62 +34,63 @@ class Lora:
     alpha: PositiveFloat
 
     def parameters(self, shape: tuple[int, ...]) -> int:
-        """How many numbers train instead of one matrix."""
+        """Return how many parameters train in place of a matrix."""
         return self.rank * sum(shape)
 
 
 def adaptable(names: Sequence[str], shape: Skeleton) -> list[str]:
-    """Those of the names that are weights of linear modules inside blocks.
+    """Return the names that are weights of linear modules inside blocks.
 
     Raises:
-        UserError: none is; or one that is cannot have an adapter.
+        UserError: there are none, or one of them cannot have an adapter.
     """
     chosen = [name for name in names if shape.block_of(name) is not None and name in shape.linear]
     if not chosen:
         raise UserError(
-            f"trainer.lora: {names[0]} is no matrix inside a block, nor is anything else that trains"
+            f"trainer.lora: {names[0]} is not a matrix inside a block, nor is anything else that trains"
         )
     for name in chosen:
         read = READ_BY_KERNELS.search(name)
         if read and f"{name[: read.start()]}.A_log" in shape.shapes:
             raise UserError(
-                f"trainer.lora: {name} cannot have an adapter, for Mamba's kernels read the matrix itself; "
-                r"train others, as in 'trainer.trainable=[in_proj]'"
+                f"trainer.lora: {name} cannot have an adapter, because Mamba's kernels read the matrix itself; "
+                r"train other matrices, as in 'trainer.trainable=[in_proj]'"
             )
     return chosen
 
 
 def add_adapters(model: PreTrainedModel, blocks: str, names: Sequence[str], lora: Lora) -> list[str]:
-    """Put an adapter on each matrix; returns the names of what trains now, as the whole causal LM has them.
+    """Add an adapter to each matrix; return the names of what now trains, as the whole causal LM has them.
 
-    Adapters are float32 whatever the base is. Their start is drawn from torch's global generator.
+    Adapters are float32 whatever the base's dtype. Their initial values come from torch's global generator.
 
     Raises:
-        UserError: some matrix got none.
+        UserError: a matrix got no adapter.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     prefix = trunk_prefix(model)
     modules = [name.removeprefix(f"{blocks}.").removesuffix(".weight") for name in names]
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=modules)  # type: ignore[arg-type]
-    # Given the model, peft would take names of experts' matrices for those of their stacks, and drop the others.
+    # Given the whole model, peft would mistake experts' matrices for their stacks, and drop the rest of the list.
     block_list = model.get_submodule(blocks.removeprefix(prefix))
     with catch_warnings():
-        simplefilter("ignore")  # that a Conv1D is one
+        simplefilter("ignore")  # peft warns about every Conv1D
         inject_adapter_in_model(config, block_list, adapter_name=ADAPTER)
     wrapped = {name for name, module in block_list.named_modules() if hasattr(module, "get_delta_weight")}
     if wrapped != set(modules):
         lost = sorted(wrapped ^ set(modules))[0]
         raise UserError(f"trainer.lora: peft did not put adapters where they were planned: {blocks}.{lost}")
-    factors = (f".lora_A.{ADAPTER}.", f".lora_B.{ADAPTER}.")
-    chosen = [(name, p) for name, p in model.named_parameters() if any(f in name for f in factors)]
-    for _, parameter in chosen:
-        parameter.data = parameter.data.float()
-    return [prefix + name for name, _ in chosen]
+    names = []
+    for name, parameter in model.named_parameters():
+        if f".lora_A.{ADAPTER}." in name or f".lora_B.{ADAPTER}." in name:
+            parameter.data = parameter.data.float()
+            names.append(prefix + name)
+    return names
 
 
 def merged(model: PreTrainedModel, names: Sequence[str]) -> dict[str, Tensor]:
-    """The matrices `names` with their adapters added, in float32."""
+    """Return the matrices `names` with their adapters added, in float32."""
     prefix = trunk_prefix(model)
     out = {}
     for name in names:

@@ -64,7 +64,7 @@ def looks_local(path: str) -> bool:
     return path.startswith(("/", "./", "../", "~")) or path.count("/") != 1
 
 
-def explain(error: Exception) -> str:
+def explain_hub_error(error: Exception) -> str:
     """Return why a hub repository could not be read, and what to do, from the library's long message."""
     text = str(error)
     if re.search(r"custom code|trust_remote_code", text):

@@ -1,4 +1,4 @@
-"""What can be known of a model before any weight is read: config and tokenizer (parameters: skeleton.py)."""
+"""Reads what is known of a model before its weights: config and tokenizer (for parameters, see skeleton.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from unlearnctl.models.folder import check_folder, explain
+from unlearnctl.models.folder import check_folder, explain_hub_error
 from unlearnctl.models.gguf import dequantised
 from unlearnctl.models.hub_cache import check_cached
 from unlearnctl.models.limits import check_ids
@@ -27,7 +27,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One entry of `conf/model/`, checked as far as that goes without weights."""
+    """One entry of `conf/model/`, checked as far as possible without weights."""
 
     name: str
     path: str  # hub id or local folder; `tinyworld:` and GGUF files already resolved
@@ -39,9 +39,7 @@ class ModelSpec:
     shape: Mapping[str, Any] | None = None
     validation: Mapping[str, Any] | None = None  # suite -> settings while something is chosen
     relearn: Mapping[str, Any] | None = None  # settings of the attack
-    recipe: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # of runs from before conf/recipe/; nothing reads it here
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # unused; configs of older runs still have it
 
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> ModelSpec:
@@ -60,27 +58,27 @@ class ModelSpec:
 
     @property
     def is_local(self) -> bool:
-        """True if `path` is a folder on this machine."""
+        """Return whether `path` is a folder on this machine."""
         return Path(self.path).is_dir()
 
     @property
     def torch_dtype(self) -> torch.dtype | str:
-        """`dtype` as torch names it ("auto": as stored)."""
+        """Return `dtype` as torch names it; "auto" means as stored."""
         import torch
 
         return getattr(torch, self.dtype, self.dtype)
 
     def load_kwargs(self) -> dict[str, Any]:
-        """What every `from_pretrained` of this model gets."""
+        """Return the arguments of every `from_pretrained` of this model."""
         revision = None if self.is_local else self.revision
         return {"trust_remote_code": self.trust_remote_code, **({"revision": revision} if revision else {})}
 
     @cached_property
     def config(self) -> PretrainedConfig:
-        """The model's Hugging Face config, from its folder or the hub.
+        """Load the model's Hugging Face config, from its folder or the hub.
 
         Raises:
-            UserError: no such folder, no config.json, hub repository gated, absent or out of reach.
+            UserError: there is no such folder or no config.json, or the hub repository is gated, absent or unreachable.
         """
         from transformers import AutoConfig
 
@@ -92,13 +90,13 @@ class ModelSpec:
             print(code_of(self.path, self.revision))
         try:
             config = AutoConfig.from_pretrained(self.path, **self.load_kwargs())
-        except Exception as error:  # whatever the library says to a strange config.json
-            raise UserError(f"model.path={self.path}: {explain(error)}") from error
+        except Exception as error:  # the library may fail in any way on a malformed config.json
+            raise UserError(f"model.path={self.path}: {explain_hub_error(error)}") from error
         self._check_kernels(config)
         return config
 
     def _check_kernels(self, config: PretrainedConfig) -> None:
-        """`a/b` as a way to attend is a repository of the hub, whose code would run."""
+        """Refuse an attention kernel from the hub (`a/b`) unless its code is allowed to run."""
         for name in (self.attn_implementation, getattr(config, "_attn_implementation", None)):
             if "/" in (name or ""):
                 if not self.trust_remote_code:
@@ -108,7 +106,7 @@ class ModelSpec:
                 print(f"model.trust_remote_code=true: runs the kernel {name} of the hub")
 
     def planned_config(self) -> PretrainedConfig:
-        """`config`, or without access the one that `shape` describes (for plans only)."""
+        """Return the config that `shape` describes if there is one, so that plans need no access; else `config`."""
         if self.shape and not self.is_local:
             from transformers import AutoConfig
 
@@ -117,10 +115,10 @@ class ModelSpec:
         return self.config
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The model's tokenizer, with a padding token; it refuses tokens that the model has no embedding of.
+        """Load the tokenizer, with a padding token; it refuses tokens for which the model has no embedding.
 
         Raises:
-            UserError: none found.
+            UserError: there is no usable tokenizer.
         """
         config = self.config
         try:
@@ -128,7 +126,9 @@ class ModelSpec:
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"model.path={self.path}: no usable tokenizer there ({brief(error)})") from error
         rows = config.get_text_config().vocab_size
-        if tokenizer.pad_token is None or tokenizer.pad_token_id >= rows:  # what pads is masked, but embedded
+        if (
+            tokenizer.pad_token is None or tokenizer.pad_token_id >= rows
+        ):  # padding is masked, but still embedded
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         if tokenizer.pad_token is None:
             raise UserError(f"model.path={self.path}: the tokenizer has no pad, eos or unk token to pad with")
@@ -140,12 +140,11 @@ def _tokenizer_class(path: str) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        named = json.loads((Path(path) / "tokenizer_config.json").read_text(encoding="utf-8"))[
-            "tokenizer_class"
-        ]
+        config = json.loads((Path(path) / "tokenizer_config.json").read_text(encoding="utf-8"))
+        named = config["tokenizer_class"]
     except (OSError, ValueError, KeyError, TypeError):
         return AutoTokenizer
-    # transformers 5 gives some architectures (Qwen2) their own tokenizer even where the folder says "just
-    # tokenizer.json", and then encodes everything as one unknown token
+    # For some architectures (Qwen2), transformers 5 builds their own tokenizer class even if the folder asks for plain
+    # tokenizer.json, and then encodes everything as one unknown token.
     generic = named in ("PreTrainedTokenizerFast", "TokenizersBackend")
     return PreTrainedTokenizerFast if generic else AutoTokenizer

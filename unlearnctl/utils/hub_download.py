@@ -1,8 +1,7 @@
-"""Fetch repositories of the hub into its cache, list what is there, and keep a manifest of it."""
+"""Fetches repositories of the hub into its cache, and keeps a manifest of what was fetched."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -15,41 +14,46 @@ import huggingface_hub
 
 from unlearnctl.utils.atomic import write_atomically
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.hashing import sha256
 from unlearnctl.utils.safe_json import loads
 
 MANIFEST = "unlearnctl-manifest.json"
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-UNWANTED = ["original/*", "onnx/*", "consolidated*"]  # the same weights once more, in forms that are not read
+UNWANTED = [
+    "original/*",
+    "onnx/*",
+    "consolidated*",
+]  # the same weights in other formats, which are never read
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """One repository at one revision, as it lies in the cache."""
+    """One repository at one revision, as the cache holds it."""
 
     what: str
     kind: str  # model | dataset
     repo: str
     revision: str  # the commit
     files: list[dict[str, Any]]  # path, bytes, sha256
-    new: int  # of them were not there before
+    new: int  # how many of the files were not in the cache before
 
     def line(self) -> str:
-        """`model: org/name@1a2b3c4d: 12 files, 16.1 GB, all there already`."""
+        """Describe it: `model: org/name@1a2b3c4d: 12 files, 16.1 GB, all there already`."""
         size = sum(file["bytes"] for file in self.files)
         there = "all there already" if not self.new else f"{self.new} fetched"
         return f"{self.what}: {self.repo}@{self.revision[:8]}: {len(self.files)} files, {size / 1e9:.2f} GB, {there}"
 
 
 def hub_home() -> Path:
-    """The folder of the hub's caches, `$HF_HOME`."""
+    """Return the folder of the hub's caches, `$HF_HOME`."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HOME)
 
 
 def fetch_model(what: str, repo: str, revision: str | None, code: bool = False) -> Fetched:
-    """Weights (safetensors only), config and tokenizer; with `code` the repository's Python files too."""
+    """Fetch weights (safetensors only), config and tokenizer; with `code`, the repository's Python files too."""
     before = _cached(repo, "model")
     folder = huggingface_hub.snapshot_download(
         repo,
@@ -61,14 +65,16 @@ def fetch_model(what: str, repo: str, revision: str | None, code: bool = False) 
 
 
 def datasets_read_by(read: Callable[[], object], what: str) -> list[Fetched]:
-    """Call `read`, and list each hub dataset that it asked `datasets.load_dataset` for, now in the cache."""
+    """Call `read`, and return each hub dataset that it loaded, which is now in the cache."""
     import datasets
 
     load = datasets.load_dataset
     before: dict[tuple[str, str | None], set[str]] = {}  # repository, revision → files that were there
 
     def noted(path: str, *args: Any, **kwargs: Any) -> Any:
-        if "/" in path and not Path(path).exists():  # neither a format, such as "json", nor a folder
+        if (
+            "/" in path and not Path(path).exists()
+        ):  # neither the name of a format, such as "json", nor a folder
             check_online(path)
             before.setdefault((path, kwargs.get("revision")), _cached(path, "dataset"))
         return load(path, *args, **kwargs)
@@ -90,7 +96,7 @@ def check_online(repo: str) -> None:
     """Refuse to fetch while the hub is switched off.
 
     Raises:
-        UserError: it is; names the variable.
+        UserError: the hub is off; names the variable.
     """
     for name in OFFLINE:
         if os.environ.get(name, "").upper() in ("1", "TRUE", "YES", "ON"):
@@ -102,28 +108,22 @@ def check_online(repo: str) -> None:
 def _listed(what: str, kind: str, repo: str, folder: Path, before: Collection[str]) -> Fetched:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     rows = [
-        {"path": str(p.relative_to(folder)), "bytes": p.stat().st_size, "sha256": checksum(p)} for p in files
+        {"path": str(p.relative_to(folder)), "bytes": p.stat().st_size, "sha256": sha256(p)} for p in files
     ]
     new = sum(f"{folder.name}/{row['path']}" not in before for row in rows)
     return Fetched(what, kind, repo, folder.name, rows, new)
 
 
 def _cached(repo: str, kind: str) -> set[str]:
-    """`COMMIT/FILE` of everything that the cache holds of a repository."""
+    """Return `COMMIT/FILE` for everything that the cache holds of a repository."""
     from huggingface_hub import constants
 
     snapshots = Path(constants.HF_HUB_CACHE) / f"{kind}s--{repo.replace('/', '--')}" / "snapshots"
     return {str(path.relative_to(snapshots)) for path in snapshots.rglob("*") if path.is_file()}
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, as the hub gives it for large files."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write_manifest(found: Sequence[Fetched], folder: Path) -> Path:
-    """Add to the manifest in `folder`; a repository's newest entry for a revision counts."""
+    """Add entries to the manifest in `folder`; a newer entry for the same revision replaces the old one."""
     path = folder / MANIFEST
     try:
         old = loads(path.read_text(encoding="utf-8"))["repositories"]
