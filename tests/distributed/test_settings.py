@@ -22,7 +22,7 @@ NODE = {"name": "multi_node", "num_machines": 2, "main_address": "a", "main_port
         ({"name": "cpu", "num_processes": 1.5}, None, "launch.num_processes=1.5: must be a whole number"),
         ({"name": "cpu", "processes": 2}, None, "launch.processes: unknown key"),
         ({"name": "cpus"}, None, "launch.name=cpus: unknown (did you mean 'cpu'?)"),
-        ({"name": "single", "num_processes": 4}, None, "launch.num_processes=4: launch=single is one"),
+        ({"name": "single", "num_processes": 4}, None, "launch.num_processes=4: launch=single runs one process"),
         ({"name": "cpu", "num_processes": 2}, "cuda", "launch=cpu: conflicts with device=cuda"),
         ({"name": "multi_gpu", "num_processes": 2}, "cpu", "launch=multi_gpu: conflicts with device=cpu"),
         ({"name": "multi_gpu", "num_processes": 8}, None, "launch.num_processes=8: 8 of them on this machine, "),
@@ -31,7 +31,7 @@ NODE = {"name": "multi_node", "num_machines": 2, "main_address": "a", "main_port
         (NODE | {"num_processes": 16}, None, "launch.num_processes=16: 8 of them on this machine, which has 4 GPUs"),
         (NODE | {"num_processes": 8, "machine_rank": 2}, None, "launch.machine_rank=2: must be 0 to 1"),
         (NODE | {"num_processes": 8, "main_port": 70000}, None, "launch.main_port=70000: must be a whole number"),
-        ({"name": "cpu", "num_processes": 4, "num_machines": 2}, None, "launch.num_machines=2: launch=cpu is one"),
+        ({"name": "cpu", "num_processes": 4, "num_machines": 2}, None, "launch.num_machines=2: launch=cpu runs on one machine"),
     ],
 )  # fmt: skip
 def test_wrong_values_are_one_line(cfg: dict[str, Any], device: str | None, message: str) -> None:
@@ -67,7 +67,7 @@ def test_one_process_starts_nothing() -> None:
     ("args", "message"),
     [
         (["attack", "launch=cpu", "run_dir=x"], "launch=cpu: unlearnctl attack runs in one process"),
-        (["train", "launch.num_processes=3"], "launch.num_processes=3: launch=single is one"),
+        (["train", "launch.num_processes=3"], "launch.num_processes=3: launch=single runs one process"),
         (["train", "launch=multi_node"], "launch.num_processes=???: required"),
         (["train", "launch=cpu", "launch.num_processes=3", "trainer.global_batch=8"],
          "trainer.global_batch=8: not a multiple of micro_batch 1 × 3 processes; nearest: 6 or 9"),

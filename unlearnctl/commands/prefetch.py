@@ -78,6 +78,7 @@ def _parse(args: Sequence[str]) -> tuple[str, list[str], list[str]]:
 
 def _fetch_all(configs: Sequence[DictConfig]) -> tuple[list[Fetched], list[str]]:
     """Fetch for all configs, each thing once; returns what came from the hub, and a line for each failure."""
+    from unlearnctl.utils.explain import explain
 
     found: list[Fetched] = []
     failed: list[str] = []
