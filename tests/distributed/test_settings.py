@@ -31,7 +31,7 @@ NODE = {"name": "multi_node", "num_machines": 2, "main_address": "a", "main_port
         (NODE | {"num_processes": 16}, None, "launch.num_processes=16: 8 of them on this machine, which has 4 GPUs"),
         (NODE | {"num_processes": 8, "machine_rank": 2}, None, "launch.machine_rank=2: must be 0 to 1"),
         (NODE | {"num_processes": 8, "main_port": 70000}, None, "launch.main_port=70000: must be a whole number"),
-        ({"name": "cpu", "num_processes": 4, "num_machines": 2}, None, "launch.num_machines=2: launch=cpu runs on one machine"),
+        ({"name": "cpu", "num_processes": 4, "num_machines": 2}, None, "launch.num_machines=2: launch=cpu runs on one"),
     ],
 )  # fmt: skip
 def test_wrong_values_are_one_line(cfg: dict[str, Any], device: str | None, message: str) -> None:
