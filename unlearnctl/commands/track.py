@@ -1,6 +1,6 @@
 """Send the metrics of runs to their tracker, where it was down while they ran.
 
-usage: unlearnctl track RUN [RUN ...] [tracker=NAME]
+usage: unlearnctl track RUN [RUN ...] [tracker=NAME] [plugins=[PACKAGE]]
 
 Every run keeps its rows in metrics.jsonl; a tracker that fails is reported in one line, and the run continues
 without it. The rows go to the tracker of the run's config, or to another, as a run of their own.
@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from unlearnctl.config.instantiate import plain
 from unlearnctl.config.trackers import build_tracker, shipped
+from unlearnctl.config.trust import allow, read_trust
 from unlearnctl.results.history import read_history
 from unlearnctl.results.run import load_run
 from unlearnctl.runs.directory import own_config
@@ -28,13 +29,14 @@ from unlearnctl.utils.errors import UserError, brief
 
 
 def track(args: list[str]) -> None:
-    """Each argument is a run directory of `train`; `tracker=NAME` takes another tracker than its config's.
+    """Send the metrics of run directories; `tracker=NAME` takes another tracker than a run's config names.
 
     Raises:
         UserError: no argument, no finished run, no tracker, or one that still cannot be reached.
     """
+    allow(read_trust(args))
     names = [arg.partition("=")[2] for arg in args if arg.startswith("tracker=")]
-    folders = [Path(arg) for arg in args if not arg.startswith("tracker=")]
+    folders = [Path(arg) for arg in args if not arg.startswith(("tracker=", "plugins="))]
     if not folders:
         raise UserError("track: give a run directory, e.g. unlearnctl track outputs/train/NAME/RUN")
     for folder in folders:
@@ -43,7 +45,7 @@ def track(args: list[str]) -> None:
 
 
 def send(folder: Path, cfg: DictConfig, name: str | None) -> int:
-    """Log every row of metrics.jsonl anew, in a run of its own; returns how many.
+    """Log every row of metrics.jsonl, as a run of its own on the dashboard; returns how many.
 
     Raises:
         UserError: see `track`.
