@@ -248,6 +248,7 @@ def test_includes_groups_tags_and_code_as_the_harness_has_them(tasks: Path) -> N
         assert {k: str(v)[:30] for k, v in a.items()} == {k: str(v)[:30] for k, v in b.items()}
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -78,6 +78,7 @@ def test_a_gradient_that_is_not_finite(undisturbed: dict[str, Any]) -> None:
     assert outcome(RUN) == undisturbed
 
 
+@pytest.mark.full
 def test_a_weight_that_is_not_finite_is_never_saved(undisturbed: dict[str, Any]) -> None:
     def break_weights(trainer: Trainer) -> None:
         with torch.no_grad():

@@ -79,7 +79,7 @@ def theirs(folder: Path, task: str, shots: int, model: Any) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("shots", [0, 5])
+@pytest.mark.parametrize("shots", [5, pytest.param(0, marks=pytest.mark.full)])
 @pytest.mark.parametrize("task", ["letters", "texts"])
 def test_parity_with_the_harness(folder: Path, task: str, shots: int, architecture: str) -> None:
     """Identical accuracy on every question, log-likelihoods to 1e-4, for any batch size."""

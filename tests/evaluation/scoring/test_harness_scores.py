@@ -139,6 +139,7 @@ METRICS = [
 ]  # fmt: skip
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize(("task", "metric", "goal"), METRICS)
 def test_every_kind_of_metric_is_the_harnesss(
     folder: Path, model: Any, task: str, metric: str, goal: str
@@ -177,6 +178,7 @@ CHATS = [
 ]
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("options", CHATS)
 def test_prompts_through_the_chat_template_are_the_harnesss(
     folder: Path, model: Any, options: dict[str, Any]

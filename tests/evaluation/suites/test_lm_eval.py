@@ -278,6 +278,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.first(4)
 @pytest.mark.parametrize("shots", [0, 2])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_of_tasks_mean_what_they_mean_there(tmp_path: Path, name: str, shots: int) -> None:
@@ -305,6 +306,7 @@ def chatting() -> Any:
     return tokenizer
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("system", [None, "w60 w61"])
 @pytest.mark.parametrize("turns", [True, False])
 @pytest.mark.parametrize("shots", [0, 2])

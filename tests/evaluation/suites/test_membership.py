@@ -126,6 +126,7 @@ def test_suite_is_a_naive_loop_for_any_batch_size() -> None:
         assert {k: v.value for k, v in found.items()} == pytest.approx(expected)
 
 
+@pytest.mark.full
 def test_unseen_texts_are_unseen_and_the_twin_cannot_tell_them() -> None:
     """Measured, n = 90 a side: untouched .87 to .99 by attack, twin .47 to .50."""
     world = load(tinyworld.model_dir())

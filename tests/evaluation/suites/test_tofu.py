@@ -96,6 +96,7 @@ def naive(model, tokenizer, name: str, limit: int, end: bool = True) -> dict[str
 WAYS = [(1, {}), (7, {"truth_mean": "geometric"}), (64, {"append_eos": False})]
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(("batch_size", "way"), WAYS)
 def test_every_metric_is_that_of_a_naive_loop(batch_size: int, way: dict, damaged) -> None:
     limit, end = 6, way.get("append_eos", True)
