@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from unlearnctl.reporting.markdown import escape
@@ -106,25 +107,42 @@ def _items(table: Table) -> list[str]:
     return [f"Items behind each value (n): {', '.join(told)}."] if told else []
 
 
+def _lines(
+    table: Table, safe: Callable[[str], str], bold: str, cell: Callable[[str], str] | None = None
+) -> Iterator[list[str]]:
+    """Yield the texts of each line: model, method, cells.
+
+    Args:
+        table: whose lines these are.
+        safe: escapes a text.
+        bold: has `{}` in the place of the best cell.
+        cell: escapes a cell, where that differs.
+    """
+    for line in table.lines:
+        texts = [safe(line.model), safe(label(line))]
+        for each, column in zip(line.cells, table.spec.columns, strict=True):
+            text = (cell or safe)(content(each, column))
+            texts.append(bold.replace("{}", text) if each.bold else text)
+        yield texts
+
+
 def markdown(table: Table) -> str:
     """Write a pipe table with its notes."""
     heads = ["model", "method", *(escape(heading(column)) for column in table.spec.columns)]
-    out = [
-        f"# {escape(table.spec.title)}",
-        "",
-        escape(table.spec.about),
-        "",
-        f"| {' | '.join(heads)} |",
-        "|" + "---|" * len(heads),
-    ]
-    for line in table.lines:
-        cells = []
-        for cell, column in zip(line.cells, table.spec.columns, strict=True):
-            text = _escaped(content(cell, column))
-            cells.append(f"**{text}**" if cell.bold else text)
-        names = [escape(name) for name in (line.model, label(line))]
-        out.append(f"| {' | '.join([*names, *cells])} |")
-    return "\n".join([*out, "", *(f"- {_escaped(note)}" for note in notes(table)), ""])
+    return "\n".join(
+        [
+            f"# {escape(table.spec.title)}",
+            "",
+            escape(table.spec.about),
+            "",
+            f"| {' | '.join(heads)} |",
+            "|" + "---|" * len(heads),
+            *(f"| {' | '.join(texts)} |" for texts in _lines(table, escape, "**{}**", _escaped)),
+            "",
+            *(f"- {_escaped(note)}" for note in notes(table)),
+            "",
+        ]
+    )
 
 
 def _escaped(text: str) -> str:
@@ -137,20 +155,24 @@ def latex(table: Table) -> str:
     spec = table.spec
     heads = ["model", "method", *map(heading, spec.columns)]
     out = [
-        r"\documentclass[landscape]{article}", r"\usepackage{booktabs}", r"\usepackage[margin=1.5cm]{geometry}",
-        r"\pagestyle{empty}", r"\begin{document}", r"\begin{table}", r"\centering\footnotesize",
-        r"\setlength{\tabcolsep}{4pt}", rf"\caption{{{tex(spec.title)}. {tex(spec.about)}}}",
-        rf"\begin{{tabular}}{{ll{'r' * len(spec.columns)}}}", r"\toprule",
-        " & ".join(map(tex, heads)) + r" \\", r"\midrule",
-    ]  # fmt: skip
-    for place, line in enumerate(table.lines):
+        r"\documentclass[landscape]{article}",
+        r"\usepackage{booktabs}",
+        r"\usepackage[margin=1.5cm]{geometry}",
+        r"\pagestyle{empty}",
+        r"\begin{document}",
+        r"\begin{table}",
+        r"\centering\footnotesize",
+        r"\setlength{\tabcolsep}{4pt}",
+        rf"\caption{{{tex(spec.title)}. {tex(spec.about)}}}",
+        rf"\begin{{tabular}}{{ll{'r' * len(spec.columns)}}}",
+        r"\toprule",
+        " & ".join(map(tex, heads)) + r" \\",
+        r"\midrule",
+    ]
+    for place, texts in enumerate(_lines(table, tex, r"\textbf{{}}")):
         if _next_model(table, place):
             out.append(r"\midrule")
-        cells = []
-        for cell, column in zip(line.cells, spec.columns, strict=True):
-            text = tex(content(cell, column))
-            cells.append(rf"\textbf{{{text}}}" if cell.bold else text)
-        out.append(" & ".join([tex(line.model), tex(label(line)), *cells]) + r" \\")
+        out.append(" & ".join(texts) + r" \\")
     out += [r"\bottomrule", r"\end{tabular}", r"\end{table}", r"\begin{itemize}\raggedright\footnotesize"]
     out += [rf"\item {tex(note)}" for note in notes(table)]
     return "\n".join([*out, r"\end{itemize}", r"\end{document}", ""])
@@ -199,20 +221,22 @@ def as_html(table: Table) -> str:
         f'<th scope="col">{safe(h)}</th>' for h in ["model", "method", *map(heading, table.spec.columns)]
     )
     body = []
-    for place, line in enumerate(table.lines):
-        cells = [safe(line.model), safe(label(line))]
-        for cell, column in zip(line.cells, table.spec.columns, strict=True):
-            text = safe(content(cell, column))
-            cells.append(f"<b>{text}</b>" if cell.bold else text)
+    for place, texts in enumerate(_lines(table, safe, "<b>{}</b>")):
         row = '<tr class="next">' if _next_model(table, place) else "<tr>"
-        body.append(row + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
+        body.append(row + "".join(f"<td>{text}</td>" for text in texts) + "</tr>")
     policy = f"default-src 'none'; style-src '{content_hash(STYLE)}'; base-uri 'none'; form-action 'none'"
-    return "\n".join([
-        "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{safe(table.spec.title)}</title><style>{STYLE}</style></head><body>",
-        f"<h1>{safe(table.spec.title)}</h1><p>{safe(table.spec.about)}</p>",
-        f"<div><table><thead><tr>{heads}</tr></thead><tbody>", *body, "</tbody></table></div>",
-        "<ul>", *(f"<li>{safe(note)}</li>" for note in notes(table)), "</ul></body></html>", "",
-    ])  # fmt: skip
+    items = "\n".join(f"<li>{safe(note)}</li>" for note in notes(table))
+    lines = "\n".join(body)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{safe(table.spec.title)}</title><style>{STYLE}</style></head><body>
+<h1>{safe(table.spec.title)}</h1><p>{safe(table.spec.about)}</p>
+<div><table><thead><tr>{heads}</tr></thead><tbody>
+{lines}
+</tbody></table></div>
+<ul>
+{items}
+</ul></body></html>
+"""
