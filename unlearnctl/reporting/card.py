@@ -15,11 +15,14 @@ from unlearnctl.utils import numbers
 
 # Methods from papers of which we know only the abstract; a test compares this with the docstrings of the modules.
 READINGS = {
-    "rmu_cosine": "arXiv 2605.26454", "probe_directions": "arXiv 2605.26454", "meta": "arXiv 2605.26454",
+    "rmu_cosine": "arXiv 2605.26454",
+    "probe_directions": "arXiv 2605.26454",
+    "meta": "arXiv 2605.26454",
     "sage": "arXiv 2606.18309",
-}  # fmt: skip
-TRAINER = ("steps", "global_batch", "optimizer", "schedule", "warmup_steps", "clip_norm", "lora", "sharpness",
-           "mixed_precision", "trainable")  # fmt: skip
+}
+TRAINER = (
+    "steps global_batch optimizer schedule warmup_steps clip_norm lora sharpness mixed_precision trainable"
+).split()
 SOURCE = ("path", "name", "split", "revision", "field", "prompt_field", "format", "min_chars", "limit")
 Tree = Mapping[str, Any]
 
@@ -36,10 +39,14 @@ def model_card(results: Tree, run: str = "RUN", to: str = "FOLDER", origin: Tree
     origin = origin or lineage(results, done_with(results))
     sections = {
         **({"Chain": _chain(origin)} if len(origin["steps"]) > 1 else {}),
-        "Results": _results(results), "Data": _data(results), "Method": _method(results),
-        "Limits": _limits(results, run), "Intended use": _use(), "Licence": _licence(origin),
+        "Results": _results(results),
+        "Data": _data(results),
+        "Method": _method(results),
+        "Limits": _limits(results, run),
+        "Intended use": _use(),
+        "Licence": _licence(origin),
         "Reproduce": _reproduce(results, run, to),
-    }  # fmt: skip
+    }
     name = str(_part(results, "config", "model").get("name") or "local")
     name = name if name != "local" else origin["base"] or "A local model"
     head = [*_header(origin), f"# {escape(name)} after unlearning{_with(results)}", "", _done(results)]
@@ -145,11 +152,12 @@ def _data(results: Tree) -> list[str]:
             )
             rows.append([f"{side} ({topic})" if topic else side, spec["path"], settings])
     return [
-        *table(("side", "source", "read as"), rows), "",
+        *table(("side", "source", "read as"), rows),
+        "",
         f"- Fingerprint of all texts and their order: {code(provenance.get('data') or 'not recorded')}.",
         f"- Base weights: {code(provenance.get('base') or 'not recorded')}.",
         f"- SHA-256 of what was changed: {code(provenance.get('checkpoint_sha256') or 'not recorded')}.",
-    ]  # fmt: skip
+    ]
 
 
 def _topics(side: Tree) -> list[tuple[str, Tree]]:
@@ -246,8 +254,12 @@ def _reproduce(results: Tree, run: str, to: str) -> list[str]:
         else ""
     )
     return [
-        *(f"    {numbers.plain(command)}" for command in commands), "",
+        *(f"    {numbers.plain(command)}" for command in commands),
+        "",
         f"unlearnctl commit {code(provenance.get('commit'))}{dirty}; seed {escape(provenance.get('seed'))}; "
         f"{escape(provenance.get('started', '?'))} to {escape(provenance.get('finished', '?'))}.",
-        "", f"Versions: {versions or 'not recorded'}.", "", f"Machine: {machine or 'not recorded'}.",
-    ]  # fmt: skip
+        "",
+        f"Versions: {versions or 'not recorded'}.",
+        "",
+        f"Machine: {machine or 'not recorded'}.",
+    ]

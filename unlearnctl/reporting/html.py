@@ -53,18 +53,35 @@ def render(run: Run) -> str:
     env = environment()
     env.filters |= {"bounded": bounded, "percent": percent, "leaf": lambda entry: not isinstance(entry, dict)}
     return env.get_template("report.html.j2").render(
-        run=run, config=config, yaml=run.yaml or json.dumps(config, indent=2), notes=notes(run),
-        status=str(run.results.get("status") or "unknown status").replace("_", " "), facts=facts(run),
-        robustness=attacks.page_table(run.results), losses=losses(run.results),
-        rows=rows, parts=[row for row in run.rows if row.subject], cards=headline(rows),
+        run=run,
+        config=config,
+        yaml=run.yaml or json.dumps(config, indent=2),
+        notes=notes(run),
+        status=str(run.results.get("status") or "unknown status").replace("_", " "),
+        facts=facts(run),
+        robustness=attacks.page_table(run.results),
+        losses=losses(run.results),
+        rows=rows,
+        parts=[row for row in run.rows if row.subject],
+        cards=headline(rows),
         compared=any(row.before.value is not None for row in rows),
-        legend=terminal.legend(rows), flags=terminal.raised(run.results), arrow=terminal.ARROW,
-        mark=terminal.MARK, words=WORDS,
-        charts=figures, texts=token_weights(run), samples=texts.samples(run),
-        frame=svg, hover=hover, commands=commands(run),
+        legend=terminal.legend(rows),
+        flags=terminal.raised(run.results),
+        arrow=terminal.ARROW,
+        mark=terminal.MARK,
+        words=WORDS,
+        charts=figures,
+        texts=token_weights(run),
+        samples=texts.samples(run),
+        frame=svg,
+        hover=hover,
+        commands=commands(run),
         provenance=numbers.flatten(run.results.get("provenance") or {}) | {"schema": run.results["schema"]},
-        style=style, script=script, style_hash=content_hash(style), script_hash=content_hash(script),
-    )  # fmt: skip
+        style=style,
+        script=script,
+        style_hash=content_hash(style),
+        script_hash=content_hash(script),
+    )
 
 
 def headline(rows: list[Row]) -> list[Row]:

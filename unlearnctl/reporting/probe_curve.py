@@ -59,9 +59,11 @@ def print_probes(rows: Rows, held_out: int, console: Console | None = None) -> N
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
-            str(row["layer"]), f"{row['accuracy']:.3f} ± {1.96 * row['stderr']:.3f}", f"{row['control']:.3f}",
+            str(row["layer"]),
+            f"{row['accuracy']:.3f} ± {1.96 * row['stderr']:.3f}",
+            f"{row['control']:.3f}",
             *(f"{row[key]:.3g}" for key in ("threshold", "neutral_mean", "neutral_scale")),
-        )  # fmt: skip
+        )
     console.print(table)
     console.print(
         f"{held_out} held-out texts; ± 95 % interval; control: the same probe on shuffled labels", style="dim"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unlearnctl.reporting import series
 from unlearnctl.reporting.plots import SPARE, canvas, title
@@ -17,9 +17,7 @@ from unlearnctl.utils.atomic import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLUMNS = (
-    "attack", "variant", "worst", "recovery", "suite", "metric", "role", "value", "low", "high", "n", "chance", "base",
-)  # fmt: skip
+COLUMNS = "attack variant worst recovery suite metric role value low high n chance base".split()
 
 
 def write_robustness(folder: Path, record: Entry) -> list[Path]:
@@ -28,18 +26,22 @@ def write_robustness(folder: Path, record: Entry) -> list[Path]:
         return []
     table, picture = folder / "robustness.csv", folder / "robustness.png"
     with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for entry in rows(record):
-            for suite, metrics in entry["scores"].items():
-                for name, m in metrics.items():
-                    beside = entry.get("base", {}).get(suite, {}).get(name, {}).get("value")
-                    writer.writerow([
-                        entry["attack"], entry["variant"], entry.get("worst"), entry.get("recovery"), suite, name,
-                        m.get("role"), m.get("value"), *bounds(m), m.get("n"), m.get("chance"), beside,
-                    ])  # fmt: skip
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(_lines(record))
     _plot(picture, record)
     return [table, picture]
+
+
+def _lines(record: Entry) -> Iterator[dict[str, Any]]:
+    for entry in rows(record):
+        base = entry.get("base") or {}
+        for suite, metrics in entry["scores"].items():
+            for name, found in metrics.items():
+                low, high = bounds(found)
+                beside = (base.get(suite) or {}).get(name) or {}
+                own = {"suite": suite, "metric": name, "low": low, "high": high, "base": beside.get("value")}
+                yield {**found, **entry, **own}
 
 
 def _plot(path: Path, record: Entry) -> None:

@@ -55,11 +55,14 @@ def _by_metric(part: Any) -> dict[str, list[tuple[str, Reply]]]:
     return {
         f"{suite}/{metric}": [
             (entry["prompt"], Reply(entry["reply"], numbers.finite(entry.get("score"))))
-            for entry in entries if _is_sample(entry)
+            for entry in entries
+            if _is_sample(entry)
         ]
-        for suite, metrics in suites.items() if isinstance(metrics, dict)
-        for metric, entries in metrics.items() if isinstance(entries, list)
-    }  # fmt: skip
+        for suite, metrics in suites.items()
+        if isinstance(metrics, dict)
+        for metric, entries in metrics.items()
+        if isinstance(entries, list)
+    }
 
 
 def _is_sample(entry: Any) -> bool:

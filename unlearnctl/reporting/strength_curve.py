@@ -58,9 +58,13 @@ def write_curve(folder: Path, record: Mapping[str, Any]) -> list[Path]:
         for row in record["curve"]:
             weight = "bold" if row["strength"] == record["strength"] else "normal"
             axes.annotate(
-                f"{row['strength']:g}", (row["forgotten"], row["retained"]), (5, 5),
-                textcoords="offset points", fontsize=8, fontweight=weight,
-            )  # fmt: skip
+                f"{row['strength']:g}",
+                (row["forgotten"], row["retained"]),
+                (5, 5),
+                textcoords="offset points",
+                fontsize=8,
+                fontweight=weight,
+            )
         axes.set_xlabel("forgotten share")
         axes.set_ylabel("retained share")
         title(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,7 @@ def numbered(points: Sequence[Placed], front: Collection[int]) -> list[Placed]:
 
 def _number(axes: Any, points: Sequence[Placed]) -> None:
     """Write the numbers; a point close to an earlier one gets its number on another side."""
-    wide, tall = (max(c, default=0) - min(c, default=0) or 1.0
-                  for c in ([x for _, x, _ in points], [y for _, _, y in points]))  # fmt: skip
+    wide, tall = _spread(x for _, x, _ in points), _spread(y for _, _, y in points)
     for place, (index, x, y) in enumerate(points):
         near = sum(abs(x - u) < 0.03 * wide and abs(y - v) < 0.04 * tall for _, u, v in points[:place])
         offset = OFFSETS[near % len(OFFSETS)]
@@ -95,3 +94,8 @@ def _number(axes: Any, points: Sequence[Placed]) -> None:
         axes.annotate(
             str(index + 1), (x, y), offset, textcoords="offset points", ha=side, fontsize=9, zorder=5
         )
+
+
+def _spread(values: Iterable[float]) -> float:
+    found = list(values)
+    return max(found, default=0.0) - min(found, default=0.0) or 1.0

@@ -104,12 +104,26 @@ def charts(run: Run) -> list[Chart]:
         _curves("losses", "Loss terms", f"before weighting{means}", "loss", losses, {}),
         _plane_chart(plane) if plane else None,
         _curves("scores", "Scores while training", "in-training evaluation", "score (0 to 1)", scores, roles),
-        _curves("knobs", "Learned trade-offs", "multiples of the config's values", "multiple", series.knobs(run), {},
-                series.action_axis(run)),
-        _curves("outcomes", "What each setting brought", "on validation items", "score (0 to 1)",
-                series.outcomes(run), {"forgotten": "forget", "retained": "retain"}, series.action_axis(run)),
+        _curves(
+            "knobs",
+            "Learned trade-offs",
+            "multiples of the config's values",
+            "multiple",
+            series.knobs(run),
+            {},
+            series.action_axis(run),
+        ),
+        _curves(
+            "outcomes",
+            "What each setting brought",
+            "on validation items",
+            "score (0 to 1)",
+            series.outcomes(run),
+            {"forgotten": "forget", "retained": "retain"},
+            series.action_axis(run),
+        ),
         _curves("grad", "Gradient norm", f"before clipping{means}", "norm", norms, {}),
-    ]  # fmt: skip
+    ]
     return [chart for chart in made if chart]
 
 
@@ -162,8 +176,8 @@ def _plane_chart(plane: Plane) -> Chart:
     lines += [(name, "retain", [(name, x, y)]) for name, x, y in plane.ends]
     drawn = [_drawn(name, cls, _plane_points(plane, x_axis, y_axis, points)) for name, cls, points in lines]
     marks = [_mark(plane, name, x_axis, y_axis, x, y) for name, x, y in plane.ends]
-    x_label, y_label = (f"{what}: {r.metric}{_arrow(r, ways)}" for what, r, ways in (
-        ("kept", plane.retain, "←→"), ("forgotten", plane.forget, "↓↑")))  # fmt: skip
+    x_label = f"kept: {plane.retain.metric}{_arrow(plane.retain, '←→')}"
+    y_label = f"forgotten: {plane.forget.metric}{_arrow(plane.forget, '↓↑')}"
     guides = _guides(plane, x_axis, y_axis)
     note = "with 95 % intervals"
     return Chart(
@@ -197,10 +211,14 @@ def _plane_points(
 def _mark(plane: Plane, name: str, x_axis: Axis, y_axis: Axis, x: float, y: float) -> dict[str, Any]:
     wide, tall = (getattr(row, name).half or 0.0 for row in (plane.retain, plane.forget))
     return {
-        "name": name, "x": x_axis.at(x), "y": y_axis.at(y),
-        "x1": x_axis.at(x - wide), "x2": x_axis.at(x + wide),
-        "y1": y_axis.at(y - tall), "y2": y_axis.at(y + tall),
-    }  # fmt: skip
+        "name": name,
+        "x": x_axis.at(x),
+        "y": y_axis.at(y),
+        "x1": x_axis.at(x - wide),
+        "x2": x_axis.at(x + wide),
+        "y1": y_axis.at(y - tall),
+        "y2": y_axis.at(y + tall),
+    }
 
 
 def _guides(plane: Plane, x_axis: Axis, y_axis: Axis) -> list[dict[str, Any]]:

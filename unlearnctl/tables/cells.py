@@ -38,9 +38,13 @@ class Cell:
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return {
-            "values": self.values, "seeds": list(self.seeds), "mean": self.value, "half": self.half, "n": self.n,
+            "values": self.values,
+            "seeds": list(self.seeds),
+            "mean": self.value,
+            "half": self.half,
+            "n": self.n,
             "published": self.published,
-        }  # fmt: skip
+        }
 
 
 @dataclass

@@ -29,13 +29,17 @@ def page_data(summary: Summary, probes: Sequence[Json]) -> Json:
     cells = len(members) * (len(columns) + len(metrics) + 6)
     return {
         "axes": [_axis(summary, metric) for metric in metrics] + [_share_axis(name) for name in SHARES],
-        "start": _start(summary, metrics), "keys": summary.keys, "columns": columns, "count": len(members),
+        "start": _start(summary, metrics),
+        "keys": summary.keys,
+        "columns": columns,
+        "count": len(members),
         "names": None if columns else [summary.label(member) for member in members],
         "config": [coded([cell(member.config, key) for member in members]) for key in summary.keys],
-        "values": [_values([member.row(metric) for member in members]) for metric in metrics] + _shares(summary),
+        "values": [_values([member.row(metric) for member in members]) for metric in metrics]
+        + _shares(summary),
         **details(summary, room(cells)),
         "probes": list(probes),
-    }  # fmt: skip
+    }
 
 
 def whole_metrics(summary: Summary) -> list[Key]:
@@ -46,10 +50,13 @@ def whole_metrics(summary: Summary) -> list[Key]:
 def _axis(summary: Summary, metric: Key) -> Json:
     row, several = summary.row(metric), len({suite for suite, _ in summary.metrics}) > 1
     return {
-        "name": "/".join(metric) if several else metric[1], "role": row.role, "goal": row.goal,
-        "chance": row.chance, "share": not numbers.is_perplexity(row.metric),
+        "name": "/".join(metric) if several else metric[1],
+        "role": row.role,
+        "goal": row.goal,
+        "chance": row.chance,
+        "share": not numbers.is_perplexity(row.metric),
         "digits": numbers.decimals(row.metric),
-    }  # fmt: skip
+    }
 
 
 def _share_axis(name: str) -> Json:

@@ -116,8 +116,11 @@ def lines(run: Run) -> Lines:
     """Return name → (step, value): losses, gradient norm, in-training evaluations, what a meta-learned run set."""
     run = with_history(run, ROWS)
     found = {f"loss: {line.name}": line.points for line in series.losses(run)}
-    found |= {line.name.replace("grad_norm", "gradient norm"): line.points for key in ("grad_norm", "lr")
-              for line in series.column(run, key)}  # fmt: skip
+    found |= {
+        line.name.replace("grad_norm", "gradient norm"): line.points
+        for key in ("grad_norm", "lr")
+        for line in series.column(run, key)
+    }
     found |= {f"evaluation: {row.metric}": run.trace(row.suite, row.metric) for row in run.rows if run.evals}
     found |= {f"meta: {line.name}": line.points for line in (*series.knobs(run), *series.outcomes(run))}
     return {name: line for name, line in found.items() if line}

@@ -50,16 +50,28 @@ def render(summary: Summary, folder: Path, probes: Sequence[Path] = ()) -> str:
     several = len({suite for suite, _ in summary.metrics}) > 1
     metrics = whole_metrics(summary)
     return env.get_template("site/page.html.j2").render(
-        summary=summary, data=data, title=title(summary), probes=[place_of(p, folder) for p in probes],
+        summary=summary,
+        data=data,
+        title=title(summary),
+        probes=[place_of(p, folder) for p in probes],
         metrics=[(metric, metric_name(summary, metric, several), summary.row(metric)) for metric in metrics],
-        names={key: short(key, summary.columns) for key in summary.columns}, shares=dict(points(summary)),
-        members=[(member, place_of(member.run.path, folder), link(member, folder)) for member in summary.members],
+        names={key: short(key, summary.columns) for key in summary.columns},
+        shares=dict(points(summary)),
+        members=[
+            (member, place_of(member.run.path, folder), link(member, folder)) for member in summary.members
+        ],
         running=[place_of(path, folder) for path, _ in summary.running],
         failed=[(place_of(path, folder), why) for path, why in summary.failed],
-        has=has(data), left_out=data["left_out"], mark=MARK, legend=legend(summary),
+        has=has(data),
+        left_out=data["left_out"],
+        mark=MARK,
+        legend=legend(summary),
         sentence=sentence(summary),
-        style=style, script=script, style_hash=content_hash(style), script_hash=content_hash(script),
-    )  # fmt: skip
+        style=style,
+        script=script,
+        style_hash=content_hash(style),
+        script_hash=content_hash(script),
+    )
 
 
 def has(data: Mapping[str, Any]) -> dict[str, bool]:
