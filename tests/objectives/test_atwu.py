@@ -12,6 +12,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from tests.built import built
 from tests.objectives.harness import D, check_invariances, loss, naive_sequence_logprobs, view
 from tests.training.synthetic import make_trainer
 from unlearnctl.objectives.atwu import ATWU
@@ -222,11 +223,11 @@ def test_in_training_the_scorer_learns_beside_the_model() -> None:
 )  # fmt: skip
 def test_wrong_weights_are_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(UserError, match=rf"^objective\.token_weights\.{key}="):
-        learned(**{key: value})
+        built("objective.token_weights", Learned, **{**SETTINGS, key: value})
 
 
 def test_wrong_beta_is_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"^objective\.beta=-1\.0"):
-        ATWU(-1.0, 1.0, 1.0, NLL(), TokenWeights())
+        built("objective", ATWU, -1.0, 1.0, 1.0, NLL(), TokenWeights())
     with pytest.raises(UserError, match=r"^objective\.token_weights\.beta=-1\.0"):
-        Probability(-1.0)
+        built("objective.token_weights", Probability, -1.0)

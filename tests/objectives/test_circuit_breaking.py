@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.built import built
 from tests.objectives.harness import check_invariances, loss, tokens, view
 from tests.training.synthetic import make_trainer
 from unlearnctl.objectives.circuit_breaking import CircuitBreaking
@@ -56,9 +57,9 @@ def test_blocks_up_to_the_layer_train() -> None:
 @pytest.mark.parametrize(
     ("key", "make"),
     [
-        ("layers", lambda: CircuitBreaking([], 1.0, 1)),
-        ("alpha", lambda: CircuitBreaking([1], 0.0, 1)),
-        ("steps", lambda: CircuitBreaking([1], 1.0, 0)),
+        ("layers", lambda: built("objective", CircuitBreaking, [], 1.0, 1)),
+        ("alpha", lambda: built("objective", CircuitBreaking, [1], 0.0, 1)),
+        ("steps", lambda: built("objective", CircuitBreaking, [1], 1.0, 0)),
     ],
 )
 def test_wrong_values_are_refused_by_name(key: str, make) -> None:

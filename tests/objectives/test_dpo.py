@@ -10,6 +10,7 @@ import math
 import pytest
 import torch
 
+from tests.built import built
 from tests.models.tiny import make_batch
 from tests.objectives.harness import check_invariances, loss, naive_sequence_logprobs, view
 from unlearnctl.objectives.altpo import AltPO
@@ -83,8 +84,8 @@ def test_invariances(objective: Objective) -> None:
 
 
 def test_wrong_values_are_refused_by_name() -> None:
-    with pytest.raises(UserError, match=r"^objective\.beta=0\.0: must be positive"):
-        DPO(0.0, 1.0, 1.0, NLL())
+    with pytest.raises(UserError, match=r"^objective\.beta=0\.0: must be a positive number"):
+        built("objective", DPO, 0.0, 1.0, 1.0, NLL())
 
 
 def test_terms_are_unweighted() -> None:

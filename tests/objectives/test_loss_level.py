@@ -11,6 +11,7 @@ import math
 import pytest
 import torch
 
+from tests.built import built
 from tests.models.tiny import make_batch
 from tests.objectives.harness import check_invariances, loss, naive_sequence_logprobs, view
 from unlearnctl.objectives.base import Objective, Outputs, View
@@ -119,11 +120,11 @@ def test_terms_are_unweighted() -> None:
 @pytest.mark.parametrize(
     ("key", "make"),
     [
-        ("beta", lambda: NPO(0.0, 1.0, 1.0, NLL())),
-        ("beta", lambda: SimNPO(-1.0, 0.0, 1.0, 1.0, NLL())),
-        ("gamma", lambda: SimNPO(1.0, -0.1, 1.0, 1.0, NLL())),
-        ("forget_coeff", lambda: GradDiff(0.0, 1.0, NLL())),
-        ("alpha", lambda: GradDiff(1.0, -1.0, NLL())),
+        ("beta", lambda: built("objective", NPO, 0.0, 1.0, 1.0, NLL())),
+        ("beta", lambda: built("objective", SimNPO, -1.0, 0.0, 1.0, 1.0, NLL())),
+        ("gamma", lambda: built("objective", SimNPO, 1.0, -0.1, 1.0, 1.0, NLL())),
+        ("forget_coeff", lambda: built("objective", GradDiff, 0.0, 1.0, NLL())),
+        ("alpha", lambda: built("objective", GradDiff, 1.0, -1.0, NLL())),
     ],
 )
 def test_wrong_values_are_refused_by_name(key: str, make) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.built import built
 from tests.models.tiny import make_batch
 from tests.objectives.harness import D, check_invariances, loss, tokens, view
 from unlearnctl.objectives.base import Outputs, View
@@ -106,4 +107,4 @@ def test_only_kl_needs_the_whole_depth() -> None:
 def test_wrong_values_are_refused_by_name(key: str, settings: dict) -> None:
     good = {"layers": [1], "loss": "push", "margin": 0.0, "weighting": "uniform", "alpha": 1.0, "kl": 0.0}
     with pytest.raises(UserError, match=rf"^objective\.{key}="):
-        ProbeDirections(**{**good, **settings})
+        built("objective", ProbeDirections, **{**good, **settings})

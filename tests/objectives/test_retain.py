@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.built import built
 from tests.objectives.harness import naive_sequence_logprobs, tokens, view
 from unlearnctl.objectives.base import RetainTerm
 from unlearnctl.objectives.retain import KL, NLL, EmbedDiff
@@ -58,4 +59,4 @@ def test_invariances(term: RetainTerm) -> None:
 
 def test_embed_diff_refuses_no_layers() -> None:
     with pytest.raises(UserError, match=r"objective\.retain\.layers=\[\]"):
-        EmbedDiff([])
+        built("objective.retain", EmbedDiff, [])

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from tests.built import built
 from tests.objectives.harness import D, check_invariances, loss, ready, view
 from unlearnctl.objectives.base import Objective
 from unlearnctl.objectives.retain_noise import RetainNoise
@@ -95,4 +96,4 @@ def test_split_rows_get_their_own_noise() -> None:
 
 def test_wrong_scale() -> None:
     with pytest.raises(UserError, match=r"^objective\.retain_noise=-1\.0"):
-        RMU(4, 2.0, 3.0, retain_noise=-1.0)
+        built("objective", RMU, 4, 2.0, 3.0, retain_noise=-1.0)

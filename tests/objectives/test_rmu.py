@@ -10,6 +10,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.built import built
 from tests.models.tiny import make_batch
 from tests.objectives.harness import check_invariances, loss, ready, tokens, view
 from unlearnctl.objectives.base import Outputs, View
@@ -98,7 +99,7 @@ def test_gradcheck() -> None:
 )
 def test_wrong_values_are_refused_by_name(key: str, arguments: dict) -> None:
     with pytest.raises(UserError, match=rf"^objective\.{key}="):
-        RMU(**{"layer": 4, "steering_coeff": 1.0, "alpha": 1.0, **arguments})
+        built("objective", RMU, **{"layer": 4, "steering_coeff": 1.0, "alpha": 1.0, **arguments})
 
 
 def test_terms_are_unweighted() -> None:

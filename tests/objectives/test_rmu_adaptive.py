@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.built import built
 from tests.objectives.harness import check_invariances, loss, ready, tokens, view
 from unlearnctl.objectives.rmu import RMU
 from unlearnctl.objectives.rmu_adaptive import RMUAdaptive
@@ -37,5 +38,6 @@ def test_per_topic_is_rmu_with_a_relative_coefficient() -> None:
 
 @pytest.mark.parametrize(("key", "value"), [("scale_factor", 0.0), ("granularity", "per_layer")])
 def test_wrong_values_are_refused_by_name(key: str, value: object) -> None:
+    given = {"layer": 4, "scale_factor": 5.0, "alpha": 1.0, "granularity": "per_topic", key: value}
     with pytest.raises(UserError, match=rf"^objective\.{key}="):
-        RMUAdaptive(**{"layer": 4, "scale_factor": 5.0, "alpha": 1.0, "granularity": "per_topic", key: value})
+        built("objective", RMUAdaptive, **given)

@@ -6,14 +6,17 @@ random with u = (0, 1): 1 − 0 = 1. Retain h = (2, 0), h0 = (1, 0): cosine term
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.built import built
 from tests.models.tiny import make_batch
 from tests.objectives.harness import check_invariances, ready, tokens, view
 from unlearnctl.objectives.base import Outputs, View
-from unlearnctl.objectives.rmu_cosine import TARGETS, RMUCosine
+from unlearnctl.objectives.rmu_cosine import RMUCosine, Target
 from unlearnctl.utils.errors import UserError
 
 
@@ -39,7 +42,7 @@ def test_closed_form(target: str, expected: float) -> None:
     assert out.total.item() == pytest.approx(expected + 0.25, abs=1e-5)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", get_args(Target))
 def test_naive_twin_over_two_layers(target: str) -> None:
     objective = ready(RMUCosine(layer=[1, 4], target=target, alpha=3.0, norm_anchor=0.5, tilt=0.3))
     forget, retain = view(1), view(2)
@@ -66,7 +69,7 @@ def test_naive_twin_over_two_layers(target: str) -> None:
     torch.testing.assert_close(objective(forget, retain).total, expected)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", get_args(Target))
 def test_invariances(target: str) -> None:
     check_invariances(ready(RMUCosine(layer=[1, 4], target=target, alpha=3.0, norm_anchor=0.5)))
 
@@ -96,7 +99,11 @@ def test_random_needs_no_reference_for_the_forget_side() -> None:
 )
 def test_wrong_values_are_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(UserError, match=rf"^objective\.{key}="):
-        RMUCosine(**{"layer": 4, "target": "away", "alpha": 1.0, "norm_anchor": 0.0, key: value})
+        built(
+            "objective",
+            RMUCosine,
+            **{"layer": 4, "target": "away", "alpha": 1.0, "norm_anchor": 0.0, key: value},
+        )
 
 
 @pytest.mark.parametrize("target", ["away", "opposite", "orthogonal"])

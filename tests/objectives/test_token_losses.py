@@ -11,6 +11,7 @@ import math
 import pytest
 import torch
 
+from tests.built import built
 from tests.models.tiny import make_batch
 from tests.objectives.harness import check_invariances, loss, naive_sequence_logprobs, view
 from tests.training.synthetic import make_trainer
@@ -141,12 +142,12 @@ def test_invariances(objective: Objective) -> None:
 @pytest.mark.parametrize(
     ("key", "make"),
     [
-        ("beta", lambda: WGA(-1.0, 1.0, 1.0, NLL())),
-        ("beta1", lambda: SatImp(-1.0, 0.0, 1.0, 1.0, NLL())),
-        ("beta2", lambda: SatImp(1.0, -0.1, 1.0, 1.0, NLL())),
-        ("beta", lambda: UNDIAL(0.0, 1.0, 1.0, NLL())),
-        ("bound", lambda: PDU(-1.0, 1.0, 1.0, 1.0, NLL())),
-        ("dual_step", lambda: PDU(1.0, -1.0, 1.0, 1.0, NLL())),
+        ("beta", lambda: built("objective", WGA, -1.0, 1.0, 1.0, NLL())),
+        ("beta1", lambda: built("objective", SatImp, -1.0, 0.0, 1.0, 1.0, NLL())),
+        ("beta2", lambda: built("objective", SatImp, 1.0, -0.1, 1.0, 1.0, NLL())),
+        ("beta", lambda: built("objective", UNDIAL, 0.0, 1.0, 1.0, NLL())),
+        ("bound", lambda: built("objective", PDU, -1.0, 1.0, 1.0, 1.0, NLL())),
+        ("dual_step", lambda: built("objective", PDU, 1.0, -1.0, 1.0, 1.0, NLL())),
     ],
 )
 def test_wrong_values_are_refused_by_name(key: str, make) -> None:

@@ -34,7 +34,10 @@ def test_two_functions_in_one_run() -> None:
             ("data=tinyworld_hazard",),
             "objective.by_topic: its topics ['hazard', 'toxic'] are not those of data=",
         ),
-        (("objective.by_topic.toxic.loss=erase",), "objective.loss=erase: must be project or hinge or push"),
+        (
+            ("objective.by_topic.toxic.loss=erase",),
+            "objective.by_topic.toxic.loss=erase: unknown. Allowed: hinge, project, push",
+        ),
         (
             ("+objective.by_topic.toxic.lss=push",),
             "objective.by_topic.toxic.lss: unknown key (did you mean 'loss'?)",

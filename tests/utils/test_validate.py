@@ -42,6 +42,7 @@ Width = Annotated[int, Ge(2), Le(16)]
          "k=[0.5]: must be a list of 2 numbers, each 0 or more and below 1"),
         (tuple[float | torch.Tensor, float | torch.Tensor], [0.9], "k=[0.9]: must be a list of 2 numbers"),
         (Mapping[str, str], {"a": 3}, "k={'a': 3}: must be a mapping of names to texts"),
+        (Mapping[str, PositiveFloat], {"a": 0}, "k={'a': 0}: must be a mapping of names to numbers, each above 0"),
         (torch.nn.Module, 5, "k=5: must be a mapping with _target_"),
         (str | int | float, [1], "k=[1]: must be text"),
         (int, "x" * 999, f"k={'x' * 100}…: must be a whole number"),

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
+from annotated_types import MinLen
 from jaxtyping import Bool, Float
+from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
 from unlearnctl.data.batch import Batch
 from unlearnctl.ops.logprobs import prediction_mask
 from unlearnctl.ops.masked import masked_mean
 from unlearnctl.utils.errors import UserError
+
+Blocks = Annotated[Sequence[NonNegativeInt], MinLen(1)]  # indices of blocks
 
 
 @dataclass(frozen=True)
@@ -212,13 +216,3 @@ def _listed(blocks: Sequence[int]) -> str:
 
 def _escaped(name: str) -> str:
     return name.replace(".", r"\.")
-
-
-def require(condition: bool, key: str, value: object, allowed: str) -> None:
-    """Refuse an unsuitable parameter at construction.
-
-    Raises:
-        UserError: `objective.KEY=VALUE: must be ALLOWED`.
-    """
-    if not condition:
-        raise UserError(f"objective.{key}={value}: must be {allowed}")

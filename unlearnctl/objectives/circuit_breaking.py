@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, require
+from unlearnctl.objectives.base import Architecture, Blocks, Loss, Needs, Objective, View
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import cosine
 
@@ -25,11 +26,8 @@ class CircuitBreaking(Objective):
         steps: T.
     """
 
-    def __init__(self, layers: Sequence[int], alpha: float, steps: int) -> None:
+    def __init__(self, layers: Blocks, alpha: PositiveFloat, steps: PositiveInt) -> None:
         super().__init__()
-        require(len(layers) > 0 and min(layers) >= 0, "layers", list(layers), "block indices, 0 or more")
-        require(alpha > 0, "alpha", alpha, "positive")
-        require(steps >= 1, "steps", steps, "1 or more")
         self.layers, self.alpha, self.steps, self.done = tuple(layers), alpha, steps, 0
 
     def needs(self) -> dict[str, Needs]:

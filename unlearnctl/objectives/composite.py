@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
+from annotated_types import MinLen
+from pydantic import PositiveFloat
 from torch import nn
 
-from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, require, union
+from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, union
+from unlearnctl.utils.errors import unknown
 
 
 class Composite(Objective):
@@ -19,12 +23,15 @@ class Composite(Objective):
             hundreds of times larger fills its second moments, and the other one's steps vanish.
     """
 
-    def __init__(self, by_topic: Mapping[str, Objective], weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        by_topic: Annotated[Mapping[str, Objective], MinLen(1)],
+        weights: Mapping[str, PositiveFloat] | None = None,
+    ) -> None:
         super().__init__()
-        require(len(by_topic) > 0, "by_topic", dict(by_topic), "an objective for each forget topic")
-        for topic, weight in (weights or {}).items():
-            require(topic in by_topic, "weights", topic, "one of " + ", ".join(by_topic))
-            require(weight > 0, f"weights.{topic}", weight, "positive")
+        for topic in weights or {}:
+            if topic not in by_topic:
+                raise unknown("objective.weights", topic, by_topic)
         self.by_topic, self.weights = nn.ModuleDict(by_topic), dict(weights or {})
 
     def parts(self) -> dict[str, Objective]:

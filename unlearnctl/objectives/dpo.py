@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from unlearnctl.objectives.base import Loss, Needs, RetainTerm, View, require
+from unlearnctl.objectives.base import Loss, Needs, RetainTerm, View
 from unlearnctl.objectives.loss_level import LossLevel
 
 
@@ -22,9 +23,14 @@ class DPO(LossLevel):
     reference = True
     instead = "alternate"  # the side of the data that is preferred
 
-    def __init__(self, beta: float, forget_coeff: float, alpha: float, retain: RetainTerm) -> None:
+    def __init__(
+        self,
+        beta: PositiveFloat,
+        forget_coeff: PositiveFloat,
+        alpha: NonNegativeFloat,
+        retain: RetainTerm,
+    ) -> None:
         super().__init__(forget_coeff, alpha, retain)
-        require(beta > 0, "beta", beta, "positive")
         self.beta = beta
 
     def needs(self) -> dict[str, Needs]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from unlearnctl.objectives.base import Loss, Needs, Objective, RetainTerm, View, require, union
+from unlearnctl.objectives.base import Loss, Needs, Objective, RetainTerm, View, union
 from unlearnctl.objectives.token_weights import TokenWeights
 
 
@@ -26,11 +27,13 @@ class LossLevel(Objective):
     logits = False  # whether it reads whole logits instead of the labels' log-probabilities
 
     def __init__(
-        self, forget_coeff: float, alpha: float, retain: RetainTerm, token_weights: TokenWeights | None = None
+        self,
+        forget_coeff: PositiveFloat,
+        alpha: NonNegativeFloat,
+        retain: RetainTerm,
+        token_weights: TokenWeights | None = None,
     ) -> None:
         super().__init__()
-        require(forget_coeff > 0, "forget_coeff", forget_coeff, "positive")
-        require(alpha >= 0, "alpha", alpha, "0 or more")
         self.forget_coeff, self.alpha, self.retain = forget_coeff, alpha, retain
         self.token_weights = token_weights
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor
 
-from unlearnctl.objectives.base import RetainTerm, View, require
+from unlearnctl.objectives.base import RetainTerm, View
 from unlearnctl.objectives.loss_level import LossLevel
 from unlearnctl.ops.precision import full
 
@@ -30,13 +31,15 @@ class PDU(LossLevel):
     multiplier: Tensor
 
     def __init__(
-        self, bound: float, dual_step: float, forget_coeff: float, alpha: float, retain: RetainTerm,
-        dual_warmup: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        bound: NonNegativeFloat,
+        dual_step: NonNegativeFloat,
+        forget_coeff: PositiveFloat,
+        alpha: NonNegativeFloat,
+        retain: RetainTerm,
+        dual_warmup: NonNegativeInt = 0,
+    ) -> None:
         super().__init__(forget_coeff, alpha, retain)
-        require(bound >= 0, "bound", bound, "0 or more")
-        require(dual_step >= 0, "dual_step", dual_step, "0 or more")
-        require(dual_warmup >= 0, "dual_warmup", dual_warmup, "0 or more")
         self.bound, self.dual_step, self.dual_warmup, self.done = bound, dual_step, dual_warmup, 0
         self.register_buffer("multiplier", torch.tensor(float(alpha)))
         del self.alpha  # λ is what counts from here on: a knob that turned alpha would turn nothing

@@ -6,18 +6,18 @@ weights and the retain terms are ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, mlp_outputs, require
+from unlearnctl.objectives.base import Architecture, Blocks, Loss, Needs, Objective, View, mlp_outputs
 from unlearnctl.ops.logprobs import kl_divergence
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import mean_square
-
-LOSSES = ("project", "hinge", "push")
 
 
 class ProbeDirections(Objective):
@@ -45,23 +45,16 @@ class ProbeDirections(Objective):
 
     def __init__(
         self,
-        layers: Sequence[int],
-        loss: str,
-        margin: float,
-        weighting: str,
-        alpha: float,
-        kl: float,
+        layers: Blocks,
+        loss: Literal["project", "hinge", "push"],
+        margin: NonNegativeFloat,
+        weighting: Literal["accuracy", "uniform"],
+        alpha: NonNegativeFloat,
+        kl: NonNegativeFloat,
         probe: str | None = None,
-        forget_coeff: float = 1.0,
+        forget_coeff: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__()
-        require(len(layers) > 0 and min(layers) >= 0, "layers", list(layers), "block indices, 0 or more")
-        require(loss in LOSSES, "loss", loss, " or ".join(LOSSES))
-        require(weighting in ("accuracy", "uniform"), "weighting", weighting, "accuracy or uniform")
-        require(margin >= 0, "margin", margin, "0 or more")
-        require(alpha >= 0, "alpha", alpha, "0 or more")
-        require(kl >= 0, "kl", kl, "0 or more")
-        require(forget_coeff >= 0, "forget_coeff", forget_coeff, "0 or more")
         self.layers, self.loss, self.margin, self.weighting = tuple(layers), loss, margin, weighting
         self.alpha, self.kl, self.probe, self.forget_coeff = alpha, kl, probe, forget_coeff
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from unlearnctl.objectives.base import Needs, RetainTerm, View, require
+from unlearnctl.objectives.base import Blocks, Needs, RetainTerm, View
 from unlearnctl.ops.logprobs import kl_divergence
 from unlearnctl.ops.vectors import mean_square
 
@@ -42,11 +40,8 @@ class KL(RetainTerm):
 class EmbedDiff(RetainTerm):
     """`⟨‖h_l(x_r;θ) − h_l(x_r;θ0)‖²⟩/D`, mean over layers: RMU's retain term for any objective."""
 
-    def __init__(self, layers: Sequence[int]) -> None:
+    def __init__(self, layers: Blocks) -> None:
         super().__init__()
-        require(
-            len(layers) > 0 and min(layers) >= 0, "retain.layers", list(layers), "block indices, 0 or more"
-        )
         self.layers = tuple(layers)
 
     def needs(self) -> Needs:

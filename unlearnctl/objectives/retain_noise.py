@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Generator, Tensor, nn
 
-from unlearnctl.objectives.base import View, require
+from unlearnctl.objectives.base import View
 
 
 class RetainNoise(nn.Module):
@@ -21,9 +22,8 @@ class RetainNoise(nn.Module):
         scale: standard deviation of each coordinate, in units of the activations; 0 = none.
     """
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self, scale: NonNegativeFloat) -> None:
         super().__init__()
-        require(scale >= 0, "retain_noise", scale, "0 or more")
         self.scale, self.seed, self.step = scale, 0, 0
 
     def setup(self, generator: Generator) -> None:

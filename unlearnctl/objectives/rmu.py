@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Generator, Tensor
 
-from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, mlp_outputs, require
+from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, mlp_outputs
 from unlearnctl.objectives.retain_noise import RetainNoise
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import mean_square, unit_uniform
 
-REDUCTIONS = ("masked", "sequence", "all")
+Reduction = Literal["masked", "sequence", "all"]
 
 
 class RMU(Objective):
@@ -34,18 +36,14 @@ class RMU(Objective):
 
     def __init__(
         self,
-        layer: int,
-        steering_coeff: float,
-        alpha: float,
-        reduction: str = "masked",
+        layer: NonNegativeInt,
+        steering_coeff: PositiveFloat,
+        alpha: NonNegativeFloat,
+        reduction: Reduction = "masked",
         relative: bool = False,
-        retain_noise: float = 0.0,
+        retain_noise: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__()
-        require(layer >= 0, "layer", layer, "a block index, 0 or more")
-        require(steering_coeff > 0, "steering_coeff", steering_coeff, "positive")
-        require(alpha >= 0, "alpha", alpha, "0 or more")
-        require(reduction in REDUCTIONS, "reduction", reduction, "masked, sequence or all")
         self.layer, self.steering_coeff, self.alpha = layer, steering_coeff, alpha
         self.reduction, self.relative = reduction, relative
         self.noise = RetainNoise(retain_noise)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor
 
-from unlearnctl.objectives.base import Needs, View, require
-from unlearnctl.objectives.rmu import RMU
+from unlearnctl.objectives.base import Needs, View
+from unlearnctl.objectives.rmu import RMU, Reduction
 from unlearnctl.ops.precision import full
 
 
@@ -23,17 +26,13 @@ class RMUAdaptive(RMU):
 
     def __init__(
         self,
-        layer: int,
-        scale_factor: float,
-        alpha: float,
-        granularity: str,
-        reduction: str = "masked",
-        retain_noise: float = 0.0,
+        layer: NonNegativeInt,
+        scale_factor: PositiveFloat,
+        alpha: NonNegativeFloat,
+        granularity: Literal["per_topic", "per_token"],
+        reduction: Reduction = "masked",
+        retain_noise: NonNegativeFloat = 0.0,
     ) -> None:
-        require(scale_factor > 0, "scale_factor", scale_factor, "positive")
-        require(
-            granularity in ("per_topic", "per_token"), "granularity", granularity, "per_topic or per_token"
-        )
         super().__init__(layer, scale_factor, alpha, reduction, granularity == "per_topic", retain_noise)
         self.granularity = granularity
 

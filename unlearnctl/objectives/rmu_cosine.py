@@ -7,16 +7,19 @@ anchor are ours. Being scale-free, it has no steering coefficient to tune to the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Generator, Tensor
 
-from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, mlp_outputs, require
+from unlearnctl.objectives.base import Architecture, Blocks, Loss, Needs, Objective, View, mlp_outputs
 from unlearnctl.objectives.retain_noise import RetainNoise
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import cosine, norm_ratio, unit_uniform
+from unlearnctl.utils.errors import UserError
 
-TARGETS = ("random", "away", "opposite", "orthogonal")
+Target = Literal["random", "away", "opposite", "orthogonal"]
 
 
 class RMUCosine(Objective):
@@ -40,20 +43,15 @@ class RMUCosine(Objective):
 
     def __init__(
         self,
-        layer: int | Sequence[int],
-        target: str,
-        alpha: float,
-        norm_anchor: float,
-        tilt: float = 0.1,
-        retain_noise: float = 0.0,
+        layer: NonNegativeInt | Blocks,
+        target: Target,
+        alpha: NonNegativeFloat,
+        norm_anchor: NonNegativeFloat,
+        tilt: NonNegativeFloat = 0.1,
+        retain_noise: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__()
         layers = (layer,) if isinstance(layer, int) else tuple(layer)
-        require(bool(layers) and min(layers) >= 0, "layer", layer, "block indices, 0 or more")
-        require(target in TARGETS, "target", target, " or ".join(TARGETS))
-        require(alpha >= 0, "alpha", alpha, "0 or more")
-        require(norm_anchor >= 0, "norm_anchor", norm_anchor, "0 or more")
-        require(tilt >= 0, "tilt", tilt, "0 or more")
         self.layers, self.active, self.target = layers, layers, target
         self.alpha, self.norm_anchor, self.tilt = alpha, norm_anchor, tilt
         self.noise = RetainNoise(retain_noise)
@@ -71,12 +69,8 @@ class RMUCosine(Objective):
 
     def read_at(self, layers: Sequence[int]) -> None:
         """Steer these of the declared layers only."""
-        require(
-            bool(layers) and set(layers) <= set(self.layers),
-            "layer",
-            list(layers),
-            f"among {list(self.layers)}",
-        )
+        if not layers or not set(layers) <= set(self.layers):
+            raise UserError(f"objective.layer={list(layers)}: must be among {list(self.layers)}")
         self.active = tuple(layers)
 
     def setup(self, hidden_size: int, topics: int, generator: Generator) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from unlearnctl.objectives.base import RetainTerm, View, require
+from unlearnctl.objectives.base import RetainTerm, View
 from unlearnctl.objectives.loss_level import LossLevel
 
 
@@ -21,11 +22,14 @@ class SatImp(LossLevel):
     """
 
     def __init__(
-        self, beta1: float, beta2: float, forget_coeff: float, alpha: float, retain: RetainTerm
+        self,
+        beta1: NonNegativeFloat,
+        beta2: NonNegativeFloat,
+        forget_coeff: PositiveFloat,
+        alpha: NonNegativeFloat,
+        retain: RetainTerm,
     ) -> None:
         super().__init__(forget_coeff, alpha, retain)
-        require(beta1 >= 0, "beta1", beta1, "0 or more")
-        require(beta2 >= 0, "beta2", beta2, "0 or more")
         self.beta1, self.beta2 = beta1, beta2
 
     def forget_term(self, forget: View) -> Tensor:

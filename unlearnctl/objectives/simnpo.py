@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from unlearnctl.objectives.base import RetainTerm, View, require
+from unlearnctl.objectives.base import RetainTerm, View
 from unlearnctl.objectives.loss_level import LossLevel
 from unlearnctl.objectives.token_weights import TokenWeights
 
@@ -21,16 +22,14 @@ class SimNPO(LossLevel):
 
     def __init__(
         self,
-        beta: float,
-        gamma: float,
-        forget_coeff: float,
-        alpha: float,
+        beta: PositiveFloat,
+        gamma: NonNegativeFloat,
+        forget_coeff: PositiveFloat,
+        alpha: NonNegativeFloat,
         retain: RetainTerm,
         token_weights: TokenWeights | None = None,
     ) -> None:
         super().__init__(forget_coeff, alpha, retain, token_weights)
-        require(beta > 0, "beta", beta, "positive")
-        require(gamma >= 0, "gamma", gamma, "0 or more")
         self.beta, self.gamma = beta, gamma
 
     def forget_term(self, forget: View) -> Tensor:

@@ -6,13 +6,17 @@ code; `loss=known`, `relative`, `until` and the normalised features are ours.
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
 import torch.nn.functional as F
+from annotated_types import Gt, Lt
 from jaxtyping import Float
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from unlearnctl.distributed.collectives import sum_over_processes
-from unlearnctl.objectives.base import Needs, View, require
+from unlearnctl.objectives.base import Needs, View
 
 
 class TokenWeights(nn.Module):
@@ -43,9 +47,8 @@ class Probability(TokenWeights):
         beta: β; 0 weighs all tokens alike.
     """
 
-    def __init__(self, beta: float) -> None:
+    def __init__(self, beta: NonNegativeFloat) -> None:
         super().__init__()
-        require(beta >= 0, "token_weights.beta", beta, "0 or more")
         self.beta = beta
 
     def forward(self, forget: View) -> Float[Tensor, "B T"]:
@@ -77,26 +80,24 @@ class Learned(TokenWeights):
     """
 
     def __init__(
-        self, every: int, lr: float, momentum: float, weight_decay: float, clip: float, decay_steps: int | None,
-        entropy: float, population: float, share: float, l2: float, shift: str, loss: str, relative: bool = False,
-        normalised: bool = False, until: int | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        every: PositiveInt,
+        lr: PositiveFloat,
+        momentum: float,
+        weight_decay: float,
+        clip: PositiveFloat,
+        decay_steps: PositiveInt | None,
+        entropy: NonNegativeFloat,
+        population: NonNegativeFloat,
+        share: Annotated[float, Gt(0), Lt(1)],
+        l2: NonNegativeFloat,
+        shift: Literal["own", "previous"],
+        loss: Literal["raw", "known"],
+        relative: bool = False,
+        normalised: bool = False,
+        until: NonNegativeInt | None = None,
+    ) -> None:
         super().__init__()
-        require(every >= 1, "token_weights.every", every, "1 or more")
-        require(
-            decay_steps is None or decay_steps >= 1,
-            "token_weights.decay_steps",
-            decay_steps,
-            "1 or more, or null",
-        )
-        for key, rate in (("lr", lr), ("clip", clip)):
-            require(rate > 0, f"token_weights.{key}", rate, "positive")
-        for key, weight in (("entropy", entropy), ("population", population), ("l2", l2)):
-            require(weight >= 0, f"token_weights.{key}", weight, "0 or more")
-        require(0 < share < 1, "token_weights.share", share, "between 0 and 1")
-        require(shift in ("own", "previous"), "token_weights.shift", shift, "own or previous")
-        require(loss in ("raw", "known"), "token_weights.loss", loss, "raw or known")
-        require(until is None or until >= 0, "token_weights.until", until, "0 or more, or null")
         self.every, self.clip, self.decay_steps, self.until = every, clip, decay_steps, until
         self.entropy, self.population, self.share, self.l2 = entropy, population, share, l2
         self.shift, self.loss, self.relative, self.normalised = shift, loss, relative, normalised

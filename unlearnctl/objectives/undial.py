@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from unlearnctl.objectives.base import RetainTerm, View, require
+from unlearnctl.objectives.base import RetainTerm, View
 from unlearnctl.objectives.loss_level import LossLevel
 from unlearnctl.ops.logprobs import shifted_targets, soft_cross_entropy
 from unlearnctl.ops.precision import full
@@ -25,9 +26,14 @@ class UNDIAL(LossLevel):
     logits = True
     reference = True
 
-    def __init__(self, beta: float, forget_coeff: float, alpha: float, retain: RetainTerm) -> None:
+    def __init__(
+        self,
+        beta: PositiveFloat,
+        forget_coeff: PositiveFloat,
+        alpha: NonNegativeFloat,
+        retain: RetainTerm,
+    ) -> None:
         super().__init__(forget_coeff, alpha, retain)
-        require(beta > 0, "beta", beta, "positive")
         self.beta = beta
 
     def forget_term(self, forget: View) -> Tensor:

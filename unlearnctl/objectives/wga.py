@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from unlearnctl.objectives.base import RetainTerm, View, require
+from unlearnctl.objectives.base import RetainTerm, View
 from unlearnctl.objectives.loss_level import LossLevel
 
 
@@ -18,9 +19,14 @@ class WGA(LossLevel):
         forget_coeff, alpha, retain: see `LossLevel`.
     """
 
-    def __init__(self, beta: float, forget_coeff: float, alpha: float, retain: RetainTerm) -> None:
+    def __init__(
+        self,
+        beta: NonNegativeFloat,
+        forget_coeff: PositiveFloat,
+        alpha: NonNegativeFloat,
+        retain: RetainTerm,
+    ) -> None:
         super().__init__(forget_coeff, alpha, retain)
-        require(beta >= 0, "beta", beta, "0 or more")
         self.beta = beta
 
     def forget_term(self, forget: View) -> Tensor:

@@ -27,8 +27,7 @@ def describe(wanted: Any) -> str | None:
     if origin in (list, tuple, Sequence):
         return _list(origin, inside, limits)
     if origin in (dict, Mapping):
-        words = f"a mapping of names to {PLURALS[inside[1]]}" if inside[1] in PLURALS else "a mapping"
-        return f"{words}, not empty" if _limit(limits, "min_length") else words
+        return _mapping(inside[1], limits)
     if isinstance(base, type) and base is not object:
         return "a mapping" if is_dataclass(base) else "a mapping with _target_"
     return None
@@ -84,6 +83,14 @@ def _bounds(base: Any, limits: Sequence[Any]) -> str:
         return f"{least} to {most}"
     said = {"{} or more": least, "above {}": above, "at most {}": most, "below {}": below}
     return " and ".join(words.format(value) for words, value in said.items() if value is not None)
+
+
+def _mapping(values: Any, limits: Sequence[Any]) -> str:
+    base, each = split(values)
+    words = f"a mapping of names to {PLURALS[base]}" if base in PLURALS else "a mapping"
+    if bounds := _bounds(base, each):
+        words = f"{words}, each {bounds}"
+    return f"{words}, not empty" if _limit(limits, "min_length") else words
 
 
 def _list(origin: Any, inside: Sequence[Any], limits: Sequence[Any]) -> str:
