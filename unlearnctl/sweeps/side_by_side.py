@@ -40,7 +40,7 @@ def member(cfg: DictConfig, train: Train) -> Path | None:
 
 
 def _was_cut(directory: Path) -> bool:
-    """Whether a member left something to resume, or has ended and its status could not be written."""
+    """Tell whether a member left something to resume, or has ended and its status could not be written."""
     return can_resume(directory) or ended(directory) is not None
 
 

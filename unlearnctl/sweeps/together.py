@@ -24,7 +24,7 @@ Ended = Callable[[Setup, BaseException | None], None]
 
 
 def groups(setups: Sequence[Setup], members: int) -> Iterator[list[Setup]]:
-    """Runs that may share weights and prefix passes, at most `members` at once, in their order."""
+    """Group runs that may share weights and prefix passes, at most `members` at once, in their order."""
     by_key: dict[str, list[Setup]] = {}
     for setup in setups:
         by_key.setdefault(group_key(setup), []).append(setup)
@@ -36,7 +36,7 @@ def groups(setups: Sequence[Setup], members: int) -> Iterator[list[Setup]]:
 
 
 def group_key(setup: Setup) -> str:
-    """What members must agree on: the model, the data, the lowest block that trains, how blocks are run."""
+    """Name what members must agree on: the model, the data, the lowest block that trains, how blocks are run."""
     cfg, prepared = plain(setup.cfg), setup.prepared
     how = [cfg["trainer"][key] for key in SHARED]
     return json.dumps([cfg["model"], cfg["data"], prepared.lowest, prepared.trunk, how], sort_keys=True)
@@ -77,7 +77,7 @@ def _train(sessions: Sequence[Session], models: SharedModels) -> None:
 
 
 def _finish(session: Session, models: SharedModels, outcome: Outcome, ended: Ended) -> None:
-    """Report a run, whose failure costs the others nothing any more."""
+    """Report a run; if that fails, the others are not affected."""
     try:
         session.finish(models, outcome)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The AdamW that transformers had before version 5, for results that were published with it."""
+"""Provide the AdamW that transformers had before version 5, for results that were published with it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class EarlyEpsAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step on every parameter that has a gradient."""
+        """Take one step on every parameter that has a gradient."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             for p in group["params"]:

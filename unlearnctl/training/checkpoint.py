@@ -1,4 +1,4 @@
-"""Training checkpoints: numbered folders of safetensors and JSON, there whole or not at all, checked before use.
+"""Write and read training checkpoints: numbered folders, there whole or not at all, checked before use.
 
     training/000004/tensors.safetensors   every tensor of the state
     training/000004/state.json            the rest of it, tensors by their names in that file
@@ -28,7 +28,7 @@ TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 
 
 class Damaged(Exception):
-    """A checkpoint that is not what was written; says what is wrong with it."""
+    """Says what is wrong with a checkpoint that is not what was written."""
 
 
 def write(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], keep: int) -> Path:
@@ -59,7 +59,7 @@ def write(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], keep
 
 
 def latest(folder: Path, say: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any], Path] | None:
-    """State, about and folder of the newest checkpoint that is sound; `say` gets a line for each that is not."""
+    """Return state, about and folder of the newest valid checkpoint; `say` gets a line for each that is damaged."""
     for path in reversed(numbered(folder)):
         try:
             return *read(path), path
@@ -69,13 +69,13 @@ def latest(folder: Path, say: Callable[[str], None]) -> tuple[dict[str, Any], di
 
 
 def numbered(folder: Path) -> list[Path]:
-    """Checkpoints, oldest first, sound or not."""
+    """List the checkpoints, oldest first, damaged ones included."""
     found = [path for path in folder.glob("[0-9]*") if path.name.isdecimal()]
     return sorted(found, key=lambda path: int(path.name))
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """State and about of one checkpoint.
+    """Return state and about of one checkpoint.
 
     Raises:
         Damaged: a file is missing, cut short, changed, or does not hold what the manifest says.
@@ -126,7 +126,7 @@ def _write_files(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any
 
 
 def encode(node: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
-    """JSON data for a tree; its tensors go to `tensors`, on the CPU, by their path in the tree."""
+    """Turn a tree into JSON data; its tensors go to `tensors`, on the CPU, by their path in the tree."""
     if isinstance(node, np.generic):
         node = node.item()
     if node is None or isinstance(node, bool | int | float | str):
@@ -145,7 +145,7 @@ def encode(node: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
 
 
 def decode(node: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The inverse of `encode`."""
+    """Turn the result of `encode` back into a tree."""
     if isinstance(node, list):
         return [decode(value, tensors) for value in node]
     if not isinstance(node, dict):
@@ -159,7 +159,7 @@ def decode(node: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each with memory of its own, as safetensors wants it."""
+    """Give each tensor memory of its own, as safetensors requires."""
     seen: set[int] = set()
     out = {}
     for name, value in tensors.items():

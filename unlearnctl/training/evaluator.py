@@ -1,4 +1,4 @@
-"""In-training evaluation: the trade-off, the best step so far, and when to stop."""
+"""Evaluate during training: the trade-off, the best step so far, and when to stop."""
 
 from __future__ import annotations
 
@@ -35,15 +35,17 @@ class Evaluator:
             self.report(0, self.before)
 
     def state(self) -> dict[str, Any]:
-        """What was measured and kept so far."""
+        """Return what was measured and kept so far."""
         before = {s: {n: vars(metric) for n, metric in found.items()} for s, found in self.before.items()}
         return {
-            "before": before, "best_step": self.best_step, "best_score": self.best_score,
+            "before": before,
+            "best_step": self.best_step,
+            "best_score": self.best_score,
             "best_tensors": self.best_tensors,
-        }  # fmt: skip
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from there; nothing is measured again."""
+        """Continue from a state; nothing is measured again."""
         self.before = {
             s: {n: Metric(**values) for n, values in found.items()} for s, found in state["before"].items()
         }
@@ -51,7 +53,7 @@ class Evaluator:
         self.best_tensors = state["best_tensors"]
 
     def after_step(self, step: int, last: bool) -> str | None:
-        """Evaluate if due (`step` steps done); a reason to stop, or None."""
+        """Evaluate if it is time (`step` steps are done); returns a reason to stop, or None."""
         if not self.settings.every or (step % self.settings.every and not last):
             return None
         now = self.evaluate()

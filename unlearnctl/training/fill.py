@@ -1,4 +1,4 @@
-"""Before the first step: what the frozen part computes for each row of the run, once."""
+"""Compute once, before the first step, what the frozen part makes of each row of the run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def fill_caches(
 
 
 def batches(trainer: Trainer) -> Iterator[tuple[str, Batch]]:
-    """Every side of every micro-batch of the run, in order."""
+    """Yield every side of every micro-batch of the run, in order."""
     for step in range(trainer.settings.steps):
         for micro in trainer.batches(step):
             yield from micro.items()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Fit:
-    """How training went."""
+    """Records how training went."""
 
     steps: int = 0
     seconds: float = 0.0
@@ -106,17 +106,17 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do; also true of a finished run that was loaded from a checkpoint."""
+        """Tell whether nothing is left to do; also true of a finished run that was loaded from a checkpoint."""
         return self.result.status in ("stopped_early", "diverged") or self.result.steps >= self.settings.steps
 
     @property
     def micro(self) -> int:
-        """Sequences in memory at once, on this process."""
+        """Return how many sequences are in memory at once, on this process."""
         share = max(1, self.settings.global_batch // self.accelerator.num_processes)
         return self.result.micro_batch or self.settings.micro_batch or share
 
     def finite(self) -> bool:
-        """Whether every weight that trains is a finite number, on this process."""
+        """Tell whether every weight that trains is a finite number, on this process."""
         return all(bool(p.detach().isfinite().all()) for p in self.parameters)
 
     def set_lr(self, lr: float) -> None:
@@ -252,7 +252,7 @@ class Trainer:
         return float(whole(norm))
 
     def batches(self, step: int) -> list[dict[str, Batch]]:
-        """This process's micro-batches of a step, with the sides that the objective reads, on the device."""
+        """Return this process's micro-batches of a step, with the sides that the objective reads, on the device."""
         a, s = self.accelerator, self.settings
         batches = self.data.micro_batches(step, s.global_batch, self.micro, a.process_index, a.num_processes)
         sides = self.tapped.needs
@@ -273,10 +273,10 @@ class Trainer:
 
 
 def interruption(signalled: int) -> str | None:
-    """Why to stop after this step, on all ranks alike: a signal reaches one rank sooner than another."""
+    """Return a reason to stop after this step, the same on all ranks: a signal reaches one sooner than another."""
     return describe_signal(max(gathered(signalled))) if any_rank(bool(signalled)) else None
 
 
 def smaller_micro_batch(micro: int) -> int:
-    """The largest part of a micro-batch that divides it."""
+    """Return the largest proper divisor of a micro-batch."""
     return max(n for n in range(1, micro) if micro % n == 0)

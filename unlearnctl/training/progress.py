@@ -1,4 +1,4 @@
-"""The progress bar of a run: loss terms, rate, time left; plain lines where there is no terminal."""
+"""Show the progress of a run: loss terms, rate, time left; plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class TrainProgress:
-    """Feed it the rows of the loop: `with TrainProgress() as p: on_step = p.member("run", steps)`."""
+    """Shows the rows of the loop: `with TrainProgress() as p: on_step = p.member("run", steps)`."""
 
     def __init__(self, console: Console | None = None, enabled: bool = True) -> None:
         self.console = console or Console()
@@ -40,7 +40,7 @@ class TrainProgress:
         self.bar.stop()
 
     def member(self, name: str, steps: int) -> Callable[[dict[str, Any]], None]:
-        """A bar for one run; returns what takes its rows."""
+        """Add a bar for one run; returns what takes its rows."""
         self.members += 1
         task = self.bar.add_task(name, total=steps, rate="", terms="")
 
@@ -56,7 +56,7 @@ class TrainProgress:
         return step
 
     def say(self, line: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         if self.enabled:
             self.console.print(line, highlight=False, soft_wrap=True)
 
@@ -65,6 +65,6 @@ class TrainProgress:
 
 
 def format_terms(row: dict[str, Any]) -> str:
-    """`loss 1.23  forget 0.50  retain 0.07`."""
+    """Format a row: `loss 1.23  forget 0.50  retain 0.07`."""
     values = {"loss": row["loss"], **row["terms"]}
     return "  ".join(f"{name} {value:.4g}" for name, value in values.items())

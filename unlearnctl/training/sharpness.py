@@ -1,4 +1,4 @@
-"""Sharpness-aware unlearning (Fan et al. 2025, arXiv 2502.05374): forget where the neighbourhood forgets too.
+"""Unlearn sharpness-aware (Fan et al. 2025, arXiv 2502.05374): forget where the neighbourhood forgets too.
 
 `min_θ max_{‖δ‖ ≤ ρ} ℓ_f(θ + δ) + ℓ_r(θ)`: flat minima of the forget loss are harder to relearn from.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @torch.no_grad()
 def ascent(parameters: Sequence[torch.nn.Parameter], rho: float) -> list[Tensor]:
-    """δ = ρ g/‖g‖ over all parameters at once (SAM, arXiv 2010.01412, equation 2); their gradients are let go."""
+    """Return δ = ρ g/‖g‖ over all parameters at once (SAM, arXiv 2010.01412, equation 2), and free the gradients."""
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     norm = torch.stack([g.float().norm() for g in grads]).norm().clamp_min(1e-12)
     for parameter in parameters:
@@ -24,7 +24,7 @@ def ascent(parameters: Sequence[torch.nn.Parameter], rho: float) -> list[Tensor]
 
 @contextmanager
 def perturbed(parameters: Sequence[torch.nn.Parameter], delta: Sequence[Tensor]) -> Iterator[None]:
-    """θ + δ inside; afterwards θ again, to the last bit."""
+    """Hold the parameters at θ + δ inside, and at θ again afterwards, bit for bit."""
     held = [p.detach().clone() for p in parameters]
     with torch.no_grad():
         for parameter, step in zip(parameters, delta, strict=True):

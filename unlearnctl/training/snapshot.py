@@ -29,7 +29,7 @@ def snapshot(objective: nn.Module) -> Callable[[], None]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
-    """`load_state_dict`, but each tensor keeps its dtype where torch would round it to its parameter's."""
+    """Load a state dict so that each tensor keeps its dtype, where torch would round it to its parameter's."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments = {}
     for place, entries in state["state"].items():
@@ -47,7 +47,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
 
 
 def objective_state(objective: nn.Module) -> State:
-    """Buffers, parameters and extra state; and every plain value, generator and optimiser of each submodule.
+    """Collect buffers, parameters and extra state, and every plain value, generator and optimiser of each submodule.
 
     So a counter, a coefficient that was turned on the way or a scorer with an optimiser of its own need no word
     about checkpoints in the objective. What is none of these goes through `get_extra_state` (of `nn.Module`).
@@ -67,7 +67,7 @@ def _values(module: nn.Module) -> State:
 
 
 def _take(value: Any) -> tuple[Any] | None:
-    """A value as it is kept; None for what is not."""
+    """Return a value in the form in which it is kept; None if it is not kept."""
     if isinstance(value, Generator):
         return (value.get_state(),)
     if isinstance(value, torch.optim.Optimizer):
@@ -84,7 +84,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def load_objective(objective: nn.Module, state: State) -> None:
-    """The inverse of `objective_state`, on an objective after `setup`."""
+    """Put an `objective_state` back into an objective after its `setup`."""
     there = {**objective.state_dict(), **dict(objective.named_buffers())}
     for name, value in state["tensors"].items():
         if isinstance(value, Tensor) and (name not in there or there[name].shape != value.shape):
@@ -110,7 +110,7 @@ def _put_values(module: nn.Module, values: State) -> None:
 
 
 def random_state() -> State:
-    """Of the global generators of torch, Python and NumPy."""
+    """Return the state of the global generators of torch, Python and NumPy."""
     numpy: Any = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),
@@ -121,7 +121,7 @@ def random_state() -> State:
 
 
 def load_random(state: State) -> None:
-    """The inverse of `random_state`; GPUs beyond those that were there keep theirs."""
+    """Put a `random_state` back; GPUs that it does not cover keep their own."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         for device, value in enumerate(state["cuda"][: torch.cuda.device_count()]):

@@ -28,7 +28,7 @@ from unlearnctl.utils.errors import UserError
 
 
 def trainer_state(trainer: Trainer) -> State:
-    """Trained tensors in the precision of training, optimiser, schedule, objective, random generators.
+    """Collect trained tensors in the precision of training, optimiser, schedule, objective, random generators.
 
     The optimiser's is left out once training has ended: nothing would read it.
     """

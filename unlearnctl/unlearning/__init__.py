@@ -1,1 +1,1 @@
-"""What one run is: setup, session, outcome."""
+"""Define what one run is: setup, session, outcome."""

@@ -36,7 +36,7 @@ def as_user_error(
 
 
 def divergence(setup: Setup, outcome: Outcome, saved: int | None) -> str:
-    """What to do after a loss, gradient or weight that was not finite."""
+    """Say what to do after a loss, gradient or weight that was not finite."""
     lr, dtype = float(setup.cfg.trainer.optimizer.lr), setup.cfg.model.dtype
     mixed = setup.prepared.settings.mixed_precision
     narrow = [f"model.dtype={dtype}"] if dtype not in ("float32", "auto") else []

@@ -60,7 +60,7 @@ def check_prefix_cache(ready: Prepared, data: ForgetRetain, rank: int, world: in
 
 
 def _row_lengths(ready: Prepared, data: ForgetRetain, rank: int, world: int) -> dict[str, dict[str, int]]:
-    """Side → row → tokens, of what one process sees."""
+    """Return the number of tokens of each row that one process sees, by side."""
     settings, needs = ready.settings, ready.objective.needs()
     micro = settings.micro_batch or settings.global_batch // world
     lengths: dict[str, dict[str, int]] = {side: {} for side in needs}
@@ -73,7 +73,7 @@ def _row_lengths(ready: Prepared, data: ForgetRetain, rank: int, world: int) -> 
 
 
 def _bytes(ready: Prepared, lengths: Mapping[str, Mapping[str, int]], matrix: int) -> int:
-    """Each row once: a vector a token for the prefix, each layer read in it and each layer of the reference."""
+    """Count each row once: a vector per token for the prefix, each layer read in it and each layer of the reference."""
     total = 0
     for side, need in ready.objective.needs().items():
         below = sum(layer < ready.lowest for layer in need.layers)
@@ -83,7 +83,7 @@ def _bytes(ready: Prepared, lengths: Mapping[str, Mapping[str, int]], matrix: in
 
 
 def _matrix_width(ready: Prepared) -> int:
-    """Inputs of the one matrix that trains in the lowest block; 0 if several do."""
+    """Return the inputs of the one matrix that trains in the lowest block; 0 if several do."""
     first = [name for name in ready.trainable if ready.skeleton.block_of(name) == ready.lowest]
     shape = ready.skeleton.shapes[first[0]]
     one = len(first) == 1 and len(shape) == 2 and ready.skeleton.hidden_size in shape
@@ -91,7 +91,7 @@ def _matrix_width(ready: Prepared) -> int:
 
 
 def prefix_base(spec: ModelSpec, base: str, device: str) -> dict[str, Any]:
-    """Everything that decides what the frozen blocks compute, except the rows themselves."""
+    """Name everything that decides what the frozen blocks compute, except the rows themselves."""
     known = versions()
     return {
         "model": base,

@@ -42,7 +42,7 @@ MUST_AGREE = {
 
 
 class Checkpointer:
-    """Writes from the first process alone; slices (fsdp) are gathered for it, in which every rank takes part."""
+    """Writes from the first process only; with fsdp every rank takes part, because slices are gathered for it."""
 
     def __init__(self, setup: Setup, base: str, accelerator: Accelerator) -> None:
         self.setup, self.settings = setup, setup.prepared.settings.checkpoint
@@ -87,7 +87,7 @@ class Checkpointer:
                 self._say(f"resume: {key}={now[key]} from here on, {was.get(key)} before")
 
     def take(self) -> tuple[State | None, dict[str, list[Any]]]:
-        """What was found, and the settings that changed since; the tensors are not held on to."""
+        """Hand over what was found, and the settings that changed since; the tensors are not kept here."""
         found, self.found = self.found, None
         return found, self.changes
 
@@ -115,7 +115,7 @@ class Checkpointer:
             self.write(trainer, state)
 
     def write(self, trainer: Trainer, state: Callable[[], State]) -> None:
-        """Write one now. Where that fails the run continues, and says so; weights that are not finite are not kept."""
+        """Write one now. If that fails, the run says so and continues; weights that are not finite are not kept."""
         if not self.takes_part:
             return
         finite = all_ranks(trainer.finite()) if trainer.sharded else trainer.finite()
@@ -134,7 +134,7 @@ class Checkpointer:
         self.written = time.monotonic()
 
     def _drop_unproven(self, steps: int) -> None:
-        """Of a run that diverged, keep the checkpoints that a finite loss came after: the newest may be the fault."""
+        """Keep only checkpoints that a finite loss came after: in a run that diverged, the newest may be at fault."""
         self.saved = None
         for path in numbered(self.folder):
             with suppress(Damaged, OSError):
@@ -145,7 +145,7 @@ class Checkpointer:
                     self.saved = step
 
     def clear(self) -> None:
-        """Remove all: the run has ended, and nothing will be resumed."""
+        """Remove them all: the run has ended, so nothing will be resumed."""
         if self.main:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -155,7 +155,7 @@ class Checkpointer:
 
 
 def about(setup: Setup, base: str, processes: int) -> State:
-    """What has to agree before a checkpoint is used, and what may differ but is noted."""
+    """Collect what has to agree before a checkpoint is used, and what may differ but is noted."""
     fixed = setup.cfg.copy()
     changeable = {key: OmegaConf.select(fixed, key) for key in CHANGEABLE}
     for key in CHANGEABLE:

@@ -59,7 +59,7 @@ def measure_token_weights(
 def _rows(
     setup: Setup, tapped: TappedModel, weights: TokenWeights, device: torch.device
 ) -> Iterator[tuple[Row, list[float], list[float]]]:
-    """Each forget row with the weight and the probability of every token; 0 where none is predicted."""
+    """Yield each forget row with the weight and the probability of every token; 0 where none is predicted."""
     settings, data = setup.prepared.settings, setup.data
     size = settings.micro_batch or settings.global_batch
     need = replace(weights.needs(), reference=False)

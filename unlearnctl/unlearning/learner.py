@@ -55,7 +55,7 @@ def check_meta(objective: Objective, settings: TrainerSettings, world: int) -> N
 
 
 class Learner:
-    """The learner of one run; a run without `trainer.meta` has none.
+    """Learns the trade-off of one run; a run without `trainer.meta` has no learner.
 
     Args:
         settings: `cfg.trainer.meta`.
@@ -98,7 +98,7 @@ class Learner:
             trainer.after_step = after_step
 
     def state(self) -> dict[str, Any]:
-        """For a training checkpoint. A schedule that is replayed has none: it is a function of the step."""
+        """Return what a training checkpoint needs. A replayed schedule has no policy: it is a function of the step."""
         return {
             "rows": self.rows,
             "explored": self.explored,
@@ -107,7 +107,7 @@ class Learner:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`; a search that was cut is gone through again, on the scores it had."""
+        """Put a state back; a search that was cut runs again from its start, with the scores that it had."""
         self.rows, self.explored = state["rows"], state["explored"]
         if state["policy"] and self.explored:
             self.policy.load_state(state["policy"])
@@ -183,7 +183,7 @@ class Learner:
         return point or (0.0, 0.0)
 
     def record(self, steps: int) -> dict[str, Any]:
-        """The `train.meta` part of results.json; `steps` are those of the run itself."""
+        """Return the `train.meta` part of results.json; `steps` are those of the run itself."""
         spent = sum(row.get("steps", 0) for row in self.rows)
         found: dict[str, Any] = {
             "mode": self.settings.mode,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MemoryUsage:
-    """Bytes of one run's tensors at the end of training, and the process's peak so far."""
+    """Holds the bytes of one run's tensors at the end of training, and the process's peak so far."""
 
     weights: int
     reference: int
@@ -42,11 +42,11 @@ class MemoryUsage:
         )
 
     def record(self) -> dict[str, Any]:
-        """For results.json, in bytes."""
+        """Return the entry for results.json, in bytes."""
         return asdict(self)
 
     def line(self, plan: Plan) -> str:
-        """`held in training: 4.54 GB weights, 352 MB reference, …`, with the planned number where it was wrong."""
+        """Return `held in training: 4.54 GB weights, 352 MB reference, …`, with the plan's number where wrong."""
         parts = []
         for name in ("weights", "reference", "gradients", "optimizer"):
             have, planned = getattr(self, name), getattr(plan, name)
@@ -60,7 +60,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def peak_bytes() -> int:
-    """Most that was allocated on the GPU, or most resident memory where there is none."""
+    """Return the peak of allocated GPU memory, or of resident memory where there is no GPU."""
     import torch
 
     if torch.cuda.is_available():

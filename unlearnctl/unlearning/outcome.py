@@ -30,13 +30,13 @@ UNSCORED = ("interrupted", "diverged")  # ends that leave something to resume, a
 
 
 def command_line() -> str:
-    """The command as typed, to be pasted again."""
+    """Return the command as typed, quoted for a shell."""
     return shlex.join([*sys.argv[0].split(), *sys.argv[1:]])  # cli.py makes argv[0] "unlearnctl VERB"
 
 
 @dataclass(frozen=True)
 class History:
-    """When and how a run was started and resumed; it travels with the training checkpoints."""
+    """Records when and how a run was started and resumed; training checkpoints carry it along."""
 
     started: str = field(default_factory=now)
     command: str = field(default_factory=command_line)
@@ -45,7 +45,7 @@ class History:
 
     @staticmethod
     def resumed(found: Mapping[str, Any], step: int, changes: Mapping[str, Any]) -> History:
-        """The history that a checkpoint holds, with one more resumption, after `step`."""
+        """Return the history that a checkpoint holds, with one more resumption, after `step`."""
         changed = [{"after_step": step, **changes}] if changes else []
         return History(
             started=found["started"],
@@ -57,7 +57,7 @@ class History:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has brought about."""
+    """Holds what a run has produced."""
 
     base: str  # identity of the untouched weights
     fit: Fit
@@ -72,7 +72,7 @@ class Outcome:
 
 
 def results(setup: Setup, outcome: Outcome) -> dict[str, Any]:
-    """results.json of a run that has ended; docs/results_schema.md."""
+    """Build results.json of a run that has ended; docs/results_schema.md."""
     history, before, after = outcome.history, outcome.before, outcome.after
     origin = {
         "base": outcome.base,
@@ -142,7 +142,7 @@ def print_summary(setup: Setup, outcome: Outcome, found: dict[str, Any]) -> None
 
 
 def check_ended(directory: Path) -> None:
-    """Raise what stopped a run that saved itself: its command does not end as if it were done.
+    """Raise what stopped a run that was interrupted and saved: its command must not exit as if it had finished.
 
     Raises:
         KeyboardInterrupt: the run was interrupted.

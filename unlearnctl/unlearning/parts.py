@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """What is there only while a run trains; the model goes when this goes."""
+    """Holds what exists only while a run trains; the model is freed with it."""
 
     trainer: Trainer
     evaluator: Evaluator
     learner: Learner | None  # of `trainer=meta`
 
     def state(self) -> dict[str, Any]:
-        """For a training checkpoint, under the keys of all earlier versions."""
+        """Return what a training checkpoint needs, under the keys of all earlier versions."""
         return {
             "trainer": trainer_state(self.trainer),
             "watcher": self.evaluator.state(),
@@ -54,7 +54,7 @@ class Training:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Put a state back."""
         load_trainer(self.trainer, state["trainer"])
         self.evaluator.load_state(state["watcher"])
         if self.learner:
@@ -96,14 +96,14 @@ def make_training(
 
 
 def set_up_objective(setup: Setup) -> None:
-    """Draw the objective's vectors, from a generator of their own: they depend on the seed alone."""
+    """Draw the objective's vectors from a generator of their own, so that they depend on the seed only."""
     generator = torch.Generator().manual_seed(setup.cfg.seed)
     hidden = setup.prepared.skeleton.hidden_size
     setup.prepared.objective.setup(hidden, len(setup.data.topics), generator)
 
 
 def tapped_model(prepared: Prepared, model: PreTrainedModel) -> TappedModel:
-    """Tap what the objective reads of the model that trains."""
+    """Wrap the model that trains, so that it gives the objective what it reads."""
     if prepared.settings.gradient_checkpointing:
         enable_checkpointing(model)
     names, blocks = prepared.trainable, prepared.skeleton.blocks

@@ -1,4 +1,4 @@
-"""What a run will load, train and write, in numbers, before it does."""
+"""Count what a run will load, train and write, before it does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class Plan:
-    """Bytes and counts; activations are an estimate, the rest is exact."""
+    """Holds bytes and counts; activations are an estimate, the rest is exact."""
 
     blocks_loaded: int
     blocks_total: int
@@ -35,7 +35,10 @@ class Plan:
 
 
 def make_plan(ready: Prepared, tokens: int, slices: int = 1) -> Plan:
-    """Count for one process; `tokens` is the most that one side of one micro-batch holds, `slices` are of the model."""
+    """Count for one process.
+
+    `tokens` is the most that one side of a micro-batch holds; the model is cut into `slices`.
+    """
     width = BYTES[ready.spec.dtype]
     shape = ready.skeleton
     loaded = ready.top + 1 if ready.trunk else shape.num_blocks
@@ -98,7 +101,7 @@ def show_plan(ready: Prepared, plan: Plan, data: Sequence[tuple[str, str]] = ())
 
 
 def plan_rows(ready: Prepared, plan: Plan) -> list[tuple[str, str]]:
-    """Label and value of each line of the plan."""
+    """Return the label and the value of each line of the plan."""
     s = ready.settings
     first, *_, last = [*ready.trainable[:1], *ready.trainable[-1:]]
     names = first if len(ready.trainable) == 1 else f"{first} … {last}"
@@ -126,7 +129,7 @@ def plan_rows(ready: Prepared, plan: Plan) -> list[tuple[str, str]]:
 
 
 def _left_out(ready: Prepared) -> str:
-    """What in the blocks has no adapter although it is a matrix, or a stack of them, and so stays as it is."""
+    """Mention the stacks of expert matrices that get no adapter and so do not change."""
     shape = ready.skeleton
     stacks = [
         n
@@ -137,7 +140,7 @@ def _left_out(ready: Prepared) -> str:
 
 
 def size(count: int) -> str:
-    """`1.42 GB`."""
+    """Format bytes: `1.42 GB`."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
             return f"{count / scale:.2f} {unit}"

@@ -1,4 +1,4 @@
-"""The data's part of a dry run's plan: what of each corpus a run would see, where that can be known here."""
+"""Describe the data in the plan of a dry run: what a run would see of each corpus, where that can be known here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST = 1 << 28  # bytes of data that a plan reads
 
 
 def data_rows(cfg: DictConfig, ready: Prepared) -> list[tuple[str, str]]:
-    """Label and value of each corpus' line.
+    """Return the label and the value of each corpus' line.
 
     Raises:
         UserError: data that is here, and that the run would refuse.
@@ -43,7 +43,7 @@ def data_rows(cfg: DictConfig, ready: Prepared) -> list[tuple[str, str]]:
 
 
 def _not_here(path: str) -> str:
-    """Why data is not read for a plan; empty if it is."""
+    """Say why data is not read for a plan; empty if it is."""
     place = resolve(path)
     found = [Path(place)] if Path(place).exists() else [Path(p) for p in glob(place, recursive=True)]  # noqa: PTH207
     files = [file for each in found for file in ([each] if each.is_file() else each.rglob("*"))]

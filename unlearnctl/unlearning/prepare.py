@@ -1,4 +1,4 @@
-"""Everything of a training run that can fail before weights load: config, data, tokenizer, names, disk."""
+"""Check a training config against its model before weights load: objective, data, names, layers."""
 
 from __future__ import annotations
 
@@ -34,12 +34,14 @@ from unlearnctl.training.settings import TrainerSettings
 from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from unlearnctl.evaluation.evaluate import Suite
 
 
-@dataclass
+@dataclass(frozen=True)
 class Prepared:
-    """A run that is known to make sense."""
+    """Holds what a config means for its model, once it is known to make sense."""
 
     spec: ModelSpec
     skeleton: Skeleton
@@ -73,24 +75,11 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     _check_overrides(cfg, settings, suites)
     spec = model_spec(plain(cfg.model))
     _check_loss_scale(settings, spec)
-    if not spec.is_local:  # before the hub is asked
-        check_world(cfg, spec)
-    config = spec.planned_config() if offline else spec.config
-    if not offline or spec.is_local:
-        check_writable(spec)
-    shape = skeleton(config, spec.blocks, spec.trust_remote_code)
-    if not offline:
-        check_model(spec, shape)
-    check_world(cfg, spec)
+    shape, config = _shape(cfg, spec, offline)
     check_layers(objective, shape, spec.name)
     _check_probes(objective)
-    names = [name for name in shape.shapes if name not in shape.tied]
-    matched = match(settings.trainable or objective.trainable(shape), names)
-    needs = objective.needs().values()
-    head = any(need.head for need in needs)
-    top = shape.num_blocks - 1 if head else max(max(need.layers) for need in needs)
-    trainable = matched if head else _reached(matched, shape, top)
-    trainable = adaptable(trainable, shape) if settings.lora else trainable
+    head = any(need.head for need in objective.needs().values())
+    trainable, top = _what_trains(objective, settings, shape, head)
     trunk = _wants_trunk(settings, head, shape)
     if settings.sharding == "fsdp":
         _check_sharded_reference(objective, settings, trainable, shape)
@@ -101,8 +90,36 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     return Prepared(spec, shape, objective, settings, suites, trainable, lowest, top, trunk, settings.lora)
 
 
+def _shape(cfg: DictConfig, spec: ModelSpec, offline: bool) -> tuple[Skeleton, PretrainedConfig]:
+    """Check the model as far as that needs no weights; returns its skeleton and its own config."""
+    if not spec.is_local:  # before the hub is asked
+        check_world(cfg, spec)
+    config = spec.planned_config() if offline else spec.config
+    if not offline or spec.is_local:
+        check_writable(spec)
+    shape = skeleton(config, spec.blocks, spec.trust_remote_code)
+    if not offline:
+        check_model(spec, shape)
+    check_world(cfg, spec)
+    return shape, config
+
+
+def _what_trains(
+    objective: Objective, settings: TrainerSettings, shape: Skeleton, head: bool
+) -> tuple[list[str], int]:
+    """Return the tensors that train, and the highest block that must run; the `head` needs all of them."""
+    names = [name for name in shape.shapes if name not in shape.tied]
+    matched = match(settings.trainable or objective.trainable(shape), names)
+    if head:
+        trainable, top = matched, shape.num_blocks - 1
+    else:
+        top = max(max(need.layers) for need in objective.needs().values())
+        trainable = _reached(matched, shape, top)
+    return adaptable(trainable, shape) if settings.lora else trainable, top
+
+
 def _check_loss_scale(settings: TrainerSettings, spec: ModelSpec) -> None:
-    """A gradient of half precision cannot be divided by the scale again."""
+    """Refuse fp16 with weights in half precision: their gradients cannot be divided by the loss scale."""
     if settings.mixed_precision == "fp16" and spec.dtype != "float32":
         raise UserError(
             f"trainer.mixed_precision=fp16: its loss scale needs weights in float32, model.dtype={spec.dtype} "
@@ -111,7 +128,7 @@ def _check_loss_scale(settings: TrainerSettings, spec: ModelSpec) -> None:
 
 
 def _over_choices(cfg: DictConfig, objective: Objective, choices: list[tuple[int, ...]]) -> Objective:
-    """The objective built over every layer that a meta-learned run may choose."""
+    """Build the objective over every layer that a meta-learned run may choose."""
     choosing_layers(objective)
     every = sorted({layer for choice in choices for layer in choice})
     node: dict[Any, Any] = {**plain(cfg.objective), "layer": every}
@@ -185,7 +202,8 @@ def _wants_trunk(settings: TrainerSettings, head: bool, shape: Skeleton) -> bool
 def _check_sharded_reference(
     objective: Objective, settings: TrainerSettings, trainable: list[str], shape: Skeleton
 ) -> None:
-    """The reference's values pass through the slices of blocks; what is outside them stays gathered all along."""
+    """Refuse a trained tensor outside the blocks where a reference is needed: its original value has no slices to pass
+    through."""
     needs = objective.needs()
     compared = any(need.reference for need in needs.values())
     outside = next((name for name in trainable if shape.block_of(name) is None), None)

@@ -24,7 +24,7 @@ from unlearnctl.utils.safe_json import loads
 
 
 def config_to_resume(directory: Path, changes: Mapping[str, Any] | None = None) -> DictConfig | None:
-    """The config that a run is to be trained with once more; None if it has ended, and nothing is left to do.
+    """Return the config to train a run with once more; None if it has ended, and nothing is left to do.
 
     Args:
         directory: of the run.
@@ -51,7 +51,7 @@ def config_to_resume(directory: Path, changes: Mapping[str, Any] | None = None) 
 
 
 def can_resume(directory: Path) -> bool:
-    """Whether a run of `train` is there that has not ended; it may be at work."""
+    """Tell whether a run of `train` is there that has not ended; it may still be running."""
     try:
         own_config(directory)
     except UserError:
@@ -60,7 +60,7 @@ def can_resume(directory: Path) -> bool:
 
 
 def ended(directory: Path) -> str | None:
-    """How a run ended; None if it was cut off or interrupted, and can be resumed."""
+    """Return how a run ended; None if it was cut off or interrupted, and can be resumed."""
     try:
         status = loads((directory / "results.json").read_text(encoding="utf-8"))["status"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -69,7 +69,7 @@ def ended(directory: Path) -> str | None:
 
 
 def _finish_report(directory: Path) -> None:
-    """Write the report if the run was killed before it had: its checkpoints, which go last, are still there."""
+    """Write the report if the run was killed before it could: its checkpoints, removed last, are still there."""
     if (directory / FOLDER).exists():
         with locked(directory):
             write_report(directory)
@@ -77,7 +77,7 @@ def _finish_report(directory: Path) -> None:
 
 
 def given_changes(cfg: DictConfig) -> dict[str, Any]:
-    """What the command line changes in a run that is resumed: whole groups of `HARMLESS`, keys of `CHANGEABLE`.
+    """Return what the command line changes in a run that is resumed: groups of `HARMLESS`, keys of `CHANGEABLE`.
 
     Raises:
         UserError: anything else was given.

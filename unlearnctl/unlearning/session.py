@@ -80,7 +80,7 @@ def run(setup: Setup) -> Outcome:
 
 
 class Session:
-    """The steps of one run, in the order of their calls."""
+    """Takes the steps of one run, which are called in the order in which they stand here."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -97,7 +97,7 @@ class Session:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Hold the run's directory, with the checkpoint found that a resumed run continues from."""
+        """Hold the run's directory, and find the checkpoint that a resumed run continues from."""
         with locked(self.setup.directory, self.is_main):
             try:
                 if self.setup.resumed:
@@ -136,7 +136,7 @@ class Session:
 
     @property
     def trainer(self) -> Trainer:
-        """Of a run between `begin` and `save`."""
+        """Return the trainer, which exists between `begin` and `save`."""
         return self._parts().trainer
 
     def _parts(self) -> Training:
@@ -201,7 +201,7 @@ class Session:
         self.checkpointer.write_if_due(self.trainer, self._state)
 
     def _state(self) -> dict[str, Any]:
-        """What a training checkpoint holds. Its keys are those of all earlier versions."""
+        """Return what a training checkpoint holds, under the keys of all earlier versions."""
         memory = (self.memory or MemoryUsage.of(self.trainer)) if self.trainer.done else None
         return {
             **self._parts().state(),
@@ -287,7 +287,7 @@ class Session:
 
 
 def shared_models(sessions: Sequence[Session]) -> SharedModels:
-    """The weights that sessions read; those that run together share them."""
+    """Make the weights that sessions read; those that run together share them."""
     first = sessions[0].setup.prepared
     blocks = max(session.setup.prepared.top for session in sessions) + 1 if first.trunk else None
     return SharedModels(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setup:
-    """What one run is: nothing here changes once it is made."""
+    """Holds everything about one run that is known before weights load."""
 
     cfg: DictConfig
     prepared: Prepared
@@ -98,7 +98,7 @@ def show_dry_run(cfg: DictConfig, processes: int) -> None:
 
 
 def _plan(cfg: DictConfig, prepared: Prepared, processes: int) -> Plan:
-    """What one process will hold.
+    """Plan what one process will hold.
 
     Raises:
         UserError: the global batch cannot be shared out.
@@ -139,7 +139,7 @@ def _check_device(settings: TrainerSettings) -> None:
 
 
 def make_accelerator(settings: TrainerSettings) -> Accelerator:
-    """Make Accelerate's view of this process; `trainer.device=cpu` keeps off a GPU."""
+    """Make Accelerate's view of this process; with `trainer.device=cpu` it uses no GPU."""
     import torch
 
     if AcceleratorState._shared_state:

@@ -1,4 +1,4 @@
-"""A run's data, tokenised; the members of a sweep that are in one process, and want the same, do it once."""
+"""Tokenise a run's data, once for all members of a sweep that share a process and the data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _last: dict[str, ForgetRetain] = {}  # at most one: sweeps over data are rare, a
 def tokenised(
     cfg: DictConfig, ready: Prepared, quiet: bool = False
 ) -> tuple[PreTrainedTokenizerBase, ForgetRetain]:
-    """The tokenizer and the data of a run; what of the data it will not see is said, unless `quiet`.
+    """Return the tokenizer and the data of a run; unless `quiet`, say what of the data it will not see.
 
     Raises:
         UserError: see `read_data`, `ModelSpec.tokenizer` and `load_data`.

@@ -16,7 +16,7 @@ Log = Callable[[dict[str, Any]], None]
 
 
 def knob_values(objective: Objective, names: Sequence[str]) -> dict[str, float]:
-    """The objective's own values of its knobs.
+    """Return the objective's own values of its knobs.
 
     Raises:
         UserError: a name that is no positive number of the objective.
@@ -41,7 +41,7 @@ def _knob(objective: Objective, name: str) -> float:
 
 
 def turn(objective: Objective, action: Action, choices: Sequence[tuple[int, ...]]) -> None:
-    """Set the knobs, and the layers read."""
+    """Set the knobs, and the layers that are read."""
     for name, value in action.knobs.items():
         owner, _, leaf = name.rpartition(".")
         setattr(attrgetter(owner)(objective) if owner else objective, leaf, value)
@@ -50,11 +50,11 @@ def turn(objective: Objective, action: Action, choices: Sequence[tuple[int, ...]
 
 
 def make_policy(objective: Objective, settings: MetaSettings, seed: int) -> Policy:
-    """A policy centred on the objective's own values; mode=random draws from the whole range and never updates it."""
+    """Make a policy centred on the objective's own values; mode=random draws from the whole range, without updates."""
     s, starts = settings, knob_values(objective, settings.knobs)
     return Policy(starts, s.factor, len(s.choices()), s.lr, s.spread, s.entropy, s.decay, seed)
 
 
 def hypervolume(forgotten: float, retained: float, reference: Sequence[float]) -> float:
-    """Area that one point of the (forgotten, retained) plane dominates above the reference point."""
+    """Return the area that a point of the (forgotten, retained) plane dominates above the reference point."""
     return max(0.0, forgotten - reference[0]) * max(0.0, retained - reference[1])

@@ -32,11 +32,11 @@ class Online:
         turn(self.objective, action, self.settings.choices())
 
     def state(self) -> dict[str, Any]:
-        """The action that is being tried, since when, and from which hypervolume on."""
+        """Return the action that is being tried, since which step, and the hypervolume before it."""
         return {"volume": self.volume, "started": self.started, "action": vars(self.action)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`; the knobs are set."""
+        """Put a state back, and set the knobs."""
         self.volume, self.started = state["volume"], state["started"]
         self._act(Action(**state["action"]))
 

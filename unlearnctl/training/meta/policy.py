@@ -1,4 +1,4 @@
-"""A stochastic policy over trade-off knobs, learned by REINFORCE (Williams 1992)."""
+"""Learn a stochastic policy over trade-off knobs by REINFORCE (Williams 1992)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torch.distributions import Categorical, Normal
 
 @dataclass(frozen=True)
 class Action:
-    """One setting of the knobs, and which of the layer choices is read (None: the objective's own)."""
+    """Holds one setting of the knobs, and which of the layer choices is read (None: the objective's own)."""
 
     knobs: dict[str, float]
     choice: int | None = None
     drawn: dict[str, float] = field(default_factory=dict)  # what the normals gave, before the bounds
 
     def record(self) -> dict[str, Any]:
-        """For a row of metrics.jsonl."""
+        """Return the entries for a row of metrics.jsonl."""
         return {"knobs": self.knobs, "choice": self.choice}
 
 
 class Policy:
-    """Independent normals over the logarithms of the knobs, and a categorical over layer choices.
+    """Draws from independent normals over the logarithms of the knobs, and a categorical over layer choices.
 
     A knob is `start · exp(z · log(factor))` with z ~ N(mean, spread²), kept within [start / factor, start · factor].
     The update ascends `⟨(reward − baseline) · log π(action)⟩ + entropy · H(π)` by natural gradient steps (the
@@ -59,7 +59,7 @@ class Policy:
         self.generator = torch.Generator().manual_seed(seed)
 
     def sample(self) -> Action:
-        """Draw an action; the global random state is left alone."""
+        """Draw an action; the global random state does not change."""
         noise = torch.randn(len(self.starts), generator=self.generator)
         choice = None
         if len(self.logits):
@@ -67,14 +67,14 @@ class Policy:
         return self._action((self.mean + self.log_spread.exp() * noise).tolist(), choice)
 
     def evenly(self) -> Action:
-        """An action drawn evenly from the whole range, whatever was learned: random search."""
+        """Draw an action evenly from the whole range, whatever was learned: random search."""
         z = 2 * torch.rand(len(self.starts), generator=self.generator) - 1
         count = len(self.logits)
         choice = int(torch.randint(count, (), generator=self.generator)) if count else None
         return self._action(z.tolist(), choice)
 
     def centre(self) -> Action:
-        """The most likely action; before any update, the config's own values."""
+        """Return the most likely action; before any update, the config's own values."""
         choice = int(self.logits.argmax()) if len(self.logits) else None
         return self._action(self.mean.tolist(), choice)
 
@@ -84,7 +84,7 @@ class Policy:
         return Action(knobs, choice, z)
 
     def log_prob(self, action: Action) -> Tensor:
-        """log π(action), differentiable in the policy's parameters."""
+        """Return log π(action), differentiable in the policy's parameters."""
         z = torch.tensor([action.drawn[name] for name in self.starts])
         total = Normal(self.mean, self.log_spread.exp()).log_prob(z).sum()
         if action.choice is not None:
@@ -92,7 +92,7 @@ class Policy:
         return total
 
     def update(self, actions: Sequence[Action], rewards: Sequence[float]) -> None:
-        """One REINFORCE step."""
+        """Take one REINFORCE step."""
         mean = sum(rewards) / len(rewards)
         baseline = mean if self.baseline is None else self.baseline
         gain = sum(
@@ -111,14 +111,14 @@ class Policy:
         self.baseline = self.decay * baseline + (1 - self.decay) * mean
 
     def state(self) -> dict[str, Any]:
-        """All that later draws and updates depend on; plain gradient steps keep nothing of their own."""
+        """Return all that later draws and updates depend on; plain gradient steps have no state of their own."""
         return {
             "parameters": [p.detach() for p in self.parameters()], "baseline": self.baseline,
             "generator": self.generator.get_state(),
         }  # fmt: skip
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Put a state back."""
         with torch.no_grad():
             for parameter, value in zip(self.parameters(), state["parameters"], strict=True):
                 parameter.copy_(value)
@@ -126,11 +126,11 @@ class Policy:
         self.generator.set_state(state["generator"])
 
     def parameters(self) -> list[Tensor]:
-        """What is learned."""
+        """Return what is learned."""
         return [self.mean, self.log_spread, self.logits]
 
     def record(self) -> dict[str, Any]:
-        """Where the policy stands: the centre of each knob, its spread, the choices' probabilities."""
+        """Describe the policy: the centre of each knob, its spread, the choices' probabilities."""
         spreads = dict(zip(self.starts, self.log_spread.exp().tolist(), strict=True))
         return {
             "centre": self.centre().knobs, "spread": spreads, "baseline": self.baseline,

@@ -21,13 +21,13 @@ class Replay:
         self.after_step(0)
 
     def after_step(self, step: int) -> None:
-        """Set what the schedule has for the step that comes next."""
+        """Set what the schedule holds for the next step."""
         if step in self.schedule:
             turn(self.objective, self.schedule[step], self.choices)
 
 
 def read_schedule(folder: Path) -> dict[int, Action]:
-    """Step → action, from a run's metrics.jsonl.
+    """Read the action that was set after each step from a run's metrics.jsonl.
 
     Raises:
         UserError: the run has none.

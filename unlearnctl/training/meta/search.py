@@ -12,7 +12,7 @@ from unlearnctl.training.meta.settings import MetaSettings
 def search(
     policy: Policy, settings: MetaSettings, episode: Callable[[Action], tuple[float, float]], log: Log
 ) -> Action:
-    """Short runs from the original weights; the action of the best one. The first has the config's own values.
+    """Try actions in short runs from the original weights; returns the best. The first has the config's own values.
 
     Args:
         policy: the learner; with mode=random it is never updated, and actions are drawn evenly from the range.
