@@ -59,6 +59,8 @@ def make_setup(cfg: DictConfig, directory: Path | None = None) -> Setup:
             raise UserError("resume: continues a single run, so it cannot be part of a sweep")
         cfg = cfg.copy()
         cfg.resume = None  # as it was when the run began
+    elif cfg.model.get("recipe"):  # a YAML of before conf/recipe/: its numbers would silently not be used
+        raise UserError("model.recipe: no longer read; put its numbers into recipe/MODEL/OBJECTIVE.yaml")
     launch = read_launch(plain(cfg.launch), cfg.trainer.device)
     world = join(launch.on_cpu)
     if world:
