@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from unlearnctl import __version__, commands
 from unlearnctl.arguments import check_named, check_text
@@ -94,7 +95,13 @@ def _run_verb(verb: commands.Verb, rest: list[str]) -> int | None:
         return None
     if not isinstance(verb, commands.OutsideVerb):  # which checks its own arguments
         check_named(verb.name, rest)
-    return verb.load()(rest)
+    return _load(verb)(rest)
+
+
+def _load(verb: commands.Verb) -> Callable[[list[str]], int | None]:
+    if isinstance(verb, commands.OutsideVerb):
+        return verb.load()
+    return getattr(import_module(f"unlearnctl.commands.{verb.name}"), verb.name)
 
 
 def _line(error: Exception) -> str:

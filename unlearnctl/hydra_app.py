@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from unlearnctl.arguments import MANY, prepared
-from unlearnctl.commands import Verb, every_verb, find
+from unlearnctl.commands import Verb, every_verb
 from unlearnctl.config.composed import check_keys, guarded
 from unlearnctl.config.trust import allow, read_trust, trusted
 from unlearnctl.distributed.world import existing_world, leave
@@ -85,7 +85,7 @@ class Stage:
         if _in_sweep():
             import_module("unlearnctl.sweeps.gpu_slot").take_slot()
         quiet_libraries()
-        work = find(self.verb).load()
+        work = getattr(import_module(f"unlearnctl.commands.{self.verb}"), self.verb)
         if isinstance(cfg, tuple):  # hydra/launcher=side_by_side: all members at once
             import_module("unlearnctl.sweeps.side_by_side").sweep(self.verb, *cfg, work, self.failed)
             return ""

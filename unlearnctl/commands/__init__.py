@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,6 @@ class Verb:
     def uses_hydra(self) -> bool:
         """Whether Hydra composes its config: it has one, `conf/VERB.yaml`."""
         return (conf_dir() / f"{self.name}.yaml").is_file()
-
-    def load(self) -> Callable[..., Any]:
-        """Import what runs it: with its config if it uses Hydra, else with the list of its arguments."""
-        return getattr(import_module(f"{__name__}.{self.name}"), self.name)
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,12 @@ examples:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unlearnctl.tables.cells import build
 from unlearnctl.tables.jobs import run_missing
@@ -33,6 +35,9 @@ from unlearnctl.tables.read import read_table
 from unlearnctl.tables.render import markdown, write_table
 from unlearnctl.utils.errors import UserError, unknown, unknown_key
 from unlearnctl.utils.paths import conf_dir
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 KEYS = ("scale", "seeds", "models", "jobs", "output_dir", "to", "from")
 
@@ -68,7 +73,7 @@ def reproduce(args: list[str]) -> int | None:
     if asked.plan:
         show_plan(spec, place)
         return None
-    failed = [] if asked.only_build else run_missing(place, members, spec.name, asked.jobs)
+    failed = [] if asked.only_build else run_missing(place, members, spec.name, run_verb, asked.jobs)
     table = build(spec, lambda member: results_of(place.root, member))
     if table.missing == len(members):
         raise UserError(f"reproduce {spec.name}: none of its runs is in {place.root}")
@@ -78,9 +83,29 @@ def reproduce(args: list[str]) -> int | None:
         print(path)
     if failed:
         raise UserError(
-            f"{len(failed)} of the table's runs are not done: {'; '.join(failed)}; the same command goes on"
+            f"{len(failed)} of the table's runs are not done: {'; '.join(failed)}; the same command continues"
         )
     return None
+
+
+def run_verb(verb: str, compose: Callable[[], DictConfig], interrupted: Path | None) -> None:
+    """Run one member of a table.
+
+    An interrupted training run is resumed from its last checkpoint; the other verbs keep what they have measured.
+    """
+    from unlearnctl.runs.directory import unfinished
+    from unlearnctl.unlearning.resume import can_resume, config_to_resume
+
+    if interrupted is not None and can_resume(interrupted):
+        if (cfg := config_to_resume(interrupted)) is not None:
+            import_module("unlearnctl.commands.train").train(cfg, interrupted)
+        return
+    cfg = compose()
+    module = import_module(f"unlearnctl.commands.{verb}")
+    continues = interrupted is not None and verb != "train" and unfinished(interrupted, module.complete(cfg))
+    if interrupted is not None and not continues:
+        shutil.rmtree(interrupted)
+    getattr(module, verb)(cfg)
 
 
 def parse(args: Sequence[str]) -> Asked:

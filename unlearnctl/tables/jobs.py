@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from multiprocessing import connection, get_context, parent_process
 from typing import TYPE_CHECKING
 
-from unlearnctl.tables.missing import Place, chains, compose_member, results_of, run_chain
+from unlearnctl.tables.missing import Place, RunVerb, chains, compose_member, results_of, run_chain
 from unlearnctl.tables.spec import Member
 
 if TYPE_CHECKING:
@@ -24,13 +24,16 @@ DIED = "its process died, perhaps out of memory"
 Ended = Generator[tuple[list[Member], list[str]]]  # each chain, with a line for each run that failed
 
 
-def run_missing(place: Place, members: Sequence[Member], name: str, jobs: int | None = None) -> list[str]:
+def run_missing(
+    place: Place, members: Sequence[Member], name: str, run: RunVerb, jobs: int | None = None
+) -> list[str]:
     """Run every member that is not done; return a line for each that failed.
 
     Args:
         place: of configs and runs.
         members: of the table, each after the one that it works on.
         name: shown beside the bar.
+        run: a function of a module, which other processes can be handed.
         jobs: processes at once; None: one for each GPU, or for each core. 1 is this very process.
     """
     from unlearnctl.utils.quiet import quiet_environment
@@ -41,7 +44,7 @@ def run_missing(place: Place, members: Sequence[Member], name: str, jobs: int | 
     quiet_environment()  # before torch is imported, here and in the workers
     todo, failed = chains(missing), []
     jobs = min(jobs or _default_jobs(), len(todo))
-    ended = _here(place, todo) if jobs == 1 else _in_processes(place, todo, jobs)
+    ended = _here(place, todo, run) if jobs == 1 else _in_processes(place, todo, run, jobs)
     with closing(ended), _progress() as progress:
         task = progress.add_task(name, total=len(missing))
         for chain, lines in ended:
@@ -66,12 +69,12 @@ def _default_jobs() -> int:
     return torch.cuda.device_count() or min(MOST, len(os.sched_getaffinity(0)))
 
 
-def _here(place: Place, todo: Sequence[list[Member]]) -> Ended:
+def _here(place: Place, todo: Sequence[list[Member]], run: RunVerb) -> Ended:
     for chain in todo:
-        yield chain, run_chain(place, chain)
+        yield chain, run_chain(place, chain, run)
 
 
-def _in_processes(place: Place, todo: Sequence[list[Member]], jobs: int) -> Ended:
+def _in_processes(place: Place, todo: Sequence[list[Member]], run: RunVerb, jobs: int) -> Ended:
     """Yield chains as they end. After an interrupt every worker is interrupted once, and saves what it has."""
     with _shares(jobs):
         pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker)
@@ -79,7 +82,7 @@ def _in_processes(place: Place, todo: Sequence[list[Member]], jobs: int) -> Ende
             models = {chain[0].model: chain[0] for chain in todo}.values()
             for built in [pool.submit(_provide, place, member) for member in models]:
                 built.exception()  # the runs will report it
-            running = {pool.submit(run_chain, place, chain): chain for chain in todo}
+            running = {pool.submit(run_chain, place, chain, run): chain for chain in todo}
             for future in as_completed(running):
                 yield running[future], _outcome(future, running[future])
         except BaseException:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,9 @@ from unlearnctl.utils.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+# runs a verb, given what composes its config, and the directory of the same run if it was interrupted
+RunVerb = Callable[[str, "Callable[[], DictConfig]", Path | None], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def chains(members: Iterable[Member]) -> list[list[Member]]:
     return list(found.values())
 
 
-def run_chain(place: Place, chain: Iterable[Member]) -> list[str]:
+def run_chain(place: Place, chain: Iterable[Member], run: RunVerb) -> list[str]:
     """Run the members of a chain that are not done; return a line for each that failed."""
     from unlearnctl.utils.explain import explain
     from unlearnctl.utils.quiet import quiet_libraries
@@ -65,40 +66,25 @@ def run_chain(place: Place, chain: Iterable[Member]) -> list[str]:
             continue
         quiet_libraries()
         try:
-            _run(place, member)
+            _run(place, member, run)
         except Exception as error:  # the other members can still be run
             failed.append(f"{member.run}: {explain(error)}")
     return failed
 
 
-def _run(place: Place, member: Member) -> None:
-    """Compose the config of a member and run its verb, which prints to a log of its own.
-
-    An interrupted run resumes: training from its last checkpoint, the others with what they have measured.
+def _run(place: Place, member: Member, run: RunVerb) -> None:
+    """Run the member's verb, which prints to a log of its own.
 
     Raises:
         KeyboardInterrupt: the run was interrupted, and has saved what it has.
     """
-    from unlearnctl.runs.directory import unfinished
-    from unlearnctl.unlearning.resume import can_resume, config_to_resume
-
     log = place.root / "logs" / f"{member.run}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     cut = directory_of(place.root, member)
     if cut is not None and (who := at_work(cut)):
         raise UserError(f"{who} is at work in {cut}; the same command finds it when it has ended")
     with open_ours(log, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
-        if cut is not None and can_resume(cut):
-            train = import_module("unlearnctl.commands.train").train
-            if (again := config_to_resume(cut)) is not None:
-                train(again, cut)
-        else:
-            cfg, verb = compose_member(place, member), member.step.verb
-            module = import_module(f"unlearnctl.commands.{verb}")
-            goes_on = cut is not None and verb != "train" and unfinished(cut, module.complete(cfg))
-            if cut is not None and not goes_on:
-                shutil.rmtree(cut)
-            getattr(module, verb)(cfg)
+        run(member.step.verb, lambda: compose_member(place, member), cut)
     if results_of(place.root, member) is None:
         raise KeyboardInterrupt
 
