@@ -23,7 +23,7 @@ ROOMS = (
     "results", "ops", "tasks", "utils",
 )  # fmt: skip
 # What a process begins with; it imports the verb that it is told to run.
-PROGRAMS = ("__init__", "__main__", "cli", "hydra_app", "arguments", "distributed.worker")
+PROGRAMS = ("__init__", "__main__", "cli", "hydra_app", "arguments", "candidates", "distributed.worker")
 PATH_TO_THE_STEP = ("cli", "commands.train", "unlearning.session", "training.loop")
 
 Graph = dict[str, set[str]]

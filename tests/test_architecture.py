@@ -21,8 +21,8 @@ from unlearnctl.utils.paths import conf_dir
 
 PACKAGE = Path(__file__).parent.parent / "unlearnctl"
 # Being removed: each by the first module of its circle, or by the module that looks up.
-KNOWN_CIRCLES = {"unlearning.advice", "unlearning.resume", "commands"}
-KNOWN_UPWARD = {"tables.missing", "unlearning.train"}
+KNOWN_CIRCLES = {"commands.reproduce"}
+KNOWN_UPWARD = {"tables.missing"}
 # File names that several rooms have, because each means by it what the others mean.
 SAME_MEANING = {
     "base": "what every class of the room has in common",

@@ -68,7 +68,7 @@ def run(args: list[str]) -> int | None:
         print(f"unlearnctl {__version__}")
         return None
     if args[0] == "__complete":  # the shell's completion script asks
-        from unlearnctl.commands.completion import complete
+        from unlearnctl.candidates import complete
 
         print("\n".join(complete(args[1:])))
         return None

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from unlearnctl import commands
+from unlearnctl import candidates, commands
+from unlearnctl.candidates import complete
 from unlearnctl.commands import completion
-from unlearnctl.commands.completion import SCRIPTS, complete
+from unlearnctl.commands.completion import SCRIPTS
 from unlearnctl.utils.errors import UserError
 
 FILES = {
@@ -32,7 +33,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    monkeypatch.setattr(completion, "conf_dir", lambda: root)
+    monkeypatch.setattr(candidates, "conf_dir", lambda: root)
     monkeypatch.setattr(commands, "conf_dir", lambda: root)
     return root
 
