@@ -120,5 +120,5 @@ def test_a_sweep_goes_on_after_a_failing_member(tmp_path: Path, monkeypatch: pyt
     done = run("train", *QUICK, "-m", "objective.layer=8,9")
     assert done.code == 2
     assert done.err.count("\n") == 3
-    again = "try them again: unlearnctl train --resume outputs/train/sweep/"
-    assert f"error: 2 of the sweep's members failed, as said above; {again}" in done.err
+    again = "to run them again: unlearnctl train --resume outputs/train/sweep/"
+    assert f"error: 2 of the sweep's members failed, as reported above; {again}" in done.err

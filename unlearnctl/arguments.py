@@ -47,7 +47,7 @@ def check_named(verb: str, args: Sequence[str]) -> None:
 
 
 def prepared(verb: Verb, args: Sequence[str]) -> list[str]:
-    """The arguments with the run as the key that the verb has for it.
+    """Return the arguments with the run as the key that the verb has for it.
 
     Raises:
         UserError: no run where one is meant, or several, or the name of a new run that is a run already.
@@ -68,7 +68,7 @@ def prepared(verb: Verb, args: Sequence[str]) -> list[str]:
 
 
 def _words(args: Sequence[str]) -> list[str]:
-    """Arguments that are neither flags, nor values of flags, nor key=value."""
+    """Return the arguments that are neither flags, nor values of flags, nor key=value."""
     found, before = [], ""
     for arg in args:
         named = "=" in arg or arg.startswith("~")
@@ -106,7 +106,7 @@ def _check_no_run(verb: Verb, words: Sequence[str]) -> None:
 
 
 def _run_key(verb: Verb, key: str, rest: Sequence[str], words: Sequence[str]) -> str:
-    """`run_dir=DIR`, quoted for Hydra; several runs become a sweep over them."""
+    """Write `run_dir=DIR`, quoted for Hydra; several runs become a sweep over them."""
     given = next((arg for arg in rest if arg.startswith(f"{key}=")), None)
     if given:
         raise UserError(f"{given}: the run is given twice, as {words[0]} too")
@@ -123,7 +123,7 @@ def _run_key(verb: Verb, key: str, rest: Sequence[str], words: Sequence[str]) ->
 
 
 def _quoted(word: str) -> str:
-    """Quoted and escaped so that Hydra's parser reads exactly this text."""
+    """Quote and escape a word so that Hydra's parser reads exactly this text."""
     if re.fullmatch(r"[\w./@%:+-]*/[\w./@%:+-]*", word, re.ASCII):
         return word
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), word)
@@ -147,7 +147,7 @@ def _check_new_name(verb: Verb, rest: Sequence[str]) -> None:
 
 
 def _forced(verb: Verb, rest: Sequence[str]) -> list[str]:
-    """Have Hydra take any key of what comes from the run, `++eval.x.limit=1`: it does not know the run's groups."""
+    """Write keys of what comes from the run as `++eval.x.limit=1`, because Hydra does not know the run's groups."""
     if not any(arg.startswith("run_dir=") for arg in rest):
         return list(rest)
     kept = [group for group in verb.from_run if not any(arg.startswith(f"{group}=") for arg in rest)]

@@ -17,7 +17,7 @@ FIRST_WORDS = {"completion": tuple(SCRIPTS), "tinyworld": ("build", "data")}
 
 
 def complete(words: Sequence[str]) -> list[str]:
-    """What the last of `words` can become; nothing where nothing is known, and never an error."""
+    """Return what the last of `words` can become: nothing where nothing is known, and never an error."""
     *before, word = list(words) or [""]
     try:
         found = _candidates(before, word)
@@ -41,7 +41,7 @@ def _candidates(before: Sequence[str], word: str) -> Iterable[str]:
 
 
 def _argument(verb: str, before: Sequence[str], word: str) -> Iterable[str]:
-    """Words of the verbs that do not use Hydra."""
+    """Return the words of the verbs that do not use Hydra."""
     if word.startswith("-"):
         return ["--help", "--config-dir"] if verb == "ls" else ["--help"]
     if verb == "report" and word.startswith("to="):
@@ -62,7 +62,7 @@ def _values_of_to(word: str) -> list[str]:
 
 
 def _override(verb: str, before: Sequence[str], word: str) -> Iterable[str]:
-    """Flags, groups, options and keys of a Hydra verb."""
+    """Return flags, groups, options and keys of a Hydra verb."""
     if before and before[-1] in FLAG_VALUES:
         return FLAG_VALUES[before[-1]]
     if before and before[-1] in TAKES_FOLDER:
@@ -80,7 +80,7 @@ def _override(verb: str, before: Sequence[str], word: str) -> Iterable[str]:
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Folders of `--config-dir`, and overrides; other flags do not change what can be completed."""
+    """Split words into folders of `--config-dir` and overrides; other flags do not change what can be completed."""
     folders, overrides = [], []
     rest = iter(words)
     for word in rest:
@@ -113,7 +113,7 @@ def _query(verb: str, folders: Sequence[str], overrides: Sequence[str], word: st
 
 
 def _open(candidate: str) -> list[str]:
-    """A group that has both options and groups below it comes bare from Hydra; offer both ways on."""
+    """Offer both ways to continue for a group with options and groups below it, which Hydra gives as a bare name."""
     bare = "=" not in candidate and not candidate.endswith((".", "/"))
     return [f"{candidate}=", f"{candidate}/"] if bare and not candidate.startswith("~") else [candidate]
 

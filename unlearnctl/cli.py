@@ -36,7 +36,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point; exits 0, or 2 with one line for a user's mistake, or 130 after Ctrl-C, 143 after SIGTERM."""
+    """Run the command and exit: 0, or 2 with one line for a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
     _collect_garbage_less_often()
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args or os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(args: list[str]) -> int | None:
-    """Dispatch one command line; returns its exit code (None is 0)."""
+    """Dispatch one command line; return its exit code (None is 0)."""
     check_text(args)
     if not args or args[0] in ("-h", "--help", "help"):
         print(overview(), end="")
@@ -76,7 +76,7 @@ def run(args: list[str]) -> int | None:
 
 
 def overview() -> str:
-    """What `unlearnctl --help` prints: every verb in one line, then examples."""
+    """Return what `unlearnctl --help` prints: every verb in one line, then examples."""
     verbs = commands.every_verb().values()
     width = max(len(verb.name) for verb in verbs)
     return OVERVIEW.format(verbs="\n".join(f"  {verb.name:<{width}}  {verb.summary}" for verb in verbs))

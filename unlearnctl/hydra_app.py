@@ -101,7 +101,7 @@ class Stage:
         return str(made or "")
 
     def failed(self, error: Exception) -> None:
-        """Keep an error; a sweep continues after it."""
+        """Keep an error. A sweep continues after it, and so reports it here."""
         from unlearnctl.utils.explain import explain
 
         self.failures.append(error)
@@ -121,16 +121,16 @@ class Stage:
             return
         busy = sum(at_work(member.directory) is not None for member in left or ())
         failed = len(self.failures if left is None else left) - busy
-        said = [f"{failed} of the sweep's members failed, as said above"] if failed else []
+        said = [f"{failed} of the sweep's members failed, as reported above"] if failed else []
         if busy:
-            said.append(f"{busy} of its members {'is' if busy == 1 else 'are'} at work in another process")
+            said.append(f"{busy} of its members {'is' if busy == 1 else 'are'} running in another process")
         if failed and left:
-            said.append(f"try them again: unlearnctl train --resume {left[0].directory.parent}")
+            said.append(f"to run them again: unlearnctl train --resume {left[0].directory.parent}")
         raise UserError("; ".join(said))
 
 
 def _check_secrets(args: Sequence[str]) -> None:
-    """Refuse a key on the command line: it would stand in config.yaml and in every report."""
+    """Refuse a secret on the command line: it would be written into config.yaml and every report."""
     for arg in args:
         if redact(arg) != arg:
             raise UserError(
@@ -140,7 +140,7 @@ def _check_secrets(args: Sequence[str]) -> None:
 
 
 def _check_processes(verb: Verb, args: Sequence[str]) -> None:
-    """Refuse several processes where each would do everything."""
+    """Refuse several processes where each would do all of the work."""
     if verb.several_processes:
         return
     if asked := next((a for a in args if a.lstrip("+").startswith(("launch=", "launch."))), None):
@@ -181,9 +181,9 @@ def _resumed_sweep(verb: str, args: list[str]) -> list[str]:
 
 
 def _check_flags(verb: str, args: list[str]) -> bool:
-    """Parse as Hydra is about to, but with a line of ours where argparse would print its usage.
+    """Parse the flags before Hydra does, with a line of ours where argparse would print its usage.
 
-    True if Hydra is asked to print a config, and nothing else.
+    Returns True if Hydra is only asked to print something.
     """
 
     class Parser(type(get_args_parser())):  # type: ignore[misc]

@@ -114,7 +114,7 @@ def test_one_failure_does_not_stop_the_others(hub: Hub) -> None:
     assert done.code == 2
     assert "failed: model gated/model None: gated or private repository: run `hf auth login`" in done.out
     assert "Salesforce/wikitext@" in done.out
-    assert done.err == "error: 1 things could not be fetched, as said above\n"
+    assert done.err == "error: 1 things could not be fetched, as reported above\n"
 
 
 def test_a_classifier_is_fetched(hub: Hub) -> None:

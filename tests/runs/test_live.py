@@ -123,12 +123,12 @@ def test_a_sweep_tells_members_that_failed_from_those_at_work(tmp_path: Path) ->
     stage.unfinished = [Member(tmp_path / name, []) for name in ("a", "b", "c")]
     for member in stage.unfinished:
         member.directory.mkdir()
-    again = f"try them again: unlearnctl train --resume {tmp_path}"
+    again = f"to run them again: unlearnctl train --resume {tmp_path}"
     with pytest.raises(UserError) as all_failed:
         stage.check_sweep()
-    assert str(all_failed.value) == f"3 of the sweep's members failed, as said above; {again}"
+    assert str(all_failed.value) == f"3 of the sweep's members failed, as reported above; {again}"
     with status.locked(tmp_path / "b", "member b"), pytest.raises(UserError) as one_at_work:
         stage.check_sweep()
     assert str(one_at_work.value) == (
-        f"2 of the sweep's members failed, as said above; 1 of its members is at work in another process; {again}"
+        f"2 of the sweep's members failed, as reported above; 1 of its members is running in another process; {again}"
     )

@@ -44,7 +44,9 @@ def table(folder: Path = FOLDER) -> list[dict[str, str]]:
 def test_failures_stop_no_other_and_a_resumption_runs_only_what_is_missing(how: tuple[str, ...]) -> None:
     done = run(*SWEEP, *how)
     assert done.code == 2
-    assert "members failed, as said above; try them again: unlearnctl train --resume outputs" in done.err
+    assert (
+        "members failed, as reported above; to run them again: unlearnctl train --resume outputs" in done.err
+    )
     found = states()
     assert sorted(status.state for status in found.values()) == ["done", "done", "failed"]
     (failed,) = (status for status in found.values() if status.state == "failed")

@@ -18,7 +18,7 @@ FILE = "attacks.jsonl"
 
 
 class KeptRows:
-    """The rows of `attacks.jsonl`, a line for each variant: what was measured survives a kill.
+    """The rows of `attacks.jsonl`, one line per variant, so that what was measured survives a kill.
 
     Args:
         directory: of the run.
@@ -40,7 +40,7 @@ class KeptRows:
         write_atomically(self.path, "".join(map(self._line, self.rows.values())))
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Keep one more."""
+        """Append one row."""
         with open_ours(self.path, "a", encoding="utf-8") as file:
             file.write(self._line(entry))
 
@@ -56,7 +56,7 @@ def try_all(
     base: Scores | None,
     unlearned: Scores,
 ) -> list[dict[str, Any]]:
-    """The row of every variant; one that is kept is not measured again.
+    """Return the row of every variant; a variant with a kept row is not measured again.
 
     Args:
         attacks: by name.

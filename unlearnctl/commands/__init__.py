@@ -43,12 +43,12 @@ class Verb:
 
     @property
     def summary(self) -> str:
-        """The first line of the help."""
+        """Return the first line of the help."""
         return self.help.partition("\n")[0].removesuffix(".")
 
     @property
     def uses_hydra(self) -> bool:
-        """Whether Hydra composes its config: it has one, `conf/VERB.yaml`."""
+        """Tell whether Hydra composes its config, which is then `conf/VERB.yaml`."""
         return (conf_dir() / f"{self.name}.yaml").is_file()
 
 
@@ -60,7 +60,7 @@ class OutsideVerb(Verb):
 
     @property
     def uses_hydra(self) -> bool:
-        """Never: its arguments are its own."""
+        """Return False: it parses its own arguments."""
         return False
 
     def load(self) -> Callable[..., Any]:
@@ -77,17 +77,17 @@ class OutsideVerb(Verb):
 
 
 def names() -> list[str]:
-    """Our own verbs."""
+    """List our own verbs."""
     return sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
 
 
 def every_verb() -> dict[str, Verb]:
-    """Name → verb: ours, then those of other packages."""
+    """Read all verbs, by name: ours, then those of other packages."""
     return {name: _read(name) for name in names()} | _outside()
 
 
 def find(name: str) -> Verb:
-    """The verb `name`.
+    """Read the verb `name`.
 
     Raises:
         UserError: there is none.
@@ -101,7 +101,7 @@ def find(name: str) -> Verb:
 
 
 def full_help(verb: Verb) -> str:
-    """The whole help; an outside verb's is the docstring of its module or, failing that, of its function."""
+    """Return the whole help; an outside verb's is the docstring of its module or, failing that, of its function."""
     if not isinstance(verb, OutsideVerb):
         return verb.help
     function = verb.load()
@@ -123,7 +123,7 @@ def _read(name: str) -> Verb:
 
 
 def _outside() -> dict[str, Verb]:
-    """A name of ours stays ours: a package adds verbs, and replaces none."""
+    """Find verbs of other packages. A package can add verbs but not replace ours."""
     found: dict[str, Verb] = {}
     for entry in metadata.entry_points(group=GROUP):
         if entry.name not in names():

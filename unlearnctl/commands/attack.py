@@ -107,7 +107,7 @@ def attack(cfg: DictConfig) -> Path:
 
 
 def _scores(cfg: DictConfig, variant: Variant, target: Target) -> Scores:
-    """What the attack measured itself, or the scores of the suites with the settings that the variant changes."""
+    """Return what the attack measured itself, or score the suites with the settings that the variant changes."""
     if variant.scores is not None:
         return {suite: dict(metrics) for suite, metrics in variant.scores.items()}
     taken = settings_of_suites(cfg.eval, variant.evaluation)

@@ -30,7 +30,7 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 @dataclass(frozen=True)
 class Check:
-    """What one check found; `remedy` says what to do unless all is well."""
+    """What one check found; `remedy` says what to do if there is a problem."""
 
     name: str
     status: Status
@@ -39,7 +39,7 @@ class Check:
 
 
 def python() -> Check:
-    """Python is 3.11 or newer."""
+    """Check that Python is 3.11 or newer."""
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info >= PYTHON:
         return Check("python", "ok", version)
@@ -47,7 +47,7 @@ def python() -> Check:
 
 
 def torch() -> Check:
-    """PyTorch can be imported."""
+    """Check that PyTorch can be imported."""
     try:
         import torch as library
     except (ImportError, OSError) as error:
@@ -56,7 +56,7 @@ def torch() -> Check:
 
 
 def gpu() -> Check:
-    """What training will run on."""
+    """Find what training will run on."""
     try:
         import torch as library
     except (ImportError, OSError):
@@ -71,7 +71,7 @@ def gpu() -> Check:
 
 
 def accelerate() -> Check:
-    """accelerate is installed."""
+    """Check that accelerate is installed."""
     try:
         return Check("accelerate", "ok", metadata.version("accelerate"))
     except metadata.PackageNotFoundError:
@@ -79,7 +79,7 @@ def accelerate() -> Check:
 
 
 def hub() -> Check:
-    """The Hugging Face hub answers within three seconds."""
+    """Check that the Hugging Face hub answers within three seconds."""
     url = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     remedy = "the tiny world needs no network; for other models give a local folder as model.path"
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
@@ -99,7 +99,7 @@ def _logged_in() -> bool:
 
 
 def cache() -> Check:
-    """The cache folder can be written."""
+    """Check that the cache folder can be written."""
     folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def cache() -> Check:
 
 
 def disk() -> Check:
-    """Room for runs in the current folder."""
+    """Check that there is room for runs in the current folder."""
     free = shutil.disk_usage(Path.cwd()).free
     found = f"{free / 1e9:.0f} GB free in {Path.cwd()}"
     if free < DISK_FAIL:
@@ -125,7 +125,7 @@ def disk() -> Check:
 
 
 def wandb() -> Check:
-    """Whether `tracker=wandb` would go online."""
+    """Find whether `tracker=wandb` would go online."""
     from unlearnctl.tracking.wandb import has_key
 
     if util.find_spec("wandb") is None:
@@ -136,11 +136,11 @@ def wandb() -> Check:
 
 
 def tiny_world() -> Check:
-    """The shipped model is whole."""
+    """Check that the shipped model is complete."""
     from unlearnctl.tinyworld.resolve import resolve
 
     folder = Path(resolve("tinyworld:weights"))
-    remedy = "reinstall the package, or make it anew: unlearnctl tinyworld build to=DIR"
+    remedy = "reinstall the package, or build it again: unlearnctl tinyworld build to=DIR"
     absent = [n for n in ("config.json", "tokenizer.json") if not (folder / n).is_file()]
     shards = list(folder.glob("*.safetensors"))
     if absent or not shards:
@@ -162,7 +162,7 @@ def run_checks(checks: Sequence[Callable[[], Check]] | None = None) -> int:
 
 
 def doctor(args: Sequence[str]) -> int:
-    """Run every check; returns the exit code.
+    """Run every check; return the exit code.
 
     Raises:
         UserError: there is one.
@@ -175,7 +175,7 @@ def doctor(args: Sequence[str]) -> int:
 def _run(check: Callable[[], Check]) -> Check:
     try:
         return check()
-    except Exception as error:  # a broken machine is what we are here to report, not to die of
+    except Exception as error:  # a broken machine is what we are here to report
         name = getattr(check, "__name__", "check").replace("_", " ")
         line = next(iter(str(error).splitlines()), "")
         return Check(name, "fail", f"{type(error).__name__}: {line}", "unexpected; please report it")

@@ -53,8 +53,8 @@ SEVERAL_PROCESSES = True
 def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
     """Evaluate and write a run directory of its own.
 
-    Where `cfg.launch` asks for several processes, they are started, and each of them comes here again; they share
-    the questions.
+    Where `cfg.launch` asks for several processes, each of them calls this function too, and they
+    share the questions.
 
     Args:
         cfg: composed by Hydra, or read by a worker.
@@ -119,7 +119,7 @@ def _write(directory: Path, found: dict[str, Any], after: Scores) -> None:
 
 
 def complete(cfg: DictConfig) -> DictConfig:
-    """With the model and the suites of the run, if one is given."""
+    """Take the model and the suites of the run, if one is given."""
     if cfg.run_dir is None:
         return cfg
     merged = with_model_of(cfg, Path(str(cfg.run_dir)))

@@ -71,14 +71,14 @@ def export(cfg: DictConfig) -> Path:
 
 
 def _model(cfg: DictConfig, results: Mapping[str, Any], run: Path) -> ModelSpec:
-    """The base as the record names it, with what was typed of it; a record cannot let code run."""
+    """Describe the base as the record names it, with what was typed of it. A record cannot allow code to run."""
     own = OmegaConf.create({"model": results["config"]["model"]})
     check_config(own, [run / "results.json"])
     return model_spec(plain(model_of_run(own.model, cfg, run, "run")))
 
 
 def read_results(run: Path) -> dict[str, Any]:
-    """`results.json` of a train run.
+    """Read `results.json` of a train run.
 
     Raises:
         UserError: it is missing or is not one.
@@ -96,7 +96,7 @@ def read_results(run: Path) -> dict[str, Any]:
 
 
 def local_folder(spec: ModelSpec) -> Path:
-    """The base model's folder, fetched from the hub (or its cache) if need be."""
+    """Return the base model's folder, fetched from the hub or its cache if necessary."""
     check_folder(spec.path)
     if spec.is_local:
         return Path(spec.path)

@@ -36,7 +36,7 @@ def ls(args: Sequence[str]) -> int:
 
 
 def groups(folders: Sequence[Path]) -> dict[str, Options]:
-    """The groups in `folders`, a nested one as `objective/retain`; the first folder with an option counts."""
+    """Find the groups in `folders`, a nested one as `objective/retain`; the first folder with an option counts."""
     found: dict[str, Options] = {}
     for folder in folders:
         for file in sorted(folder.rglob("*.yaml")):
@@ -47,7 +47,7 @@ def groups(folders: Sequence[Path]) -> dict[str, Options]:
 
 
 def first_comment(file: Path) -> str:
-    """The text of the first comment line of a YAML file (Hydra's `# @package` lines aside), or nothing."""
+    """Return the first comment line of a YAML file (except Hydra's `# @package`), or an empty string."""
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if not line.startswith("#"):
             return ""

@@ -33,7 +33,7 @@ Fetch = Callable[[], "list[Fetched]"]  # returns what came from the hub; a local
 
 
 def prefetch(args: Sequence[str]) -> int:
-    """Fetch what the config needs and write the manifest; returns the exit code.
+    """Fetch what the config needs and write the manifest; return the exit code.
 
     Raises:
         UserError: a wrong config, or something could not be fetched.
@@ -55,7 +55,7 @@ def prefetch(args: Sequence[str]) -> int:
     for line in failed:
         print(f"failed: {line}")
     if failed:
-        raise UserError(f"{len(failed)} things could not be fetched, as said above")
+        raise UserError(f"{len(failed)} things could not be fetched, as reported above")
     return 0
 
 
@@ -77,7 +77,7 @@ def _parse(args: Sequence[str]) -> tuple[str, list[str], list[str]]:
 
 
 def _fetch_all(configs: Sequence[DictConfig]) -> tuple[list[Fetched], list[str]]:
-    """Fetch for all configs, each thing once; returns what came from the hub, and a line for each failure."""
+    """Fetch for all configs, each thing once; return what came from the hub, and a line for each failure."""
     from unlearnctl.utils.explain import explain
 
     found: list[Fetched] = []
@@ -96,7 +96,7 @@ def _fetch_all(configs: Sequence[DictConfig]) -> tuple[list[Fetched], list[str]]
 
 
 def _fetches(cfg: DictConfig) -> Iterator[tuple[str, Fetch]]:
-    """What there is to fetch: a name that is the same for the same thing, and how.
+    """List what there is to fetch: a name that is the same for the same thing, and how.
 
     Data and suites are read as a run reads them before its weights load, and what that asks the hub for is recorded:
     so no suite has to say twice where its data are.

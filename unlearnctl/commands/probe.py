@@ -1,4 +1,4 @@
-r"""Fit a linear probe per layer: where can forget text be told from retain text?
+r"""Fit a linear probe per layer: where does it separate forget text from retain text?
 
 usage: unlearnctl probe [model=NAME] [data=NAME] [layers=[..]] [pool=mean|before] [key=value ...]
 

@@ -108,7 +108,7 @@ def repair(cfg: DictConfig) -> Path:
 def _choose(
     cfg: DictConfig, update: Update, searched: Suites, measured: Measured, spec: ModelSpec
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The repaired tensors at the strength that is given or found best, and the `repair` part of results.json."""
+    """Repair at the strength that is given or found best; return the tensors and the `repair` part of results.json."""
     strength = cfg.strength
     curve: list[dict[str, float]] = []
     if strength is None:

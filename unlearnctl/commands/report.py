@@ -23,7 +23,7 @@ from unlearnctl.utils.errors import UserError
 
 
 def report(args: list[str]) -> None:
-    """Each argument is a run directory, or a folder above run directories; `to=FILE.html` names the page.
+    """Report on run directories or folders above them; `to=FILE.html` names the page.
 
     Raises:
         UserError: no argument, no such directory, no finished run in it, or a `to` that cannot be written.

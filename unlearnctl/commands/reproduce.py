@@ -44,7 +44,7 @@ KEYS = ("scale", "seeds", "models", "jobs", "output_dir", "to", "from")
 
 @dataclass(frozen=True)
 class Asked:
-    """The command line, understood."""
+    """What the command line asks for."""
 
     table: str
     scale: str = "tiny"
@@ -59,7 +59,7 @@ class Asked:
 
 
 def reproduce(args: list[str]) -> int | None:
-    """`unlearnctl reproduce TABLE [key=value ...] [--plan] [--from DIR]`, with keys of `KEYS`.
+    """Run what is missing of a table, then print and write it.
 
     Raises:
         UserError: no such table, scale or key; some of its runs failed (after all others have been made).
@@ -109,7 +109,7 @@ def run_verb(verb: str, compose: Callable[[], DictConfig], interrupted: Path | N
 
 
 def parse(args: Sequence[str]) -> Asked:
-    """Understand the command line.
+    """Parse the command line.
 
     Raises:
         UserError: no table, a key or value that is not known.
@@ -143,7 +143,7 @@ def _flag(words: list[str], flag: str, what: str) -> str | None:
 
 
 def options(group: str, config_dir: Path | None = None) -> dict[str, Path]:
-    """Every `GROUP/NAME.yaml` by name, the user's own before the shipped."""
+    """Find every `GROUP/NAME.yaml` by name; the user's own win over the shipped ones."""
     folders = [conf_dir(), *([config_dir] if config_dir else [])]
     return {path.stem: path for folder in folders for path in (folder / group).glob("*.yaml")}
 

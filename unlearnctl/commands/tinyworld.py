@@ -22,7 +22,7 @@ ACTIONS = ("build", "data")
 
 
 def tinyworld(args: list[str]) -> None:
-    """`build to=DIR [arch=mistral] [seed=N] [twin=true]` or `data`.
+    """Build the model, or print where the data are.
 
     Raises:
         UserError: an unknown action or key, or a target that exists.
@@ -49,7 +49,7 @@ def tinyworld(args: list[str]) -> None:
 
 
 def parse(args: list[str]) -> dict[str, str]:
-    """`to=DIR seed=0` as a mapping."""
+    """Parse `to=DIR seed=0` into a mapping."""
     options = {"seed": "0", "twin": "false", "arch": "llama"}
     keys = ("to", *options)
     for arg in args:

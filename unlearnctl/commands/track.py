@@ -71,6 +71,6 @@ def send(folder: Path, cfg: DictConfig, name: str | None) -> int:
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
-    """Of metrics.jsonl; a resumed run repeats steps, and the later row is the one that counted."""
+    """Read metrics.jsonl. A resumed run repeats steps, and the later row is the one that counts."""
     rows = read_history(folder / "metrics.jsonl").rows
     return list({(str(row.get("kind")), row["step"]): row for row in rows}.values())

@@ -47,7 +47,7 @@ SEVERAL_PROCESSES = True
 
 
 def train(cfg: DictConfig, directory: Path | None = None) -> Path | None:
-    """Train one config; returns its run directory, or None after a dry run.
+    """Train one config; return its run directory, or None after a dry run.
 
     A `directory` is given to workers, and where a run is resumed; otherwise one is chosen and made.
     """

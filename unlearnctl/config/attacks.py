@@ -31,7 +31,7 @@ def build_attacks(cfg: DictConfig, suites: DictConfig) -> dict[str, Attack]:
 
 
 def settings_of_suites(suites: DictConfig, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Suite → those of `settings` that it has."""
+    """Return, for each suite, those of `settings` that it has."""
     taken = {}
     for name, node in plain(suites).items():
         suite = find_class(f"eval.{name}.{TARGET}", node.get(TARGET))
@@ -41,7 +41,7 @@ def settings_of_suites(suites: DictConfig, settings: Mapping[str, Any]) -> dict[
 
 
 def altered_suites(suites: DictConfig, attacks: Mapping[str, Attack]) -> list[Any]:
-    """The suites as the attacks will change them, so that what they cannot do is said before weights load."""
+    """Build the suites as the attacks will change them, so that what fails fails before weights load."""
     found: list[Any] = []
     for attack in attacks.values():
         if isinstance(attack, AltersSuites):

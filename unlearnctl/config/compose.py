@@ -14,7 +14,7 @@ from unlearnctl.utils.paths import conf_dir
 
 
 def composed(overrides: Sequence[str], folders: Sequence[str] = ()) -> list[DictConfig]:
-    """The config of `unlearnctl train OVERRIDES`, or one for each member of a sweep, `sweep=NAME` included."""
+    """Compose the config of `unlearnctl train OVERRIDES`, or one for each member of a sweep."""
     extra = (
         [f"hydra.searchpath=[{','.join(f'file://{Path(f).resolve()}' for f in folders)}]"] if folders else []
     )

@@ -30,14 +30,14 @@ class Measured:
     kept: list[Answers] = field(default_factory=list)
 
     def base(self, suites: Suites) -> Scores:
-        """Of the base model, from the cache if they are in it."""
+        """Score the base model; its scores may come from the cache."""
         run = partial(evaluate, suites, self.model, self.tokenizer)
         return cached_evaluate(self.identity, self.asked, lambda answers: run(answers=answers))
 
     def __call__(
         self, tensors: Mapping[str, Tensor], suites: Suites, more: Mapping[str, Any] | None = None
     ) -> Scores:
-        """Of the base model with `tensors`; `more` settings tell the answers of other items apart."""
+        """Score the base model with `tensors`; `more` settings keep answers to other items apart."""
         answers = kept_answers(f"{self.identity} {digest(tensors)}", {**self.asked, **(more or {})})
         self.kept.append(answers)
         with applied(self.model, tensors):

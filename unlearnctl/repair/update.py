@@ -51,7 +51,7 @@ class Update:
             self.spectra |= {name: Spectrum.of(moment) for name, moment in moments.items()}
 
     def _groups(self) -> Iterator[list[str]]:
-        """Modules whose second moments fit into memory together."""
+        """Yield modules whose second moments fit into memory together."""
         group: list[str] = []
         held = 0
         for name, update in self.linear.items():
@@ -64,7 +64,7 @@ class Update:
         yield group
 
     def repaired(self, strength: float) -> dict[str, Tensor]:
-        """Every changed tensor: linear weights with their repaired update, others as they were."""
+        """Return every changed tensor: linear weights with their repaired update, others as they were."""
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         found = {name: self.changed[name] for name in self.others}
         for module, update in self.linear.items():
@@ -73,14 +73,14 @@ class Update:
         return {name: found[name] for name in self.changed}
 
     def damage(self, strength: float) -> dict[str, float]:
-        """Module → tr(Δ'CΔ'ᵀ)."""
+        """Compute tr(Δ'CΔ'ᵀ) for each module."""
         return {
             name: self.spectra[name].damage(self.method(update, self.spectra[name], strength))
             for name, update in self.linear.items()
         }
 
     def record(self, strength: float, curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-        """The `repair` part of results.json."""
+        """Build the `repair` part of results.json."""
         before, after = self.damage(0.0), self.damage(strength)
         return {
             "method": type(self.method).__name__,
@@ -92,7 +92,7 @@ class Update:
 
 
 def retained_batches(data: ForgetRetain, sequences: int, size: int, device: torch.device) -> Iterator[Batch]:
-    """Retained text, at least `sequences` sequences in batches of `size`."""
+    """Yield retained text, at least `sequences` sequences in batches of `size`."""
     for step in range(-(-sequences // size)):
         for micro in data.micro_batches(step, size, size):
             yield micro["retain"].to(device)
@@ -104,7 +104,7 @@ def search(
     base: Scores,
     measure: Callable[[Mapping[str, Tensor]], Scores],
 ) -> tuple[float, list[dict[str, float]]]:
-    """Find the strength whose forgotten share × retained share is largest; returns it and the points tried.
+    """Find the strength whose forgotten share × retained share is largest; return it and the points tried.
 
     Args:
         update: whose spectra are known.

@@ -1,4 +1,4 @@
-"""What a verb takes from the run that it is given, and what was typed beside it."""
+"""Take model, data and suites from the run that a verb works on, with what was typed beside it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unlearnctl.utils.errors import UserError, nearest
 
 
 def typed(group: str) -> tuple[str | None, list[str]]:
-    """Of the command line: the choice for a config group (`model=local`), and the keys below it (`model.path`)."""
+    """Return what was typed for a config group: the choice (`model=local`), and keys below it (`model.path`)."""
     choice, keys = None, []
     for override in HydraConfig.get().overrides.task if HydraConfig.initialized() else ():
         key, _, value = override.lstrip("+~").partition("=")
@@ -29,7 +29,7 @@ def typed(group: str) -> tuple[str | None, list[str]]:
 
 
 def laid_over(own: DictConfig, cfg: DictConfig, group: str) -> DictConfig:
-    """The run's own `group` with the keys of it that were typed; the whole of `cfg`'s where another was chosen."""
+    """Lay the keys that were typed over the run's own `group`; take `cfg`'s as a whole where another was chosen."""
     choice, keys = typed(group)
     if choice is not None and group != "model":
         return cfg[group]
@@ -40,7 +40,7 @@ def laid_over(own: DictConfig, cfg: DictConfig, group: str) -> DictConfig:
 
 
 def with_model_of(cfg: DictConfig, run: Path) -> DictConfig:
-    """The verb's config with the model of a train run; what was typed of the model, and a name, holds.
+    """Put the model of a train run into the verb's config; what was typed of the model, and a name, wins.
 
     Raises:
         UserError: `run` is not a run directory of `unlearnctl train`, or its base is no longer there.
@@ -65,7 +65,7 @@ def of_model(model: DictConfig, key: str) -> DictConfig | None:
 
 
 def suites_of_run(cfg: DictConfig, run: Path) -> DictConfig:
-    """The run's own suites with what was typed of them; those that were named instead, if any were.
+    """Return the suites that were named or, if none were, the run's own with what was typed of them.
 
     Raises:
         UserError: a setting of a suite that the run does not have.
@@ -84,9 +84,9 @@ def suites_of_run(cfg: DictConfig, run: Path) -> DictConfig:
 
 
 def relearn_corpora(trained: DictConfig, cfg: DictConfig) -> None:
-    """Where relearning would read the tiny world's texts, give it the run's: forget texts, and retain texts.
+    """Give relearning the run's forget and retain texts where it would read those of the tiny world.
 
-    Changes `cfg.attack`; what was typed of a corpus holds.
+    Changes `cfg.attack`; what was typed of a corpus wins.
     """
     corpora = cfg.attack.relearn.corpora
     for name, side in (("domain", "forget"), ("unrelated", "retain")):
@@ -109,7 +109,7 @@ def relearn_corpora(trained: DictConfig, cfg: DictConfig) -> None:
 
 
 def model_of_run(own: DictConfig, cfg: DictConfig, run: Path, key: str = "run_dir") -> DictConfig:
-    """The run's model, with what was typed of it: above all `model.path`, where its base is now.
+    """Return the run's model with what was typed of it, above all `model.path` where its base has moved.
 
     Args:
         own: `model` of the run.
@@ -136,7 +136,7 @@ def model_of_run(own: DictConfig, cfg: DictConfig, run: Path, key: str = "run_di
 
 
 def _gone(path: str, run: Path) -> bool:
-    """True for a local base that is not there, also where its path could be a hub id."""
+    """Tell whether a local base is missing, also where its path could be a hub id."""
     provide(resolve(path))
     if Path(resolve(path)).exists():
         return False

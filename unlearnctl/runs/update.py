@@ -1,4 +1,4 @@
-"""The update that a run or a pair of folders made: the tensors that differ from the base model."""
+"""Read the update that a run or a pair of folders made: the tensors that differ from the base model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def update_of(cfg: DictConfig, spec: ModelSpec) -> dict[str, Tensor] | None:
-    """The tensors of `cfg.run_dir`, or those of the folder `cfg.unlearned` that are not the model's.
+    """Return the tensors of `cfg.run_dir`, or those of the folder `cfg.unlearned` that differ from the model's.
 
     None where neither is given.
 
@@ -47,7 +47,7 @@ def update_of(cfg: DictConfig, spec: ModelSpec) -> dict[str, Tensor] | None:
 
 
 def checkpoint_of(cfg: DictConfig, spec: ModelSpec) -> tuple[dict, dict]:
-    """The run's changed tensors and their manifest; both empty when no run is given.
+    """Read the run's changed tensors and their manifest; both are empty when no run is given.
 
     Raises:
         UserError: the checkpoint is damaged or was made from another base model.

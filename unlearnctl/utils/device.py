@@ -6,7 +6,7 @@ from unlearnctl.utils.errors import UserError
 
 
 def pick_device(asked: str | None) -> str:
-    """`asked`, or cuda if there is one.
+    """Return `asked`, or cuda if there is one.
 
     Raises:
         UserError: cuda, where there is no GPU.
