@@ -86,7 +86,9 @@ def render(run: Run) -> str:
 
 def headline(rows: list[Row]) -> list[Row]:
     """Pick the metrics to show large: the first few of each role, or of all if roles are unknown."""
-    cards = [row for role in ROLES for row in [r for r in rows if r.role == role][:CARDS_PER_ROLE]]
+    cards: list[Row] = []
+    for role in ROLES:
+        cards += [row for row in rows if row.role == role][:CARDS_PER_ROLE]
     return cards or rows[:CARDS_PER_ROLE]
 
 
@@ -105,7 +107,9 @@ def facts(run: Run) -> list[str]:
         said.append(f"{size} parameters trained in {tensors} tensors")
     if train.get("best_step") is not None:
         said.append(f"weights of step {numbers.setting(train['best_step'])}")
-    return said + [f"stopped: {numbers.plain(train[key])}" for key in ("stop_reason",) if train.get(key)]
+    if train.get("stop_reason"):
+        said.append(f"stopped: {numbers.plain(train['stop_reason'])}")
+    return said
 
 
 def token_weights(run: Run) -> list[list[tuple[str, int, bool, str]]]:

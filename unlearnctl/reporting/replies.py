@@ -44,9 +44,8 @@ class Pair:
 def samples(run: Run) -> dict[str, list[Pair]]:
     """Read samples.json: `suite/metric` → prompts with the replies before and after; odd shapes are left out."""
     saved = _read(run, "samples.json")
-    parts = {part: _by_metric(saved.get(part)) for part in ("before", "after")}
-    names = dict.fromkeys(name for found in parts.values() for name in found)
-    pairs = {name: list(_pairs(*(parts[p].get(name, []) for p in ("before", "after")))) for name in names}
+    before, after = _by_metric(saved.get("before")), _by_metric(saved.get("after"))
+    pairs = {name: list(_pairs(before.get(name, []), after.get(name, []))) for name in before | after}
     return {name: found for name, found in pairs.items() if found}
 
 

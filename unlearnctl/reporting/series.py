@@ -75,11 +75,12 @@ def scores(run: Run) -> list[Line]:
 def knobs(run: Run) -> list[Line]:
     """Collect what a meta-learned run set, by action, as multiples of the first values."""
     first = _knobs(run.actions[0]) if run.actions else {}
-    rows = [
-        {"step": row["step"], **{n: v / first[n] for n, v in _knobs(row).items() if first.get(n)}}
-        for row in run.actions
-    ]
-    return [line for line in (Line(name, _column(rows, name)) for name in first) if len(line.points) > 1]
+    rows = []
+    for row in run.actions:
+        multiples = {name: value / first[name] for name, value in _knobs(row).items() if first.get(name)}
+        rows.append({"step": row["step"], **multiples})
+    lines = [Line(name, _column(rows, name)) for name in first]
+    return [line for line in lines if len(line.points) > 1]
 
 
 def outcomes(run: Run) -> list[Line]:

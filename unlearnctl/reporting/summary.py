@@ -163,8 +163,10 @@ def _sweeps_word(path: Path) -> str:
 
 def differing(configs: list[dict[str, object]]) -> list[str]:
     """List keys with more than one value (absence is a value), in the order of the configs."""
-    keys = dict.fromkeys(key for config in configs for key in config)
-    return [k for k in keys if k not in HIDDEN and len({repr(c.get(k, ABSENT)) for c in configs}) > 1]
+    values: dict[str, set[str]] = {}
+    for key in dict.fromkeys(key for config in configs for key in config):
+        values[key] = {repr(config.get(key, ABSENT)) for config in configs}
+    return [key for key, found in values.items() if len(found) > 1 and key not in HIDDEN]
 
 
 def _for_readers(keys: list[str], members: list[Member]) -> list[str]:

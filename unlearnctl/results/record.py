@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +35,20 @@ def record(
 
 def paired_tests(before: Scores, after: Scores) -> dict[str, dict[str, Any]]:
     """Test every metric whose items are known on both sides: {suite: {metric: paired test}}."""
-    return {
-        suite: {
-            name: test
-            for name, metric in metrics.items()
-            if name in before.get(suite, {}) and (test := paired(before[suite][name], metric))
-        }
-        for suite, metrics in after.items()
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for suite, metrics in after.items():
+        found[suite] = {}
+        for name, metric in metrics.items():
+            old = before.get(suite, {}).get(name)
+            if old is not None and (test := paired(old, metric)):
+                found[suite][name] = test
+    return found
 
 
 def write_items(folder: Path, **parts: Scores) -> None:
     """Write items.json, for paired comparisons between runs, and samples.json if a suite let the model write."""
-    write_atomically(
-        folder / "items.json",
-        json.dumps({name: items_to_json(scores) for name, scores in parts.items()}) + "\n",
-    )
+    items = {name: items_to_json(scores) for name, scores in parts.items()}
+    write_atomically(folder / "items.json", json.dumps(items) + "\n")
     samples = {name: samples_to_json(scores) for name, scores in parts.items()}
     if any(samples.values()):
         write_atomically(folder / "samples.json", json.dumps(samples) + "\n")
@@ -58,21 +56,29 @@ def write_items(folder: Path, **parts: Scores) -> None:
 
 def scores_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
     """Turn scores into {suite: {metric: {...}}}, without items and samples."""
-    return {suite: {name: m.to_json() for name, m in metrics.items()} for suite, metrics in scores.items()}
+    return _for_each(scores, Metric.to_json)
 
 
 def items_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
     """Turn scores into {suite: {metric: [outcome of each item] or null}}."""
-    return {suite: {name: m.items for name, m in metrics.items()} for suite, metrics in scores.items()}
+    return _for_each(scores, lambda metric: metric.items)
 
 
 def samples_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
     """Turn the scores that have samples into {suite: {metric: [{prompt, reply, score}]}}."""
-    found = {
-        suite: {name: [s._asdict() for s in m.samples] for name, m in metrics.items() if m.samples}
-        for suite, metrics in scores.items()
-    }
-    return {suite: metrics for suite, metrics in found.items() if metrics}
+    found = {}
+    for suite, metrics in scores.items():
+        with_samples = {name: metric for name, metric in metrics.items() if metric.samples}
+        if with_samples:
+            found[suite] = with_samples
+    return _for_each(found, lambda metric: [sample._asdict() for sample in metric.samples or ()])
+
+
+def _for_each(scores: Scores, part: Callable[[Metric], Any]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for suite, metrics in scores.items():
+        found[suite] = {name: part(metric) for name, metric in metrics.items()}
+    return found
 
 
 def scores_from_json(
@@ -81,16 +87,18 @@ def scores_from_json(
     samples: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Metric]]:
     """Undo `scores_to_json`, `items_to_json` and `samples_to_json`."""
-    return {
-        suite: {
-            name: _metric(m, items[suite][name], samples.get(suite, {}).get(name))
-            for name, m in metrics.items()
-        }
-        for suite, metrics in data.items()
-    }
+    found: dict[str, dict[str, Metric]] = {}
+    for suite, metrics in data.items():
+        said = samples.get(suite, {})
+        found[suite] = {name: _metric(m, items[suite][name], said.get(name)) for name, m in metrics.items()}
+    return found
 
 
 def _metric(data: Mapping[str, Any], items: Any, samples: Any) -> Metric:
-    said = [Sample(**sample) for sample in samples or ()]
-    pairs = {"interval": data.get("interval"), "items": items, "samples": said}
-    return Metric(**{**data, **{key: tuple(pair) if pair else None for key, pair in pairs.items()}})
+    interval = data.get("interval")
+    kept = [Sample(**sample) for sample in samples or ()]
+    return Metric(
+        **{**data, "interval": tuple(interval) if interval else None},
+        items=tuple(items) if items else None,
+        samples=tuple(kept) if kept else None,
+    )

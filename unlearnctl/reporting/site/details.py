@@ -105,10 +105,10 @@ def _curves(members: list[Member], most: int) -> Json:
     tried = members[:: -(-len(members) // LOOKED_AT) or 1]
     lengths = [len(line) for member in tried for line in lines(member.run).values()]
     limit = points_each(lengths, most * len(tried) // max(1, len(members)))
-    found = [
-        [[names.place(name), *curve(series.thin(line, limit), grids)] for name, line in lines(m.run).items()]
-        for m in members
-    ]
+    found = []
+    for member in members:
+        own = lines(member.run).items()
+        found.append([[names.place(name), *curve(series.thin(line, limit), grids)] for name, line in own])
     return {"curves": found, "lines": names.all, "grids": grids.all}
 
 
