@@ -28,7 +28,7 @@ from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.run import load_run
 from unlearnctl.tables.cells import build
 from unlearnctl.tables.render import as_html, latex, markdown
-from unlearnctl.tables.spec import Column, Row, Step, TableSpec
+from unlearnctl.tables.spec import Column, Published, Row, Step, TableSpec
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.numbers import LARGEST
 
@@ -104,13 +104,7 @@ def table_page(say: Say, folder: Path) -> str:
 def table(say: Say) -> Any:
     row = Row(say("row"), (Step(say("train"), "train", (say("a=1"),)),), reading=True)
     column = Column(say("title"), f"{say('suite')}/{say('metric')}")
-    published = {
-        "row": row.name,
-        "model": say("model"),
-        "column": column.title,
-        "value": say("1"),
-        "source": say("s"),
-    }
+    published = Published(row.name, say("model"), column.title, say("1"), say("s"))  # type: ignore[arg-type]
     words = [say(word) for word in ("name", "scale", "title", "about")]
     spec = TableSpec(*words, (say("model"),), (0,), {}, (column,), (row,), (published,), notes=(say("note"),))
     came = {

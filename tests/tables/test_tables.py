@@ -272,11 +272,22 @@ KNOWN = "unknown \\(did you mean '{}'\\?\\)"
     ("change", "line"),
     [
         (("goal: lower}", "goal: low}"), rf"table\.x\.columns\.goal=low: {KNOWN.format('lower')}"),
-        (("title: hazard,", "titel: h, title: h,"), rf"table\.x\.columns=titel: {KNOWN.format('title')}"),
+        (
+            ("title: hazard,", "titel: h, title: h,"),
+            r"table\.x\.columns\.titel: unknown key \(did you mean 'title'\?\)",
+        ),
         (
             ("{train: [objective=b], ", "{trian: [o=b], "),
             rf"table\.x\.rows\.b=trian: {KNOWN.format('train')}",
         ),
+        (
+            ("seeds: [0, 1, 2]", "seeds: [a]"),
+            r"table\.x\.scales\.tiny\.seeds=\['a'\]: must be a list of whole numbers",
+        ),
+        (("models: [m]", "models:"), r"table\.x\.scales\.tiny\.models: required"),
+        (("title: A & B", ""), r"table\.x\.title: required"),
+        (("scale: 100", "scale: big"), r"table\.x\.columns\.scale=big: must be a number"),
+        (("value: 0.4", "value: much"), r"table\.x\.published\.value=much: must be a number"),
         (("{train: [objective=b], repair", "{repair"), "the first run must be a train run"),
         (("common: {train:", "common: {trian:"), rf"table\.x\.common=trian: {KNOWN.format('train')}"),
         (("common: {train:", "common: {sag:"), rf"table\.x\.common=sag: {KNOWN.format('sage')}"),

@@ -93,9 +93,9 @@ def _cell(spec: TableSpec, runs: Mapping[str, Results | None], model: str, row: 
     values = [entry["value"] * column.scale for entry in entries]
     cell = Cell(values, _half(values, entries, column), seeds, entries[0].get("n") if entries else None)
     for told in spec.published:
-        if told["row"] == row.name and told["model"] == model and told["column"] == column.title:
-            cell.published, cell.source = str(told["value"]), str(told["source"])
-            cell.tolerance = told.get("tolerance")
+        if (told.row, told.model, told.column) == (row.name, model, column.title):
+            cell.published, cell.source = str(told.value), told.source
+            cell.tolerance = told.tolerance
     return cell
 
 

@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from unlearnctl.tables import check
-from unlearnctl.tables.spec import Column, Row, Step, TableSpec
-from unlearnctl.utils.errors import UserError, unknown
+import yaml
+from annotated_types import MinLen
+
+from unlearnctl.tables.spec import Column, Published, Row, Scale, Step, TableFile, TableSpec
+from unlearnctl.utils.errors import UserError, brief, unknown
+from unlearnctl.utils.validate import check_value, read
 
 VERBS = ("train", "repair", "attack")
-GOALS = ("lower", "higher", "none")
-PARTS = ("before", "after", "worst")
 
 
 def read_table(
@@ -32,64 +33,62 @@ def read_table(
     if name not in files:
         raise unknown("table", name, files)
     key = f"table.{name}"
-    data = check.load(files[name], key)
-    scales = check.entry(key, data, "scales", dict)
-    if scale not in scales:
-        raise unknown("scale", scale, map(str, scales))
-    at = check.entry(f"{key}.scales", scales, scale, dict)
-    common = check.wanted(f"{key}.common", at.get("common", {}), dict)
-    rows = _all_rows(key, data, check.entries(key, at, "without", str))
-    steps = [*VERBS, *(step.name for row in rows for step in row.steps)]
-    for of in common:
-        if of not in steps:
-            raise unknown(f"{key}.common", of, dict.fromkeys(steps))
+    data = read(TableFile, key, _load(files[name], key))
+    if scale not in data.scales:
+        raise unknown("scale", scale, map(str, data.scales))
+    at = read(Scale, f"{key}.scales.{scale}", _given(data.scales[scale]))
+    rows = _all_rows(key, data.rows, at.without)
+    _check_common(f"{key}.common", at.common, rows)
     asked = {"models": models, "seeds": seeds}
     command = [f"{what}={','.join(map(str, values))}" for what, values in asked.items() if values]
     return TableSpec(
         name=name,
         scale=scale,
-        title=check.entry(key, data, "title", str),
-        about=check.entry(key, data, "about", str),
-        models=tuple(models or check.entries(key, at, "models", str, needed=True)),
-        seeds=tuple(seeds or check.entries(key, at, "seeds", int, needed=True)),
-        common={verb: check.entries(f"{key}.common", common, verb, str) for verb in common},
-        columns=tuple(
-            _column(key, column) for column in check.entries(key, at, "columns", dict, needed=True)
-        ),
+        title=data.title,
+        about=data.about,
+        models=tuple(models or at.models),
+        seeds=tuple(seeds or at.seeds),
+        common={of: tuple(overrides or ()) for of, overrides in at.common.items()},
+        columns=tuple(read(Column, f"{key}.columns", column) for column in at.columns),
         rows=rows,
-        published=_published(key, data),
-        evaluated_tokens=float(check.wanted(f"{key}.evaluated_tokens", at.get("evaluated_tokens", 0), float)),
-        notes=(*check.entries(key, data, "notes", str), *check.entries(key, at, "notes", str)),
-        x=check.wanted(f"{key}.x", data["x"], str) if "x" in data else None,
+        published=tuple(read(Published, f"{key}.published", known) for known in data.published),
+        evaluated_tokens=float(at.evaluated_tokens),
+        notes=(*data.notes, *at.notes),
+        x=data.x,
         command=" ".join(["unlearnctl reproduce", name, f"scale={scale}", *command]),
     )
 
 
-def _published(key: str, data: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    known = check.entries(key, data, "published", dict)
-    for given in known:
-        for name in ("row", "model", "column", "source"):
-            check.entry(f"{key}.published", given, name, str)
-        check.entry(f"{key}.published", given, "value", float)
-        check.wanted(f"{key}.published.tolerance", given.get("tolerance", 0), float)
-    return known
+def _load(path: Path, key: str) -> object:
+    """Read a YAML file, as far as it says anything.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return _given(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except RecursionError:
+        raise UserError(f"{key}: nested too deeply") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{key}: cannot be read ({brief(error)})") from None
 
 
-def _column(key: str, given: Mapping[str, Any]) -> Column:
-    for name in given:
-        if name not in Column.__dataclass_fields__:
-            raise unknown(f"{key}.columns", name, list(Column.__dataclass_fields__))
-    check.column(f"{key}.columns", given)
-    column = Column(**given)
-    for what, value, allowed in (("goal", column.goal, GOALS), ("part", column.part, PARTS)):
-        if value not in allowed:
-            raise unknown(f"{key}.columns.{what}", value, allowed)
-    return column
+def _given(node: object) -> object:
+    """Leave out the keys after which nothing stands."""
+    return (
+        {name: value for name, value in node.items() if value is not None} if isinstance(node, dict) else node
+    )
 
 
-def _all_rows(key: str, data: Mapping[str, Any], without: Sequence[str]) -> tuple[Row, ...]:
-    named = check.entry(key, data, "rows", dict).items()
-    rows = [row for name, given in named for row in _rows(f"{key}.rows.{name}", str(name), given)]
+def _check_common(key: str, common: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    steps = [*VERBS, *(step.name for row in rows for step in row.steps)]
+    for of in common:
+        if of not in steps:
+            raise unknown(key, of, dict.fromkeys(steps))
+
+
+def _all_rows(key: str, named: Mapping[Any, Any], without: Sequence[str]) -> tuple[Row, ...]:
+    rows = [row for name, given in named.items() for row in _rows(f"{key}.rows.{name}", str(name), given)]
     return tuple(row for row in rows if row.name not in without)
 
 
@@ -99,7 +98,8 @@ def _rows(key: str, name: str, given: Any) -> list[Row]:
         return [_row(key, name, given)]
     rest = {what: value for what, value in given.items() if what != "over"}
     rows = []
-    for x in check.entries(key, given, "over", float, needed=True):
+    check_value(f"{key}.over", given["over"], Annotated[list[float], MinLen(1)])
+    for x in given["over"]:
         row = _row(key, f"{name}, {x:g}", json.loads(json.dumps(rest, default=str).replace("{x}", f"{x:g}")))
         rows.append(replace(row, series=name, x=float(x)))
     return rows
@@ -109,7 +109,7 @@ def _row(key: str, name: str, given: Any) -> Row:
     given = given or {}
     if isinstance(given, list):  # shorthand for one training run
         given = {"train": given}
-    check.wanted(key, given, dict)
+    check_value(key, given, Mapping[str, Any])
     steps: list[Step] = []
     for verb, value in given.items():
         if verb == "reading":
@@ -120,6 +120,8 @@ def _row(key: str, name: str, given: Any) -> Row:
             raise UserError(f"{key}: the first run must be a train run")
         named = value if isinstance(value, Mapping) else {verb: value}
         for step in map(str, named):
-            overrides = check.entries(f"{key}.{verb}", named, step, str)
-            steps.append(Step(step, verb, overrides, steps[0].name if verb != "train" else None))
+            overrides = named.get(step)
+            check_value(f"{key}.{verb}", overrides, list[str] | None)
+            of = steps[0].name if verb != "train" else None
+            steps.append(Step(step, verb, tuple(overrides or ()), of))
     return Row(name, tuple(steps), bool(given.get("reading", False)))

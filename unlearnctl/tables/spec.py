@@ -7,7 +7,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le, MinLen
 
 OF = "of="  # marks, among the overrides, the key of the run that this one works on
 
@@ -39,12 +41,52 @@ class Column:
 
     title: str
     metric: str
-    goal: str = "none"
+    goal: Literal["lower", "higher", "none"] = "none"
     step: str | None = None
-    part: str = "after"  # worst: the worst variant of the attack named by `attack`
+    part: Literal["before", "after", "worst"] = (
+        "after"  # worst: the worst variant of the attack named by `attack`
+    )
     attack: str | None = None
-    decimals: int | None = 3  # None: three significant digits, for p-values
+    decimals: Annotated[int, Ge(0), Le(15)] | None = 3  # None: three significant digits, for p-values
     scale: float = 1.0  # of the printed number, such as 100 for per cent
+
+
+@dataclass(frozen=True)
+class Published:
+    """A value that others have published for a cell."""
+
+    row: str
+    model: str
+    column: str
+    value: float
+    source: str
+    tolerance: float | None = None  # how far from it still counts as the same
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The runs and columns of a table at one scale, as its file has them."""
+
+    models: Annotated[list[str], MinLen(1)]
+    seeds: Annotated[list[int], MinLen(1)]
+    columns: Annotated[list[Any], MinLen(1)]
+    common: Mapping[str, list[str] | None] = field(default_factory=dict)
+    without: list[str] = field(default_factory=list)  # rows left out
+    evaluated_tokens: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """`conf/table/NAME.yaml`."""
+
+    title: str
+    about: str
+    scales: Mapping[Any, Any]
+    rows: Mapping[Any, Any]
+    published: list[Any] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    x: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +135,7 @@ class TableSpec:
     common: Mapping[str, Sequence[str]]  # verb, or name of a step → overrides of every such member
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    published: tuple[Mapping[str, Any], ...] = ()
+    published: tuple[Published, ...] = ()
     evaluated_tokens: float = 0.0  # of one model, by the suites, for the plan
     notes: tuple[str, ...] = field(default_factory=tuple)
     x: str | None = None  # the setting in which the rows of a sweep differ, for the plot
