@@ -98,7 +98,7 @@ def test_a_worker_has_what_its_command_line_says(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("UNLEARNCTL_PARENT", "1")
     monkeypatch.setenv("UNLEARNCTL_SIGNS", str(tmp_path))
-    monkeypatch.setattr("unlearnctl.distributed.worker._tell_where", lambda file: None)
+    monkeypatch.setattr("unlearnctl.distributed.worker._dump_stack_on_signal", lambda file: None)
     monkeypatch.setattr("threading.Thread.start", lambda self: None)
     monkeypatch.setattr("unlearnctl.distributed.worker.note_failure", lambda error, rank: None)
     assert worker() == 2  # for there is no config; what counts came before
@@ -111,7 +111,7 @@ SHELL = "hydra:\n  launcher:\n    timeout_min: 5\n    setup: [module load cuda, 
 @pytest.mark.parametrize(
     ("typed", "refused"),
     [
-        ((), "hydra.launcher.setup.0=module load cuda: counts on the command line alone"),
+        ((), "hydra.launcher.setup.0=module load cuda: must be typed on the command line"),
         (("hydra.launcher.setup=[module load cuda]",), None),
         (("hydra.launcher.timeout_min=5",), "hydra.launcher.setup.0="),
         (("+hydra.launcher.setup_commands=[x]",), "hydra.launcher.setup.0="),

@@ -139,7 +139,7 @@ def test_a_record_lets_no_code_run(moved: Path) -> None:
     record["config"]["model"]["trust_remote_code"] = True
     file.write_text(json.dumps(record))
     assert refused("export", f"run={moved}", "to=out", "model.path=m2").startswith(
-        "model.trust_remote_code=true: counts on the command line alone"
+        "model.trust_remote_code=true: must be typed on the command line"
     )
 
 

@@ -1,4 +1,4 @@
-"""What Hydra has composed, checked as a whole: where its classes come from, its keys, their kinds."""
+"""Check what Hydra has composed as a whole: its keys, their types, and where its classes come from."""
 
 from __future__ import annotations
 
@@ -121,12 +121,12 @@ KEYS = {"train": Train, "eval": Eval, "probe": Probe, "repair": Repair, "attack"
 
 
 def check_keys(verb: str, cfg: DictConfig) -> None:
-    """Refuse keys that a verb does not have, and kinds that are not theirs.
+    """Refuse keys that a verb does not have, and values of the wrong type.
 
     Raises:
         UserError: names the key, with the nearest one that exists.
     """
-    check_present("", [str(key) for key in cfg], KEYS[verb])  # before values that name others are resolved
+    check_present("", [str(key) for key in cfg], KEYS[verb])  # before interpolations are resolved
     values = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(values, dict)
     values.pop("hydra", None)
@@ -138,7 +138,7 @@ def check_keys(verb: str, cfg: DictConfig) -> None:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """While this lasts, Hydra composes no config without `check_config`: it makes loggers and plugins from them."""
+    """Make Hydra check every config it composes, before it makes loggers and plugins from it."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
     compose = ConfigLoaderImpl.load_configuration
@@ -147,14 +147,14 @@ def guarded() -> Iterator[None]:
         try:
             cfg = compose(self, *args, **kwargs)
         except (UserError, HydraException, OmegaConfBaseException, MarkedYAMLError, OSError):
-            raise  # each has its line
-        except Exception as error:  # of a file that is no config, from anywhere in Hydra
+            raise  # each has a good message already
+        except Exception as error:  # a file is not a config; this can come from anywhere in Hydra
             if str(error).startswith("Config group override must be"):
-                raise  # so has this one
+                raise  # and this one too
             raise UserError(_unreadable(self) or f"a config cannot be composed ({brief(error)})") from error
         check_config(cfg, _files(cfg))
         check_characters({key: node for key, node in _plain(cfg).items() if key != "hydra"})
-        if "output_dir" in cfg:  # a sweep's folder is made before its members are looked at
+        if "output_dir" in cfg:  # a sweep's folder is made before its members are checked
             check_name("run", cfg.run)
         return cfg
 
@@ -163,10 +163,10 @@ def guarded() -> Iterator[None]:
 
 
 def check_characters(node: Any, key: str = "") -> None:
-    """Refuse texts that no file would take: a file's name in another encoding, half of a surrogate pair.
+    """Refuse texts that no file can hold, such as file names in another encoding, or lone surrogates.
 
     Raises:
-        UserError: names the key, with the bytes as escapes.
+        UserError: names the key, with the bytes escaped.
     """
     if isinstance(node, Mapping):
         for name, value in node.items():
@@ -181,7 +181,7 @@ def check_characters(node: Any, key: str = "") -> None:
         except UnicodeEncodeError:
             seen = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", node)
             seen = seen.encode("ascii", "backslashreplace").decode()
-            raise UserError(f"{key}={seen}: not UTF-8, so no record could name it; rename it") from None
+            raise UserError(f"{key}={seen}: not UTF-8, so it cannot be recorded; rename it") from None
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _unreadable(loader: Any) -> str:
-    """Which of the user's files is no config; Hydra does not say."""
+    """Find out which of the user's files is not a config, since Hydra does not say."""
     for place in loader.config_search_path.get_path():
         if place.provider == "main":  # ours
             continue
@@ -212,7 +212,7 @@ def _unreadable(loader: Any) -> str:
 
 
 def _files(cfg: DictConfig) -> list[Path]:
-    """Folders that configs come from, the user's before the shipped ones."""
+    """Return the folders that configs come from, the user's before ours."""
     sources = OmegaConf.select(cfg, "hydra.runtime.config_sources", default=[])
     folders = [Path(source.path) for source in sources if source.schema == "file"]
     return sorted(folders, key=lambda folder: folder == conf_dir())

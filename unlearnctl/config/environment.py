@@ -1,4 +1,4 @@
-"""`${oc.env:NAME}` counts where it was typed; a file that holds it would put what it finds into names and results."""
+"""Allow `${oc.env:NAME}` only if it was typed: in a file, it could copy secrets into names and results."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from unlearnctl.utils.errors import UserError
 
 
 def guard_environment() -> None:
-    """From here on OmegaConf resolves no variable that was not named on the command line, however it is written."""
+    """From now on, let OmegaConf resolve only variables that were typed on the command line."""
     OmegaConf.register_new_resolver("oc.env", _env, replace=True)
 
 
 def refusal(error: BaseException | None) -> str:
-    """What `_env` said, if it is what an error came from."""
+    """Return the message of `_env` if it caused the error, else an empty text."""
     while error is not None:
         if isinstance(error, UserError):
             return str(error)
@@ -28,5 +28,5 @@ def refusal(error: BaseException | None) -> str:
 def _env(name: str, *default: Any, _node_: Node) -> str | None:
     if name not in trusted().environment:
         key = _node_._get_full_key(None)
-        raise UserError(f"{key}: the environment's {name} (oc.env) counts on the command line alone")
+        raise UserError(f"{key}: the environment variable {name} (oc.env) must be typed on the command line")
     return oc.env(name, *default)

@@ -1,4 +1,4 @@
-"""Hydra's own settings: which of them would run code, write files or set the environment, and so are not for files."""
+"""Refuse Hydra settings in files if they would run code, write files or set the environment."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from unlearnctl.config.lines import line_of
 from unlearnctl.config.trust import LAUNCHER, trusted
 from unlearnctl.utils.errors import UserError
 
-SHELL = (  # settings of launchers that become commands, or environments in which commands run
+SHELL = (  # launcher settings that become commands, or environments in which commands run
     "setup", "setup_commands", "initialization_commands", "srun_args", "additional_parameters", "python", "runtime_env",
 )  # fmt: skip
-TYPED = "counts on the command line alone, for it lets code run"
+TYPED = "must be typed on the command line, because it lets code run"
 LOGGING = ("hydra.job_logging.", "hydra.hydra_logging.")
-MADE = (  # from these Hydra makes something, resolving them anew
+MADE = (  # Hydra makes objects from these, and resolves them again
     *LOGGING, "hydra.callbacks.", "hydra.launcher.", "hydra.sweeper.", "hydra.job.env_set.",
 )  # fmt: skip
 CLASSES = {
     "formatters": ("logging.Formatter",), "handlers": ("logging.StreamHandler", "logging.NullHandler"),
 }  # fmt: skip
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
-SETTINGS = re.compile(  # of logging that name no file, and nothing that is made
+SETTINGS = re.compile(  # logging settings that name no file and make no object
     r"version|incremental|disable_existing_loggers|root"
     r"|(root|loggers\.[^.]+(\.[^.]+)*)\.(level|propagate|handlers|handlers\.\d+)"
     r"|formatters|formatters\.\w+(\.(class|format|datefmt|style|validate))?"
     r"|handlers|handlers\.\w+(\.(class|level|formatter|stream))?|loggers|loggers\.[^.]+"
 )
-WRITES = {  # where Hydra writes or changes to: what our configs and its own say
+WRITES = {  # where Hydra writes or changes to: the values of our configs and of its own
     "hydra.run.dir": (".",), "hydra.output_subdir": (None,), "hydra.job.chdir": (False, None),
     "hydra.sweep.subdir": (".", "${hydra.job.num}"),
 }  # fmt: skip
@@ -41,7 +41,7 @@ SWEEP = re.compile(
 
 
 def check_hydra(key: str, leaf: str, value: object, files: Sequence[Path]) -> None:
-    """Refuse a setting below `hydra` that was not typed, or that nobody may give.
+    """Refuse a setting below `hydra` that was not typed, or that is never allowed.
 
     Raises:
         UserError: names key, value, file and line.
@@ -58,7 +58,7 @@ def check_hydra(key: str, leaf: str, value: object, files: Sequence[Path]) -> No
 
 
 def check_folders(cfg: DictConfig, files: Sequence[Path]) -> None:
-    """Refuse that a file sends what Hydra writes elsewhere than `output_dir`.
+    """Refuse a file that makes Hydra write outside `output_dir`.
 
     Raises:
         UserError: names key, value, file and line.
@@ -72,7 +72,8 @@ def check_folders(cfg: DictConfig, files: Sequence[Path]) -> None:
         usual = SWEEP.fullmatch(str(value)) if leaf == "dir" and key not in WRITES else value in WRITES[key]
         if not usual and not _typed(key):
             raise UserError(
-                f"{key}={value}: counts on the command line alone, for files are written there; a config has output_dir"
+                f"{key}={value}: must be typed on the command line, because files are written there; "
+                f"in a config set output_dir"
                 f"{line_of(files, leaf, value)}"
             )
 
@@ -82,14 +83,14 @@ def _typed(key: str) -> bool:
 
 
 def _check_logging(key: str, leaf: str, value: object, files: Sequence[Path]) -> None:
-    """Logging's settings can make any object, set its attributes, and write to any file."""
+    """Refuse logging settings that could make any object, set its attributes, or write to any file."""
     place = line_of(files, leaf, value)
     path = key.partition(".")[2].partition(".")[2]
     text = value if isinstance(value, str) else ""
     if leaf == "()" or ("://" in text and leaf != "format" and text not in STREAMS):
-        raise UserError(f"{key}={value}: may name classes of logging alone{place}")
+        raise UserError(f"{key}={value}: may only name classes of logging{place}")
     allowed = CLASSES.get(path.partition(".")[0], ())
     if leaf == "class" and value not in allowed:
         raise UserError(f"{key}={value}: must be {' or '.join(allowed)}{place}")
     if not SETTINGS.fullmatch(path) or (leaf == "stream" and value not in STREAMS):
-        raise UserError(f"{key}={value}: not a setting of logging that a config may hold{place}")
+        raise UserError(f"{key}={value}: not a logging setting that a config may contain{place}")

@@ -1,4 +1,4 @@
-"""Config nodes to objects: wrong names and values of the wrong kind are refused by their config key."""
+"""Make objects from config nodes; wrong names and values are refused with their config key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from unlearnctl.utils.validate import check_value, check_values
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config as plain containers."""
+    """Return the resolved config as plain containers."""
     out = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(out, dict)
     return out  # type: ignore[return-value]
 
 
 def resolved(cfg: DictConfig) -> DictConfig:
-    """A copy without interpolations: what `${now:…}` and the like are here, they are everywhere."""
+    """Return a copy without interpolations, so that `${now:…}` and the like have one value everywhere."""
     copied = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     assert isinstance(copied, DictConfig)
     return copied
@@ -61,15 +61,15 @@ def build_suites(cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | N
 
 
 def build(key: str, node: object, **extra: Any) -> Any:
-    """Make the object that one config node describes; nodes inside it that name a class are made first.
+    """Make the object that a config node describes; nested nodes with a class are made first.
 
     Args:
         key: of the node.
         node: `_target_` and the class's arguments, resolved.
-        extra: arguments that no config can hold.
+        extra: arguments that a config cannot contain.
 
     Raises:
-        UserError: no such class, or arguments that it does not take, named with their config key.
+        UserError: there is no such class, or it does not take these arguments; with the config key.
     """
     if not isinstance(node, Mapping):
         raise UserError(f"{key}={node}: must be a mapping with {TARGET}")
@@ -83,12 +83,12 @@ def build(key: str, node: object, **extra: Any) -> Any:
         return made(**arguments, **extra)
     except UserError:
         raise
-    except Exception as error:  # whatever a constructor says to values of the right kind
+    except Exception as error:  # a constructor refuses values of the right type
         raise UserError(f"{key}: {brief(error, LONGEST)}") from error
 
 
 def _check_arguments(key: str, node: Mapping[str, Any], made: type, extra: Mapping[str, Any]) -> None:
-    """Refuse what the constructor would not take, before it fails somewhere inside."""
+    """Refuse arguments that the constructor does not take, before it fails somewhere inside."""
     init = made.__init__  # type: ignore[misc]
     parameters = {} if init is object.__init__ else dict(inspect.signature(init).parameters)
     parameters.pop("self", None)

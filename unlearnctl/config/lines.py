@@ -1,4 +1,4 @@
-"""Where a setting stands: the file and line of its key and value, for a message."""
+"""Find the file and line of a setting's key and value, for a message."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from unlearnctl.utils.paths import shown
 
 
 def shown_value(value: object) -> object:
-    """As YAML writes it."""
+    """Return the value as YAML writes it."""
     return str(value).lower() if isinstance(value, bool) else value
 
 
 def line_of(files: Sequence[Path], leaf: str, value: object) -> str:
-    """` (FILE:LINE)` of the first line that has key and value; empty if it stands in none, but was typed."""
+    """Return ` (FILE:LINE)` of the first line with this key and value, or an empty text if it was typed."""
     wanted = re.compile(
         rf"(^|[\s{{,]){re.escape(leaf)}['\"]?\s*:[\s'\"\[]*{re.escape(str(shown_value(value)))}(?![\w.])",
         re.IGNORECASE,

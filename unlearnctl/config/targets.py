@@ -1,4 +1,4 @@
-"""Configs are data: which classes one may name, checked over the whole config before anything is made from it."""
+"""Check which classes a config names, over the whole config and before anything is made from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from unlearnctl.config.lines import line_of, shown_value
 from unlearnctl.config.trust import is_flag, trusted
 from unlearnctl.utils.errors import UserError
 
-GROUPS = {  # where a config may name a class, and the packages that the class may be of
+GROUPS = {  # where a config may name a class, and the packages the class may come from
     "objective": ("unlearnctl.objectives",),
     "eval": ("unlearnctl.evaluation",),
     "attack": ("unlearnctl.attacks",),
@@ -34,7 +34,7 @@ GROUPS = {  # where a config may name a class, and the packages that the class m
         "optuna.samplers",
     ),
 }
-METHODS = {  # what each of them must have
+METHODS = {  # a method that each of them must have
     "objective": "forward", "eval": "validate", "attack": "variants", "repair": "__call__",
     "tracker": "start",
     "trainer.optimizer": "zero_grad", "hydra": "__init__",
@@ -44,15 +44,15 @@ TARGET = "_target_"
 
 
 def check_config(cfg: DictConfig, files: Sequence[Path] = ()) -> None:
-    """Refuse what would run code that the command line did not allow. Imports nothing but Hydra's own plugins.
+    """Refuse what would run code that the command line did not allow. Nothing but Hydra's own plugins is imported.
 
     Args:
         cfg: a whole config, `hydra` included or not.
-        files: YAML files and folders that it may be from, for the message.
+        files: YAML files and folders it may come from, for the message.
 
     Raises:
-        UserError: a class from elsewhere, a plugin, a flag or a variable of the environment that stands in a file;
-            names key, value, file and line.
+        UserError: a file names a foreign class, a plugin, a flag or an environment variable; with key, value, file
+            and line.
     """
     guard_environment()
     check_folders(cfg, files)
@@ -83,7 +83,7 @@ class _Unresolved:
 
 
 def _check_unresolved(key: str, leaf: str, value: _Unresolved, files: Sequence[Path]) -> None:
-    """Refuse variables of the environment, and what Hydra could resolve later, when it makes loggers and plugins."""
+    """Refuse environment variables, and anything Hydra might resolve later when it makes loggers and plugins."""
     if told := refusal(value.error):
         raise UserError(f"{told}{line_of(files, leaf, value.raw)}")
     if leaf == TARGET or is_flag(key) or f"{key}.".startswith(MADE):
@@ -91,7 +91,7 @@ def _check_unresolved(key: str, leaf: str, value: _Unresolved, files: Sequence[P
 
 
 def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Every value with its key; what is missing is left out, what cannot be resolved comes as `_Unresolved`."""
+    """Yield every value with its key; leave out missing ones, and yield `_Unresolved` if a value cannot be resolved."""
     inside: Any = []
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
         inside = list(node.keys())
@@ -106,7 +106,7 @@ def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
         except OmegaConfBaseException as error:
             yield path, _Unresolved(node._get_node(name)._value(), error)
             continue
-        if isinstance(value, dict | list):  # what oc.decode makes of a text
+        if isinstance(value, dict | list):  # oc.decode makes these from a text
             value = OmegaConf.create(value)
         if OmegaConf.is_config(value):
             yield from _leaves(value, path)
@@ -123,7 +123,7 @@ def _check_target(key: str, value: object, files: Sequence[Path]) -> None:
         )
     if not isinstance(value, str) or not NAME.fullmatch(value) or not _inside(value, allowed):
         raise UserError(f"{key}={value}: {_only(allowed)}{line_of(files, TARGET, value)}")
-    if group.startswith("hydra."):  # Hydra makes these before we see them
+    if group.startswith("hydra."):  # Hydra makes these before we see the config
         find_class(key, value)
 
 
@@ -132,7 +132,7 @@ def _group(node: str) -> str | None:
 
 
 def packages_for(node: str) -> tuple[str, ...]:
-    """Packages whose classes a config node may name; none where nothing is made from it."""
+    """Return the packages whose classes a config node may name; none if nothing is made from the node."""
     group = _group(node)
     if group is None:
         return ()
@@ -146,10 +146,10 @@ def _only(allowed: Sequence[str]) -> str:
 
 
 def find_class(key: str, name: object) -> type:
-    """The class of that name, which must be defined in a package that its key may name.
+    """Return the class of that name, which must be defined in a package that its key may name.
 
     Raises:
-        UserError: there is none, it is of another kind, or it only came by import from elsewhere.
+        UserError: there is none, it is of the wrong kind, or its module only imports it.
     """
     node = key.removesuffix(TARGET).rstrip(".")
     group, allowed = _group(node), packages_for(node)
@@ -158,7 +158,7 @@ def find_class(key: str, name: object) -> type:
     if group is None or not _inside(name, allowed):
         raise UserError(f"{key}={name}: {_only(allowed)}")
     module, _, attribute = name.rpartition(".")
-    try:  # a module and a name in it: no walk over attributes, which would reach all that a module imports
+    try:  # a module and a name in it; walking attributes would reach everything a module imports
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"{key}={name}: no such class") from error

@@ -1,4 +1,4 @@
-"""The tiny world's data and suites are for models that know its words: on any other they are refused."""
+"""Refuse the tiny world's data and suites on models that do not know its words."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from unlearnctl.utils.safe_json import loads
 
 SCHEME = "tinyworld:"
 SUITES = "unlearnctl.evaluation.suites.tinyworld."
-ANY_MODEL = ("smoke",)  # suites that say no more than that things run
+ANY_MODEL = ("smoke",)  # suites that only show that things run
 
 
 def check_known(cfg: DictConfig, spec: ModelSpec, changes: bool = False) -> None:
-    """`check_model`, and that the model knows what it is to read and to be asked.
+    """Check the model, and that it knows what it will read and be asked.
 
     Args:
         cfg: the verb's config.
@@ -55,7 +55,7 @@ def check_world(cfg: DictConfig, spec: ModelSpec) -> None:
     if not (suites or texts or any(attacks.values())) or is_tinyworld(str(cfg.model.path)):
         return
     if not spec.is_local:
-        check_folder(spec.path)  # a local folder that is not there is the first thing to say
+        check_folder(spec.path)  # a missing local folder is the more useful message
     asks, reads = _instead(str(cfg.model.name))
     if texts:
         name, instead = str(cfg.data.name), f"{reads}{f' {asks}' if suites else ''}"
@@ -70,7 +70,7 @@ def check_world(cfg: DictConfig, spec: ModelSpec) -> None:
 
 
 def _other(attacks: Mapping[str, list[str]]) -> str:
-    """What to type where attacks read the tiny world's files: the attacks that need none, or files of one's own."""
+    """Suggest what to type if attacks read the tiny world's files: attacks without files, or the user's own files."""
     keys = [path.partition("=")[0] for paths in attacks.values() for path in paths]
     own = " ".join(f"{key}=FILE" for key in keys)
     left = [name for name, paths in attacks.items() if not paths or name == "prefix"]
@@ -79,7 +79,7 @@ def _other(attacks: Mapping[str, list[str]]) -> str:
 
 
 def _shown(cfg: DictConfig) -> str:
-    """The model as it is typed."""
+    """Return the model as it is typed."""
     name = str(cfg.model.name)
     return (
         f"model.path={cfg.model.path}" if name == "local" or name.startswith("tinyworld") else f"model={name}"
@@ -87,7 +87,7 @@ def _shown(cfg: DictConfig) -> str:
 
 
 def is_tinyworld(path: str) -> bool:
-    """Whether the model at `path` is of the tiny world: one of ours, or a folder with its vocabulary."""
+    """Tell whether the model at `path` is from the tiny world: one of ours, or a folder with its vocabulary."""
     if path.startswith(SCHEME):
         return True
     file = Path(resolve(path)) / "tokenizer.json"
@@ -115,13 +115,13 @@ def _group(cfg: DictConfig, name: str) -> Mapping[str, Any]:
 
 
 def _asks(node: object) -> bool:
-    """Whether a suite is the tiny world's own, or reads its files."""
+    """Tell whether a suite is the tiny world's own, or reads its files."""
     target = node.get("_target_") if isinstance(node, Mapping) else None
     return str(target).startswith(SUITES) or any(_paths("", node))
 
 
 def _paths(key: str, node: object) -> Iterator[str]:
-    """Every `key=tinyworld:…` in a part of the config."""
+    """Yield every `key=tinyworld:…` in a part of the config."""
     if isinstance(node, Mapping):
         for name, value in node.items():
             yield from _paths(f"{key}.{name}", value)
@@ -133,7 +133,7 @@ def _paths(key: str, node: object) -> Iterator[str]:
 
 
 def _instead(model: str) -> tuple[str, str]:
-    """Suites and data that fit a model."""
+    """Return suites and data that fit a model."""
     if model.startswith("tofu"):
         return "eval=[tofu]", "data=tofu_forget10"
     return "eval=[wmdp,mmlu]", "data=wmdp_bio"

@@ -1,4 +1,4 @@
-"""What only the command line may allow: code that is not ours. Config files, run directories and sweeps cannot."""
+"""Read from the command line which foreign code may run. Config files, run directories and sweeps cannot allow it."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 @dataclass(frozen=True)
 class Trust:
-    """What was typed: packages whose classes a config may name, flags that were set, keys of Hydra, variables."""
+    """What was typed: packages whose classes a config may name, flags, Hydra settings, environment variables."""
 
     plugins: tuple[str, ...] = ()
     flags: frozenset[str] = frozenset()
-    environment: frozenset[str] = frozenset()  # variables that were named as ${oc.env:NAME}
+    environment: frozenset[str] = frozenset()  # variables that were typed as ${oc.env:NAME}
 
 
-_typed = Trust()  # for this process, and those that it starts
+_typed = Trust()  # for this process and those it starts
 
 
 def allow(trust: Trust) -> None:
-    """From here on this process may do what `trust` says, and no more."""
+    """From now on, allow this process what `trust` says and nothing else."""
     global _typed
     _typed = trust
 
 
 def trusted() -> Trust:
-    """What this process may do."""
+    """Return what this process may do."""
     return _typed
 
 
@@ -44,7 +44,7 @@ def read_trust(arguments: Sequence[str]) -> Trust:
     """Take `plugins=[a,b]` and `….trust_remote_code=true` from a command line.
 
     Raises:
-        UserError: a plugin that is no package name, or part of Python itself.
+        UserError: a plugin is not a package name, or is part of Python itself.
     """
     plugins: list[str] = []
     flags = set()
@@ -52,7 +52,7 @@ def read_trust(arguments: Sequence[str]) -> Trust:
         if key == PLUGINS:
             plugins = [name.strip(" '\"") for name in value.strip(" []").split(",") if name.strip()]
         elif key.startswith(HYDRA) or (
-            is_flag(key) and value.strip().lower() in ("true", "yes", "on")  # as Hydra reads a bool
+            is_flag(key) and value.strip().lower() in ("true", "yes", "on")  # as Hydra reads a boolean
         ):
             flags.add(key)
     for name in plugins:
@@ -64,12 +64,12 @@ def read_trust(arguments: Sequence[str]) -> Trust:
 
 
 def is_flag(key: str) -> bool:
-    """True for a config key that lets code run."""
+    """Tell whether a config key allows code to run."""
     return key.rpartition(".")[2] in FLAGS
 
 
 def without_trust(arguments: Sequence[str]) -> list[str]:
-    """Overrides that were read from a file: what would allow code is left out, to be typed anew."""
+    """Leave out overrides that allow code: they were read from a file, and must be typed again."""
     return [a for a in arguments if not any(k == PLUGINS or is_flag(k) for k, _ in _pairs([a]))]
 
 
