@@ -27,7 +27,6 @@ PHRASES = {  # what a translator writes: what a native editor makes of it
 }
 TO_DO = (  # rooms whose language has not been edited yet
     "conf/",
-    "unlearnctl/",
 )
 
 
