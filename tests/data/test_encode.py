@@ -81,7 +81,7 @@ def test_one_line_a_corpus_says_what_a_run_does_not_see(tmp_path: Path) -> None:
         "data.forget: 1 of 2 rows left out (shorter than data.forget.min_chars=10), 1 of 1 cut to 4 tokens"
     ]
     assert load(tmp_path, [{"text": "w1 w2"}]) == []
-    assert load(tmp_path, [{"text": "w50 w51"}]) == ["data.retain: 1 of 1 texts are to be forgotten too"]
+    assert load(tmp_path, [{"text": "w50 w51"}]) == ["data.retain: 1 of 1 texts are forget texts too"]
 
 
 def test_texts_in_pieces_have_nothing_in_their_place(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ FAULTS = {
     ),
     "full-report": Fault(
         "*report.html*", FULL, 0,
-        f"report: not written ({RUN}/report.html: No space left on device); later, from results.json: "
+        f"report: not written ({RUN}/report.html: No space left on device); to make it from results.json: "
         f"unlearnctl report {RUN}",
     ),
 }  # fmt: skip
@@ -103,7 +103,7 @@ def test_a_disk_that_refuses(name: str, undisturbed: dict[str, Any]) -> None:
 def test_a_plot_that_cannot_be_written(pictures: None, undisturbed: dict[str, Any]) -> None:
     with refusing("*before_after.png*", DENIED):
         done = succeed("train", *SHORT, "run=r")
-    said = f"report: not written ({RUN}/before_after.png: Permission denied); later, from results.json: "
+    said = f"report: not written ({RUN}/before_after.png: Permission denied); to make it from results.json: "
     assert f"{said}unlearnctl report {RUN}" in done.out
     assert outcome(RUN) == undisturbed
     succeed("report", str(RUN))

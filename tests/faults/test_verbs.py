@@ -84,7 +84,8 @@ def test_an_evaluation_without_a_place_for_answers_or_report(whole: Path, measur
         done = succeed("eval", *MEASURE, "eval.smoke.parts=[narrative,mcq]", f"run_dir={whole}", "run=e")
     assert "evaluation: answers are not kept (No space left on device: " in done.out
     assert (
-        f"report: not written ({EVAL}/report.html: Permission denied); later, from results.json: " in done.out
+        f"report: not written ({EVAL}/report.html: Permission denied); to make it from results.json: "
+        in done.out
     )
     assert numbers(EVAL)["after"]["smoke"] == measured["after"]["smoke"]
 
@@ -177,7 +178,9 @@ def test_an_attack_measures_no_variant_twice(
 def test_a_repair_without_its_curve(whole: Path, repaired: tuple[dict[str, Any], str]) -> None:
     with refusing("*repair_curve.csv*", DENIED):
         done = succeed("repair", *REPAIRED, f"run_dir={whole}")
-    assert "repair_curve.csv: Permission denied); later, from results.json: unlearnctl report " in done.out
+    assert (
+        "repair_curve.csv: Permission denied); to make it from results.json: unlearnctl report " in done.out
+    )
     assert numbers(Path(done.run_dir))["repair"] == repaired[0]["repair"]
 
 

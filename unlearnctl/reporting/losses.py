@@ -30,5 +30,5 @@ def loss(record: Mapping[str, Any]) -> str:
     if record.get("split"):
         said.append(f"{record['split']} of {texts} split, which makes {record.get('rows')} rows")
     if record.get("shared"):
-        said.append(f"{record['shared']} of {texts} texts are to be forgotten too")
+        said.append(f"{record['shared']} of {texts} texts are forget texts too")
     return ", ".join(said)

@@ -82,7 +82,7 @@ def axis_label(row: Row) -> str:
 def write_plots(run: Run) -> list[Path]:
     """Draw `before_after.png`: error bars and chance marked, perplexities on an axis of their own.
 
-    The curves of a run are in its page alone, where they can be read out and follow the reader's colours.
+    The curves of a run are only in its page, where they can be read out and follow the reader's colours.
     """
     panels = [[r for r in run.rows if numbers.is_perplexity(r.metric) == ratio] for ratio in (False, True)]
     panels = [rows for rows in panels if any(_finite(row) for row in rows)]

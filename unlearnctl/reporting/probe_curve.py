@@ -74,7 +74,7 @@ def read_probes(folder: Path) -> dict[str, Any]:
     """Read `name`, `n` held-out texts, and `rows` of [layer, accuracy, half of its 95 % interval, control].
 
     Raises:
-        UserError: probes.csv is missing or is none of ours.
+        UserError: probes.csv is missing, or is not one of ours.
     """
     try:
         with (folder / "probes.csv").open(newline="", encoding="utf-8") as file:

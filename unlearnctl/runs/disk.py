@@ -48,4 +48,6 @@ def report_or_say(directory: Path, *makers: Callable[[], object]) -> None:
         for make in makers:
             make()
     except OSError as error:
-        print(f"report: not written ({why(error)}); later, from results.json: unlearnctl report {directory}")
+        print(
+            f"report: not written ({why(error)}); to make it from results.json: unlearnctl report {directory}"
+        )

@@ -46,7 +46,7 @@ def locked(directory: Path, wanted: bool = True) -> Iterator[None]:
                 os.write(file.fileno(), f"{json.dumps({'pid': os.getpid(), 'host': me})}\n".encode())
             yield
         finally:
-            with suppress(OSError):  # the directory may be gone, or read-only by now
+            with suppress(OSError):  # the directory may be gone or read-only now
                 path.unlink(missing_ok=True)
 
 

@@ -35,7 +35,7 @@ def show_plan(spec: TableSpec, place: Place) -> None:
         print(
             f"estimated {hours:.2g} GPU-hours: 6 FLOP a parameter and training token of the loaded blocks, "
             f"2 a parameter and evaluated token ({spec.evaluated_tokens:.2g} a model, before and after), at "
-            f"{RATE / 1e12:.0f} TFLOP/s; repairs and attacks not counted; nothing of it was measured"
+            f"{RATE / 1e12:.0f} TFLOP/s; repairs and attacks not counted; nothing was measured"
         )
 
 

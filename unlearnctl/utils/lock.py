@@ -21,8 +21,8 @@ def lock_file(path: Path, wait: bool = False) -> TextIO:
     """Open a file, made if need be, and lock it until it is closed.
 
     Args:
-        path: what it holds is kept.
-        wait: until the process that has the lock lets go of it.
+        path: of the file, whose content is kept.
+        wait: for the process that has the lock to release it.
 
     Raises:
         BlockingIOError: another process has it, and we do not wait.
