@@ -11,10 +11,10 @@ import torch
 
 from unlearnctl.config.instantiate import build, build_suites
 from unlearnctl.evaluation.evaluate import evaluate
-from unlearnctl.models.adapters import add_adapters, merged
+from unlearnctl.models.adapters import add_adapters
 from unlearnctl.models.load import compile_blocks, enable_checkpointing
 from unlearnctl.models.partial.tapped import TappedModel
-from unlearnctl.models.sharding import shard, whole
+from unlearnctl.models.sharding import shard
 from unlearnctl.objectives.protocols import UsesProbes, parts_of
 from unlearnctl.probes.fit import Probes, load_probes
 from unlearnctl.probes.on_texts import fit_on
@@ -23,10 +23,10 @@ from unlearnctl.training.evaluator import Evaluator
 from unlearnctl.training.loop import Trainer
 from unlearnctl.training.state import load_trainer, trainer_state
 from unlearnctl.unlearning.learner import Learner
+from unlearnctl.unlearning.saving import changed_tensors
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import Tensor
     from transformers import PreTrainedModel
 
     from unlearnctl.objectives.base import Objective
@@ -141,15 +141,6 @@ def make_evaluator(setup: Setup, tapped: TappedModel, trackers: Trackers) -> Eva
         snapshot=lambda: changed_tensors(setup.prepared, tapped),
         report=report,
     )
-
-
-def changed_tensors(prepared: Prepared, tapped: TappedModel) -> dict[str, Tensor]:
-    """Copy the changed tensors to the CPU, by their names in the base model; every rank has to ask."""
-    if prepared.lora:
-        tensors = merged(tapped.model, prepared.trainable)
-    else:
-        tensors = {name: p.detach() for name, p in tapped.trained().items()}
-    return {name: whole(value).cpu().clone() for name, value in tensors.items()}
 
 
 def give_probes(setup: Setup, tapped: TappedModel) -> None:

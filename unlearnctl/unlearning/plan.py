@@ -106,18 +106,19 @@ def plan_rows(ready: Prepared, plan: Plan) -> list[tuple[str, str]]:
     first, *_, last = [*ready.trainable[:1], *ready.trainable[-1:]]
     names = first if len(ready.trainable) == 1 else f"{first} … {last}"
     names += f" (LoRA of rank {ready.lora.rank}{_left_out(ready)})" if ready.lora else ""
+    trained = (
+        f"{plan.trained_tensors} tensors, {plan.trained_parameters:,} of {plan.total_parameters:,} parameters"
+    )
+    loaded = f"{plan.blocks_loaded} of {plan.blocks_total}{' (trunk; no LM head)' if ready.trunk else ''}"
+    reference = "the original trainable tensors" if plan.reference else "its outputs are kept instead"
     held = plan.weights + plan.reference + plan.gradients + plan.optimizer
     return [
-        ("trained", f"{plan.trained_tensors} tensors, {plan.trained_parameters:,} of "
-                    f"{plan.total_parameters:,} parameters"),
+        ("trained", trained),
         ("", names),
-        ("blocks loaded", f"{plan.blocks_loaded} of {plan.blocks_total}"
-                          f"{' (trunk; no LM head)' if ready.trunk else ''}; frozen prefix: "
-                          f"{max(ready.lowest, 0)} blocks, run once"),
+        ("blocks loaded", f"{loaded}; frozen prefix: {max(ready.lowest, 0)} blocks, run once"),
         ("weights", size(plan.weights) + f" in {ready.spec.dtype}"),
         *([("", f"dequantised from {packed}")] if (packed := source_of(Path(ready.spec.path))) else []),
-        ("reference", size(plan.reference) + (" (the original trainable tensors)" if plan.reference else
-                                       " (its outputs are kept instead)")),
+        ("reference", f"{size(plan.reference)} ({reference})"),
         ("gradients", size(plan.gradients)),
         ("optimiser", size(plan.optimizer)),
         ("activations", f"about {size(plan.activations)} a micro-batch"),
@@ -125,7 +126,7 @@ def plan_rows(ready: Prepared, plan: Plan) -> list[tuple[str, str]]:
         ("checkpoint", size(plan.checkpoint) + " on disk"),
         ("steps", f"{s.steps} × {s.global_batch} sequences on each side"),
         ("suites", ", ".join(ready.suites) or "none"),
-    ]  # fmt: skip
+    ]
 
 
 def _left_out(ready: Prepared) -> str:

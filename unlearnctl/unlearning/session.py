@@ -15,12 +15,10 @@ from unlearnctl.config.trackers import make_trackers
 from unlearnctl.distributed.collectives import on_main
 from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
 from unlearnctl.evaluation.evaluate import evaluate
-from unlearnctl.models.delta import apply_delta, save_delta
+from unlearnctl.models.delta import apply_delta
 from unlearnctl.models.load import identity
 from unlearnctl.models.shared_models import SharedModels
-from unlearnctl.models.storage_layout import stored_dtypes
 from unlearnctl.objectives.protocols import WeighsTokens
-from unlearnctl.runs.directory import keep_config
 from unlearnctl.runs.lock import locked
 from unlearnctl.tracking import Trackers
 from unlearnctl.training.fill import fill_caches
@@ -34,12 +32,12 @@ from unlearnctl.unlearning.memory_usage import MemoryUsage
 from unlearnctl.unlearning.outcome import UNSCORED, History, Outcome, print_summary, results, write_outcome
 from unlearnctl.unlearning.parts import (
     Training,
-    changed_tensors,
     make_trainer,
     make_training,
     set_up_objective,
     tapped_model,
 )
+from unlearnctl.unlearning.saving import as_stored, changed_tensors, recreate_directory, save_changes
 from unlearnctl.unlearning.setup import Setup, make_accelerator
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.paths import cache_dir
@@ -211,18 +209,15 @@ class Session:
 
     def save(self) -> Outcome:
         """Save what changed, in the dtype in which the base folder stores it, and let the model go."""
-        import torch
-
         prepared, training = self.setup.prepared, self._parts()
         trainer, evaluator, fit = training.trainer, training.evaluator, training.trainer.result
         self.checkpointer.write(trainer, self._state)
-        on_main(self._restore_directory)
+        on_main(lambda: recreate_directory(self.setup))
         self.trackers.finish(fit.status)
         memory = self.memory or MemoryUsage.of(trainer)
         tensors = evaluator.best_tensors or changed_tensors(prepared, trainer.tapped)
-        stored = stored_dtypes(prepared.spec, list(tensors))
-        self.tensors = {name: t.to(getattr(torch, stored[name])) for name, t in tensors.items()}
-        manifest = on_main(self._save_delta)
+        self.tensors = as_stored(tensors, prepared.spec)
+        manifest = on_main(lambda: save_changes(self.setup, self.tensors, self.base))
         objective, learned = prepared.objective, None
         weights = objective.weights_of_tokens() if isinstance(objective, WeighsTokens) else None
         if weights is not None:
@@ -240,22 +235,6 @@ class Session:
         )
         self.training = None  # and with it the model, before evaluation loads another
         return outcome
-
-    def _restore_directory(self) -> None:
-        """Make the directory again if somebody removed it: what was computed is worth more."""
-        directory = self.setup.directory
-        if not (directory / "config.yaml").is_file():
-            print(f"{directory}: removed since the run began; created again")
-            directory.mkdir(parents=True, exist_ok=True)
-            keep_config(directory, self.setup.cfg)
-
-    def _save_delta(self) -> dict[str, Any]:
-        """Write the changed tensors; returns their manifest, empty if one is not finite and nothing is saved."""
-        if not all(bool(t.isfinite().all()) for t in self.tensors.values()):
-            return {}
-        return save_delta(
-            self.setup.directory / "checkpoint", self.tensors, self.setup.prepared.spec, self.base
-        )
 
     def finish(self, models: SharedModels, outcome: Outcome) -> Outcome:
         """Score the result, write results.json and the report, print the table and what to do next.

@@ -46,9 +46,18 @@ class Online:
         reward, self.volume = volume - self.volume, volume
         log_prob = self.policy.log_prob(self.action).item()
         self.policy.update([self.action], [reward])
-        self.log({
-            "kind": "meta", "step": self.started, "until": step, **self.action.record(), "forgotten": forgotten,
-            "retained": retained, "hypervolume": volume, "reward": reward, "log_prob": log_prob, **self.policy.record(),
-        })  # fmt: skip
+        row = {
+            "kind": "meta",
+            "step": self.started,
+            "until": step,
+            **self.action.record(),
+            "forgotten": forgotten,
+            "retained": retained,
+            "hypervolume": volume,
+            "reward": reward,
+            "log_prob": log_prob,
+            **self.policy.record(),
+        }
+        self.log(row)
         self.started = step
         self._act(self.policy.sample())

@@ -46,9 +46,16 @@ class Policy:
     """
 
     def __init__(
-        self, starts: Mapping[str, float], factor: float, choices: int,
-        lr: float, spread: float, entropy: float, decay: float, seed: int,
-    ) -> None:  # fmt: skip
+        self,
+        starts: Mapping[str, float],
+        factor: float,
+        choices: int,
+        lr: float,
+        spread: float,
+        entropy: float,
+        decay: float,
+        seed: int,
+    ) -> None:
         self.starts, self.factor = dict(starts), factor
         self.mean = torch.zeros(len(starts), requires_grad=True)
         self.log_spread = torch.full((len(starts),), math.log(spread), requires_grad=True)
@@ -95,10 +102,10 @@ class Policy:
         """Take one REINFORCE step."""
         mean = sum(rewards) / len(rewards)
         baseline = mean if self.baseline is None else self.baseline
-        gain = sum(
-            ((reward - baseline) * self.log_prob(action) for action, reward in zip(actions, rewards, strict=True)),
-            torch.zeros(()),
-        ) / len(rewards)  # fmt: skip
+        gain = torch.zeros(())
+        for action, reward in zip(actions, rewards, strict=True):
+            gain = gain + (reward - baseline) * self.log_prob(action)
+        gain = gain / len(rewards)
         bonus = Normal(self.mean, self.log_spread.exp()).entropy().sum()
         if len(self.logits):
             bonus = bonus + Categorical(logits=self.logits).entropy()
@@ -113,9 +120,10 @@ class Policy:
     def state(self) -> dict[str, Any]:
         """Return all that later draws and updates depend on; plain gradient steps have no state of their own."""
         return {
-            "parameters": [p.detach() for p in self.parameters()], "baseline": self.baseline,
+            "parameters": [p.detach() for p in self.parameters()],
+            "baseline": self.baseline,
             "generator": self.generator.get_state(),
-        }  # fmt: skip
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Put a state back."""
@@ -133,6 +141,8 @@ class Policy:
         """Describe the policy: the centre of each knob, its spread, the choices' probabilities."""
         spreads = dict(zip(self.starts, self.log_spread.exp().tolist(), strict=True))
         return {
-            "centre": self.centre().knobs, "spread": spreads, "baseline": self.baseline,
+            "centre": self.centre().knobs,
+            "spread": spreads,
+            "baseline": self.baseline,
             "choices": self.logits.softmax(0).tolist(),
-        }  # fmt: skip
+        }

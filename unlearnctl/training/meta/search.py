@@ -32,11 +32,19 @@ def search(
         if len(group) == settings.group and settings.mode == "search":
             policy.update(*zip(*group, strict=True))
             group = []
-        log({
-            "kind": "episode", "step": number, "steps": settings.episode_steps, **action.record(),
-            "forgotten": forgotten, "retained": retained, "hypervolume": volume, "reward": volume,
-            "log_prob": log_prob, **policy.record(),
-        })  # fmt: skip
+        row = {
+            "kind": "episode",
+            "step": number,
+            "steps": settings.episode_steps,
+            **action.record(),
+            "forgotten": forgotten,
+            "retained": retained,
+            "hypervolume": volume,
+            "reward": volume,
+            "log_prob": log_prob,
+            **policy.record(),
+        }
+        log(row)
         if volume > best_volume:
             best, best_volume = action, volume
     return best
