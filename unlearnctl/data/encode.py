@@ -115,6 +115,7 @@ class Encoder:
             max_length=self.max_length,
             return_offsets_mapping=with_offsets,
         )
+        # Cut where their texts were, since a huge prompt must not be tokenised as a whole either.
         prompts = [
             text.prompt and text.prompt[: len(start)] for text, start in zip(texts, given, strict=True)
         ]
@@ -212,6 +213,7 @@ def first_characters(tokenizer: PreTrainedTokenizerBase, text: str, max_length: 
     """
     size = max(PIECE, 64 * max_length)
     while size < len(text) and tokenizer.truncation_side == "right":
+        # 64 more than needed, because the last tokens before a cut may come out otherwise than in the whole text.
         if len(tokenizer(text[:size], verbose=False)["input_ids"]) >= max_length + 64:
             return text[:size]
         size *= 2
@@ -250,6 +252,7 @@ def collate(
 ) -> Batch:
     """Pad rows to the longest of them; the counts are those of the global batch."""
     width = max(len(row.ids) for row in rows)
+    # The mask cannot be found from the ids, since the padding token may be the end token.
     ids = torch.full((len(rows), width), pad_id)
     attention = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros(len(rows), width, dtype=torch.bool)

@@ -25,5 +25,6 @@ def indices(n: int, seed: int, stream: str, start: int, count: int, shuffle: boo
 
 @lru_cache(maxsize=16)
 def _permutation(n: int, seed: int, stream: str, epoch: int) -> np.ndarray:
+    # Philox, keyed by a hash: independent streams without drawing from, or saving, a generator's state.
     key = hashlib.sha256(f"{seed}/{stream}/{epoch}".encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key[:16], "little"))).permutation(n)

@@ -48,6 +48,7 @@ def failed_rank(folder: Path) -> Failure | None:
 
 def killed_rank(log: str) -> str | None:
     """Find in the launcher's log which rank was killed by a signal, and so could not leave its error."""
+    # Negative exit codes are signals, by subprocess's convention.
     for rank, number in re.findall(r"rank\s*: (\d+) .*\n\s*exitcode\s*: -(\d+)", log):
         if int(number) not in (signal.SIGTERM, signal.SIGINT):  # by which the launcher stops the other ranks
             hint = ": out of memory?" if int(number) == signal.SIGKILL else ""

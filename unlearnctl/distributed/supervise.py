@@ -79,7 +79,7 @@ def supervise(
                 _dump_stacks(launcher.pid)
                 _kill(launcher.pid)
             return Ended(launcher.wait(), seen[0] if seen else None, hung)
-    finally:
+    finally:  # a worker that outlived its command would keep its memory and its GPU
         for process in started:
             _kill(process.pid)
             process.wait()

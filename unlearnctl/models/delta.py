@@ -60,6 +60,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     seen = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         seen.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        # As bytes, since numpy has no bfloat16.
         seen.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return seen.hexdigest()
 
@@ -123,6 +124,7 @@ def apply_delta(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
     """
     import torch
 
+    # Duplicates included: a delta may name a tied tensor by either of its names.
     parameters = dict(model.named_parameters(remove_duplicate=False))
     with torch.no_grad():
         for name, value in tensors.items():

@@ -96,6 +96,7 @@ def _patch(file: Path, tensors: Mapping[str, Tensor]) -> None:
         for name, value in tensors.items():
             if name in header:
                 dtype = getattr(torch, SAFETENSORS_TO_TORCH[header[name]["dtype"]])
+                # Same dtype and shape as before, so the new bytes fit exactly where the old ones are.
                 f.seek(start + header[name]["data_offsets"][0])
                 f.write(value.to(dtype).contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
 

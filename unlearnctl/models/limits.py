@@ -81,4 +81,5 @@ def check_ids(tokenizer: PreTrainedTokenizerBase, rows: int, path: str) -> None:
                 )
         return encoded
 
+    # A subclass rather than a wrapper: libraries check the type, and reach `_encode_plus` by several ways.
     tokenizer.__class__ = type(kind.__name__, (kind,), {"_encode_plus": _encode_plus})

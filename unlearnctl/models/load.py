@@ -41,6 +41,7 @@ def truncated(config: PretrainedConfig, num_blocks: int) -> PretrainedConfig:
     short = copy.deepcopy(config)
     text = short.get_text_config()  # the config itself, unless the model reads images as well
     depth = text.num_hidden_layers
+    # Such as `layer_types`: transformers refuses a list whose length is not the number of blocks.
     for key, value in vars(text).items():
         if isinstance(value, list) and len(value) == depth and "layer" in key:
             setattr(text, key, value[:num_blocks])
@@ -57,7 +58,7 @@ def _load(kind: type, spec: ModelSpec, config: PretrainedConfig, device: str) ->
             config=config,
             dtype=spec.torch_dtype,
             **({"attn_implementation": spec.attn_implementation} if spec.attn_implementation else {}),
-            use_safetensors=True,
+            use_safetensors=True,  # pickles may run code when they are read
             output_loading_info=True,
             **spec.load_kwargs(),
         )
@@ -89,7 +90,7 @@ def identity(spec: ModelSpec) -> str:
 
     Of files over 64 MiB the size, the first and last MiB and the modification time are hashed, not every byte.
     """
-    if not spec.is_local:
+    if not spec.is_local:  # not downloaded for this: a plan needs no weights
         return f"{spec.path}@{spec.revision or 'main'}:{spec.dtype}"
     digest = hashlib.sha256()
     folder = Path(spec.path)

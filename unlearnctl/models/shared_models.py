@@ -25,6 +25,7 @@ def sharing_copy(model: PreTrainedModel, own: Iterable[str]) -> PreTrainedModel:
     prefix = trunk_prefix(model)
     names = {name.removeprefix(prefix) for name in own}
     kept = [p for name, p in model.named_parameters() if name not in names]
+    # deepcopy takes what its memo already holds as copied, and so leaves these tensors shared.
     return copy.deepcopy(model, {id(tensor): tensor for tensor in [*kept, *model.buffers()]})
 
 

@@ -129,6 +129,7 @@ def auto_class(config: PretrainedConfig) -> Any:
     )
 
     kind, stored = config.model_type, config.architectures or [""]
+    # Some families are registered both ways; what the weights were saved as then decides.
     images = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(kind)
     if images and (kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or stored[0] == images):
         return AutoModelForImageTextToText

@@ -74,7 +74,7 @@ def aliases(model: PreTrainedModel, folder: Path) -> list[list[str]]:
         groups.setdefault(id(parameter), []).append(name)
     for target, source in getattr(model, "all_tied_weights_keys", {}).items():
         pair = [id(model.get_parameter(name)) for name in (source, target)]
-        if pair[0] == pair[1]:
+        if pair[0] == pair[1]:  # already one parameter
             continue
         if _same_values(model, (source, target), folder):
             groups[pair[0]] += groups.pop(pair[1])
@@ -160,7 +160,7 @@ def changed_tensors(spec: ModelSpec, other: Path) -> dict[str, Tensor]:
     shapes = skeleton(spec.config, spec.blocks, spec.trust_remote_code).shapes
     _check_same(spec, shapes, other)
     indices = weight_index(base), weight_index(other)
-    if set(indices[0]) != set(indices[1]):
+    if set(indices[0]) != set(indices[1]):  # saved by another version, perhaps, under other names
         return _changed_in_memory(spec, other)
     out = {}
     for name in indices[0]:

@@ -44,6 +44,7 @@ class ActivationCache:
         """
         found = [self.rows[_name(key, what)] for key in batch.keys]
         real = batch.attention_mask.bool().cpu()
+        # Zeros, not whatever memory holds: a NaN on padding would spread through attention's weighted sums.
         out = torch.zeros(*real.shape, *found[0].shape[1:], dtype=found[0].dtype)
         for b, values in enumerate(found):
             out[b, real[b]] = values

@@ -55,6 +55,8 @@ class Decoder:
         """
         if not self._peeked:
             self._peek(batch)
+        # One recorder per block: models that mix sliding and full attention give each block a mask of its own, and a
+        # batch without padding may have no mask at all.
         recorders = [Recorder(block, self._others) for block in self.blocks]
         with self._as_blocks(recorders):
             self._embed(batch)
@@ -77,9 +79,8 @@ class Decoder:
     def _body(self) -> nn.Module:
         """Return the part of the model under its head."""
         body = self.model.base_model
-        if (
-            body is self.model and not self._strip
-        ):  # Llama 4 declares the name of a child that it does not have
+        if body is self.model and not self._strip:
+            # Llama 4 declares the name of a child that it does not have.
             return self.model.get_submodule(self._parent.partition(".")[0])
         return body
 

@@ -88,8 +88,10 @@ class TappedModel(nn.Module):
         self.trainable = list(trainable)
         parameters = dict(model.named_parameters())
         chosen = {self.decoder.own_name(name) for name in trainable}
+        # Autograd then records nothing below the first trained matrix, which saves most of a step's memory.
         for name, parameter in parameters.items():
             parameter.requires_grad_(name in chosen)
+        # Looked up once: the reference is swapped in and out in every step.
         self._slots = _slots(model, {id(parameters[name]): name for name in chosen})
         wanted = any(need.reference for need in self.needs.values())
         self._reference = {n: parameters[n].detach().clone() for n in chosen} if wanted else {}
@@ -107,6 +109,8 @@ class TappedModel(nn.Module):
 
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, View]:
         """Compute a view of every side that the objective reads."""
+        # All sides in one call: DDP synchronises gradients once per forward of the module that it wraps, so stopping
+        # early must happen in here, not by calling the inner model or by raising out of a hook.
         return {side: self.view(batches[side], need) for side, need in self.needs.items()}
 
     def view(self, batch: Batch, need: Needs) -> View:
@@ -117,6 +121,8 @@ class TappedModel(nn.Module):
             return View(batch, policy)
         if not self._reference:  # dropped by `remember`
             return View(batch, policy, self._recall(batch, need))
+        # After the policy, and on the same prefix in the same shape: other shapes choose other kernels, whose rounding
+        # the retain weight would multiply.
         with torch.no_grad(), self._as_reference():
             if self.lowest < 0:  # the embedding trains too, so not even block 0's input is shared
                 prefix = self._prefix(batch, need)
@@ -212,12 +218,14 @@ class TappedModel(nn.Module):
                     matrix = self.cached.get(batch, MATRIX) if what == STREAM else None
                     return Prefix(self.cached.get(batch, what), matrix, start, kept, calls)
             hidden, kept = self.decoder.run(range(start), entering, calls, need.layers)
+            # `start` may lie above all that this side reads; then there is no block to split.
             if deep and start <= self.top(need) and (cut := self._find_cut(hidden, calls[start])):
                 return Prefix(*cut.frozen(hidden, calls[start]), start, kept, calls)
         return Prefix(hidden, None, start, kept, calls)
 
     def _find_cut(self, hidden: Tensor, call: Call) -> Cut | None:
         if self._cut is None:
+            # Found on the first batch and kept: where a block can be split depends on its code, not on the data.
             trained = {id(parameter) for parameter in self.trained().values()}
             self._cut = find_cut(self.decoder.blocks[self.lowest], trained, hidden, call) or False
         return self._cut if isinstance(self._cut, Cut) else None
