@@ -126,14 +126,17 @@ def check_keys(verb: str, cfg: DictConfig) -> None:
     Raises:
         UserError: names the key, with the nearest one that exists.
     """
-    check_present("", [str(key) for key in cfg], KEYS[verb])  # before interpolations are resolved
+    schema = KEYS.get(verb)  # a verb without one has the keys of its conf/VERB.yaml, which Hydra checks
+    if schema:
+        check_present("", [str(key) for key in cfg], schema)  # before interpolations are resolved
     values = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(values, dict)
     values.pop("hydra", None)
     missing = next((str(key) for key, value in values.items() if value == "???"), None)
     if missing:
         raise UserError(f"{missing}=???: required; give it as key=value")
-    read(KEYS[verb], "", values)
+    if schema:
+        read(schema, "", values)
 
 
 @contextmanager
