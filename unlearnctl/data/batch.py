@@ -46,15 +46,15 @@ class Batch:
 
 
 class Batches(Protocol):
-    """What the training loop asks of the data; `data.streams.ForgetRetain` is one."""
+    """The batches that the training loop draws; `data.streams.ForgetRetain` provides them."""
 
     @property
     def topics(self) -> list[str]:
-        """Names of the forget topics, which take turns."""
+        """Return the topics in the order in which they take turns."""
         ...
 
     def micro_batches(
         self, step: int, global_batch: int, micro_batch: int, rank: int = 0, world: int = 1
     ) -> list[dict[str, Batch]]:
-        """This process's share of a global batch, cut into micro-batches."""
+        """Return this process's share of a global batch, cut into micro-batches."""
         ...

@@ -81,12 +81,12 @@ def add_adapters(model: PreTrainedModel, blocks: str, names: Sequence[str], lora
     if wrapped != set(modules):
         lost = sorted(wrapped ^ set(modules))[0]
         raise UserError(f"trainer.lora: peft did not put adapters where they were planned: {blocks}.{lost}")
-    names = []
+    trained = []
     for name, parameter in model.named_parameters():
         if f".lora_A.{ADAPTER}." in name or f".lora_B.{ADAPTER}." in name:
             parameter.data = parameter.data.float()
-            names.append(prefix + name)
-    return names
+            trained.append(prefix + name)
+    return trained
 
 
 def merged(model: PreTrainedModel, names: Sequence[str]) -> dict[str, Tensor]:

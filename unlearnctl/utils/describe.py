@@ -13,7 +13,7 @@ LONGEST = 100  # characters of a value in a message
 
 
 def describe(wanted: Any) -> str | None:
-    """Say what an annotation allows; None for what no config can hold, so that nothing checks it."""
+    """Describe what an annotation allows; None for types that no config can hold, which are not checked."""
     if len(members(wanted)) > 1:
         return _union(members(wanted))
     base, limits = split(wanted)
@@ -34,7 +34,7 @@ def describe(wanted: Any) -> str | None:
 
 
 def members(wanted: Any) -> tuple[Any, ...]:
-    """Types of a union, or the one that there is; without tensors, which torch allows beside numbers."""
+    """Return the types of a union, or the only type; without tensors, which torch allows beside numbers."""
     if get_origin(wanted) not in (UnionType, Union):
         return (wanted,)
     return tuple(each for each in get_args(wanted) if getattr(each, "__name__", "") != "Tensor")
@@ -75,7 +75,7 @@ def _number(base: Any, limits: Sequence[Any]) -> str:
 
 
 def _bounds(base: Any, limits: Sequence[Any]) -> str:
-    """`1 or more`, `above 0 and below 1`, `2 to 16`; empty where every number is allowed."""
+    """Describe a range: `1 or more`, `above 0 and below 1`, `2 to 16`; empty if every number is allowed."""
     least, above, most, below = (_limit(limits, name) for name in ("ge", "gt", "le", "lt"))
     if base is int and above is not None:
         least, above = above + 1, None

@@ -26,12 +26,12 @@ STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=Tr
 
 
 def read(settings: type[Settings], key: str, values: object) -> Settings:
-    """Make a dataclass of settings from the mapping that stands at `key`, its nested dataclasses included.
+    """Build a dataclass of settings, nested ones included, from the mapping at `key`.
 
     Args:
-        settings: its fields are the keys that may be given; those without a default must be.
-        key: where the values stand in the config; empty for a whole config.
-        values: what stands there.
+        settings: the dataclass; its fields are the allowed keys, and those without a default are required.
+        key: where the values are in the config; empty for a whole config.
+        values: the values found there.
 
     Raises:
         UserError: an unknown key, a value that its annotation does not allow, a required key left out.
@@ -50,7 +50,7 @@ def read(settings: type[Settings], key: str, values: object) -> Settings:
 
 
 def check_names(key: str, given: Iterable[object], settings: Any) -> None:
-    """Refuse a name that is no field of the settings."""
+    """Refuse a name that is not a field of the settings."""
     names = [each.name for each in fields(settings)]
     for name in given:
         if name not in names:
@@ -58,14 +58,14 @@ def check_names(key: str, given: Iterable[object], settings: Any) -> None:
 
 
 def check_present(key: str, given: Container[str], settings: Any) -> None:
-    """Refuse that a field without a default is left out."""
+    """Refuse settings that leave out a field without a default."""
     for each in fields(settings):
         if each.name not in given and each.default is MISSING and each.default_factory is MISSING:
             raise UserError(f"{at(key, each.name)}: required")
 
 
 def check_values(key: str, values: Mapping[str, Any], annotated: Any) -> None:
-    """Refuse a value that the annotations of a class or function do not allow; other names are passed over."""
+    """Refuse a value that the annotations of a class or function do not allow; ignore names without annotations."""
     for name, wanted in _hints(annotated).items():
         if name in values:
             check_value(at(key, name), values[name], wanted)
@@ -94,7 +94,7 @@ def at(key: str, name: object) -> str:
 
 
 def _refusal(key: str, value: object, wanted: Any, allowed: str) -> UserError:
-    """The line for a value that is not allowed: the choices where these have names, else what it must be."""
+    """Return the error for a value: the allowed choices if these have names, otherwise what it must be."""
     if choices := _choices(wanted):
         return unknown(key, written(value), choices)
     base, _ = split(wanted)
@@ -107,7 +107,7 @@ def _refusal(key: str, value: object, wanted: Any, allowed: str) -> UserError:
 
 
 def _choices(wanted: Any) -> list[str]:
-    """What may be chosen, as a config writes it; empty where other values than named ones are allowed."""
+    """Return the allowed choices, as a config writes them; empty if values other than named ones are allowed."""
     found: list[str] = []
     named = False
     for each in members(wanted):
@@ -129,7 +129,7 @@ def _hints(annotated: Any) -> dict[str, Any]:
 
 
 def _nested(settings: Any) -> Iterator[tuple[str, Any]]:
-    """Fields that are dataclasses of settings themselves."""
+    """Yield the fields that are dataclasses of settings themselves."""
     for name, wanted in _hints(settings).items():
         for each in members(wanted):
             if is_dataclass(each):
@@ -137,7 +137,7 @@ def _nested(settings: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _for_config(wanted: Any) -> Any:
-    """An annotation for values of YAML, which knows lists but no tuples, and mappings but no dataclasses."""
+    """Adapt an annotation to values from YAML, which has lists but no tuples, and mappings but no dataclasses."""
     options = members(wanted)
     if len(options) > 1:
         return Union[tuple(map(_for_config, options))]  # noqa: UP007
