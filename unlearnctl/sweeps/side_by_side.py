@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig
+from pydantic import PositiveInt
 
 from unlearnctl.config.instantiate import plain
 from unlearnctl.distributed.settings import read_launch
@@ -18,6 +19,7 @@ from unlearnctl.unlearning.resume import can_resume, config_to_resume, ended
 from unlearnctl.unlearning.session import run
 from unlearnctl.unlearning.setup import Setup, make_setup, show_dry_run
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.validate import check_value
 
 Train = Callable[[DictConfig, Path | None], Path | None]  # `commands.train.train`
 
@@ -54,8 +56,7 @@ def sweep(
     """
     if verb != "train":
         raise UserError(f"hydra/launcher=side_by_side: for `unlearnctl train -m` only, not {verb}")
-    if not isinstance(members, int) or members < 1:
-        raise UserError(f"hydra.launcher.members={members}: must be a whole number, 1 or more")
+    check_value("hydra.launcher.members", members, PositiveInt)
     with ExitStack() as held:
         side = SideBySide(failed, held)
         cut = [not cfg.launch.dry_run and _was_cut(run_directory(cfg, "train")) for cfg in configs]
