@@ -7,11 +7,11 @@ import os
 import secrets
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from datetime import datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra import main as hydra_main
 from hydra._internal.utils import get_args_parser
@@ -83,22 +83,37 @@ class Stage:
         quiet_environment()
         allow(self.trust)
         if _in_sweep():
-            import_module("unlearnctl.sweeps.gpu_slot").take_slot()
+            from unlearnctl.sweeps.gpu_slot import take_slot
+
+            take_slot()
         quiet_libraries()
-        work = getattr(import_module(f"unlearnctl.commands.{self.verb}"), self.verb)
         if isinstance(cfg, tuple):  # hydra/launcher=side_by_side: all members at once
-            import_module("unlearnctl.sweeps.side_by_side").sweep(self.verb, *cfg, work, self.failed)
+            from unlearnctl.sweeps.side_by_side import sweep
+
+            members, configs = cfg
+            sweep(self.verb, members, configs, self._command(), self.failed)
             return ""
         if not _in_sweep():
             _check_no_sweep(self.verb)
         assert isinstance(cfg, DictConfig)
         check_keys(self.verb, cfg)
-        if self.verb == "train" and _in_sweep():
-            return str(import_module("unlearnctl.sweeps.side_by_side").member(cfg, work) or "")
-        made = work(cfg)
-        if self.verb == "train" and made:
-            import_module("unlearnctl.unlearning.outcome").check_ended(made)
-        return str(made or "")
+        command = self._command()
+        if self.verb != "train":
+            return str(command(cfg) or "")
+        if _in_sweep():
+            from unlearnctl.sweeps.side_by_side import member
+
+            return str(member(cfg, command) or "")
+        directory = command(cfg)
+        if directory:
+            from unlearnctl.unlearning.outcome import check_ended
+
+            check_ended(directory)
+        return str(directory or "")
+
+    def _command(self) -> Callable[..., Any]:
+        """Import what runs the verb. It imports torch, so a wrong config is refused before."""
+        return getattr(import_module(f"unlearnctl.commands.{self.verb}"), self.verb)
 
     def failed(self, error: Exception) -> None:
         """Keep an error. A sweep continues after it, and so reports it here."""

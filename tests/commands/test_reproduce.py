@@ -1,4 +1,4 @@
-"""`unlearnctl reproduce`: runs what is missing, goes on after a cut, and gives the same bytes again."""
+"""`unlearnctl reproduce`: runs what is missing, continues after an interruption, and gives the same bytes again."""
 
 from __future__ import annotations
 

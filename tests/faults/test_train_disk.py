@@ -138,7 +138,7 @@ def test_a_resumption_asks_no_question_again(undisturbed: dict[str, Any]) -> Non
     )
     assert kept
     assert (
-        f"evaluation: goes on after {kept} answers of one that was cut off"
+        f"evaluation: resumes after {kept} answers of an interrupted one"
         in succeed("train", f"resume={RUN}").out
     )
     assert outcome(RUN) == undisturbed

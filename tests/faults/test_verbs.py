@@ -73,7 +73,7 @@ def test_an_evaluation_is_not_asked_twice(
     assert done.err == f"error: {line}; {AGAIN.format('e')}\n"
     assert not (EVAL / "results.json").exists()
     complete(EVAL)
-    assert "evaluation: goes on after " in succeed(*command).out
+    assert "evaluation: resumes after " in succeed(*command).out
     assert numbers(EVAL) == measured
     assert "exists already; choose another run=NAME" in run(*command).err
 
@@ -133,7 +133,7 @@ def test_a_repair_is_made_again_from_its_answers(
     assert (done.code, done.err) == (2, f"error: {folder}/{file}: {reason}; {AGAIN.format('p')}\n")
     complete(folder)
     again = succeed(*command)
-    assert again.out.count("evaluation: goes on after ") >= 2
+    assert again.out.count("evaluation: resumes after ") >= 2
     assert (numbers(folder), sha256(folder / "checkpoint" / "delta.safetensors")) == repaired
 
 

@@ -192,5 +192,5 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(
     again = whole("weights", False)
     assert again == other
     assert asked == [0, 1, 2, *range(5), 3, 4]
-    assert "evaluation: goes on after 3 answers of one that was cut off" in capsys.readouterr().out
+    assert "evaluation: resumes after 3 answers of an interrupted one" in capsys.readouterr().out
     assert not list((tmp_path / "answers").iterdir())

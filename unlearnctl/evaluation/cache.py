@@ -27,7 +27,7 @@ def kept_answers(identity: str, suites: Mapping[str, Any]) -> Answers:
     """
     answers = Answers(cache_dir() / "answers" / _digest(_key(identity, suites)))
     if answers.resumed:
-        print(f"evaluation: goes on after {answers.resumed} answers of one that was cut off")
+        print(f"evaluation: resumes after {answers.resumed} answers of an interrupted one")
     return answers
 
 

@@ -16,7 +16,7 @@ from unlearnctl.ops.vectors import cosine
 class CircuitBreaking(Objective):
     """`c_f ⟨relu cos(h_l(x_f;θ), h_l(x_f;θ0))⟩ + c_r ⟨‖h_l(x_r;θ) − h_l(x_r;θ0)‖⟩`, means over layers.
 
-    The weights trade places as training goes on: c_f = α (1 − t/2T), c_r = α t/2T at step t of T. The authors train
+    The weights trade places as training proceeds: c_f = α (1 − t/2T), c_r = α t/2T at step t of T. The authors train
     LoRA adapters (`trainer.lora`), hold the retain states of all layers over padding too, and count t from 1; here the
     states are those of `layers`, over real tokens, and the first step is t = 0.
 

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object a line, there to be read while the run goes on and after it was killed."""
+"""metrics.jsonl: one JSON object a line, readable during the run and after it was killed."""
 
 from __future__ import annotations
 

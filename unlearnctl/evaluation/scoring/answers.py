@@ -1,4 +1,4 @@
-"""What a suite asks of a model, item by item: kept, so that a killed evaluation goes on; dealt out over all ranks."""
+"""What a suite asks of a model, item by item: kept, so that a killed evaluation resumes; dealt out over all ranks."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Answers:
     def _say(self, error: OSError) -> None:
         if not self.mute:
             print(
-                f"evaluation: answers are not kept ({error.strerror or error}: {self.folder}); it goes on without"
+                f"evaluation: answers are not kept ({error.strerror or error}: {self.folder}); it continues without"
             )
         self.mute = True
 
