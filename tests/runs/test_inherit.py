@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.command import QUICK, run, succeed
-from unlearnctl.runs.inherit import relearn_corpora
+from unlearnctl.runs.inherit import of_model, relearn_corpora
 from unlearnctl.tinyworld import model_dir
 
 SMOKE = ("eval=[smoke]", "device=cpu")
@@ -162,3 +162,18 @@ def test_relearning_reads_conversations_as_the_run_did() -> None:
         "domain": {"chat_template": True, "path": "f.jsonl", "field": "messages", "long": "cut"},
         "own": {"path": "mine.jsonl"},
     }
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"validation": {"smoke": {"limit": 1}}, "relearn": {"steps": [5]}},
+        {
+            "recipe": {"monitor_overrides": {"smoke": {"limit": 1}}, "relearn": {"steps": [5]}}
+        },  # of an older run
+    ],
+)
+def test_a_models_own_settings_for_other_verbs(model: dict) -> None:
+    assert of_model(OmegaConf.create(model), "validation") == {"smoke": {"limit": 1}}
+    assert of_model(OmegaConf.create(model), "relearn") == {"steps": [5]}
+    assert of_model(OmegaConf.create({"path": "x"}), "relearn") is None
