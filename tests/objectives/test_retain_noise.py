@@ -70,6 +70,7 @@ def test_in_the_objectives(objective: Objective) -> None:
     assert first.terms["forget"] == second.terms["forget"]
 
 
+@pytest.mark.full
 def test_expected_loss_of_rmu_grows_by_the_variance() -> None:
     """E‖h − h0 − νz‖²/D = ‖h − h0‖²/D + ν²."""
     plain, noisy = ready(RMU(4, 2.0, 3.0)), ready(RMU(4, 2.0, 3.0, retain_noise=0.5))

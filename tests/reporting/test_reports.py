@@ -104,6 +104,7 @@ def test_evaluation_without_before_or_curves(tmp_path, make):
     assert "export" not in " ".join(page(run)[0].text)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("section", ["before", "after", "config", "provenance", "train"])
 def test_any_section_may_be_missing_or_null(tmp_path, make, section):
     for body in (make.results(), make.results()):

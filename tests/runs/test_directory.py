@@ -26,6 +26,7 @@ def test_of_many_at_once_each_gets_its_own(tmp_path: Path) -> None:
     assert sorted(made) == sorted([tmp_path / "a/r", *(tmp_path / f"a/r-{n}" for n in range(2, 65))])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_second_default_name_of_a_second_has_a_suffix(
     verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -127,6 +127,7 @@ def test_typed_settings_and_names_hold(moved: Path) -> None:
     assert done.run_dir.startswith("outputs/eval/mine/")
 
 
+@pytest.mark.full
 def test_workers_get_the_typed_path(moved: Path) -> None:
     two = ("launch=cpu", "launch.num_processes=2")
     succeed("eval", f"run_dir={moved}", "model.path=m2", *SMOKE, *two, "run=w")

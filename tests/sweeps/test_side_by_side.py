@@ -30,7 +30,7 @@ def scores(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text())["after"]
 
 
-@pytest.mark.first(1)
+@pytest.mark.full
 @pytest.mark.parametrize(
     "how",
     [
