@@ -181,6 +181,19 @@ def read_results(path: Path) -> dict[str, Any]:
     return record
 
 
+def read_ending(directory: Path) -> tuple[str | None, str | None]:
+    """Read the status of a run and the reason why it stopped; None for what its results.json does not say."""
+    try:
+        record = load_record(directory / "results.json")
+    except (OSError, ValueError):
+        return None, None
+    record = record if isinstance(record, dict) else {}
+    train = record.get("train")
+    status = record.get("status")
+    reason = train.get("stop_reason") if isinstance(train, dict) else None
+    return status if isinstance(status, str) else None, reason if isinstance(reason, str) else None
+
+
 def write_results(path: Path, record: Mapping[str, Any]) -> None:
     """Check a record and write it with its digest; a failed write leaves the old file.
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from unlearnctl.results.schema import read_ending
 from unlearnctl.runs.layout import ATTEMPTS, FILE, KEPT, LOCK, LOG
 from unlearnctl.utils.atomic import open_ours, why, write_atomically
 from unlearnctl.utils.errors import UserError
@@ -124,12 +125,14 @@ def end(directory: Path, started: tuple[Status, float], error: BaseException | N
     from unlearnctl.utils.explain import explain
 
     status, since = started
+    ending, reason = read_ending(directory)
     state, line = "done", None
-    if isinstance(error, KeyboardInterrupt) or (error is None and _was_interrupted(directory)):
-        state = "interrupted"
-        line = _stop_reason(directory) if error is None else describe_signal(signal_of(error))
+    if isinstance(error, KeyboardInterrupt):
+        state, line = "interrupted", describe_signal(signal_of(error))
     elif error is not None:
         state, line = "failed", explain(error)
+    elif ending == "interrupted":
+        state, line = "interrupted", reason
     status = replace(
         status, state=state, error=line, finished=_now(), seconds=round(time.monotonic() - since, 3)
     )
@@ -140,20 +143,6 @@ def end(directory: Path, started: tuple[Status, float], error: BaseException | N
             f"status: not written ({why(written)}); unlearnctl train --resume looks at what the member left"
         )
     return status
-
-
-def _stop_reason(directory: Path) -> str | None:
-    try:
-        return str(loads((directory / "results.json").read_text(encoding="utf-8"))["train"]["stop_reason"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _was_interrupted(directory: Path) -> bool:
-    try:
-        return loads((directory / "results.json").read_text(encoding="utf-8"))["status"] == "interrupted"
-    except (OSError, ValueError, KeyError):
-        return False
 
 
 def _set_aside(directory: Path, number: int) -> None:

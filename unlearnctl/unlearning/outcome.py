@@ -15,9 +15,8 @@ from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.provenance import now, of_run
 from unlearnctl.results.record import paired_tests, record, write_items
-from unlearnctl.results.schema import write_results
+from unlearnctl.results.schema import read_ending, write_results
 from unlearnctl.runs.disk import report_or_say
-from unlearnctl.utils.safe_json import loads
 from unlearnctl.utils.stopping import exception_from
 
 if TYPE_CHECKING:
@@ -147,10 +146,6 @@ def check_ended(directory: Path) -> None:
     Raises:
         KeyboardInterrupt: the run was interrupted.
     """
-    try:
-        found = loads((directory / "results.json").read_text(encoding="utf-8"))
-        interrupted, reason = found["status"] == "interrupted", found["train"]["stop_reason"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    if interrupted:
+    status, reason = read_ending(directory)
+    if status == "interrupted":
         raise exception_from(reason)

@@ -14,13 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from unlearnctl.config.composed import check_keys
 from unlearnctl.config.trust import is_flag
 from unlearnctl.reporting.reports import write_report
-from unlearnctl.results.schema import ENDED
+from unlearnctl.results.schema import ENDED, read_ending
 from unlearnctl.runs.directory import keep_config, own_config
 from unlearnctl.runs.layout import HARMLESS
 from unlearnctl.runs.lock import locked
 from unlearnctl.unlearning.checkpointer import CHANGEABLE, FOLDER
 from unlearnctl.utils.errors import UserError
-from unlearnctl.utils.safe_json import loads
 
 
 def config_to_resume(directory: Path, changes: Mapping[str, Any] | None = None) -> DictConfig | None:
@@ -61,10 +60,7 @@ def can_resume(directory: Path) -> bool:
 
 def ended(directory: Path) -> str | None:
     """Return how a run ended; None if it was cut off or interrupted, and can be resumed."""
-    try:
-        status = loads((directory / "results.json").read_text(encoding="utf-8"))["status"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    status, _ = read_ending(directory)
     return status if status in ENDED else None
 
 

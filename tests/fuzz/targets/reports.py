@@ -23,11 +23,11 @@ from unlearnctl.reporting.summary_files import as_csv, markdown
 from unlearnctl.reporting.summary_terminal import print_summary
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.run import load_run, main_pair
-from unlearnctl.results.schema import is_changed, with_digest
+from unlearnctl.results.schema import is_changed, read_ending, with_digest
 from unlearnctl.results.trade_off import trade
 from unlearnctl.sweeps.board import Board, last_step, read_trade
 from unlearnctl.sweeps.members import Member, resumed
-from unlearnctl.sweeps.status import _was_interrupted, read_status
+from unlearnctl.sweeps.status import read_status
 from unlearnctl.tracking.attempts import attempt
 from unlearnctl.unlearning.resume import ended
 
@@ -101,7 +101,7 @@ def sweep(data: bytes) -> None:
     member = Member(folder, ["a=1"])
     read_status(folder)
     attempt(folder)
-    _was_interrupted(folder)
+    read_ending(folder)
     ended(folder)
     board = Board([member], console=Console(file=io.StringIO(), force_terminal=True, width=80))
     board.look()
