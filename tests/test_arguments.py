@@ -86,6 +86,7 @@ def test_bytes_that_are_no_text_are_refused(args: tuple[bytes, ...], line: str, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.full
 def test_several_runs_make_a_sweep(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):

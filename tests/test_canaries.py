@@ -42,6 +42,7 @@ def clean(done: Done) -> Done:
     return done
 
 
+@pytest.mark.full
 def test_no_verb_lets_a_key_out(tmp_path: Path) -> None:
     args = [*QUICK, "trainer.steps=2", "objective=rmu", "tracker=wandb", "tracker.mode=offline", "run=r"]
     made = clean(run("train", *args))
@@ -104,6 +105,7 @@ def broken_tracker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(f"unlearnctl.tracking.wandb.Wandb.{name}", raising)
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("way", [("run=r",), ("-m", "run=s"), ("--debug", "run=d")])
 @pytest.mark.usefixtures("broken_tracker")
 def test_what_a_tracker_says_as_it_fails(way: tuple[str, ...], tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_spans_that_mark_nothing_give_no_score() -> None:
     assert set(record) == {"mean"}
 
 
-@pytest.mark.first(1)
+@pytest.mark.full
 @pytest.mark.parametrize("objective", ["dpo", "idk_dpo", "altpo"])
 def test_what_should_be_said_instead(objective: str) -> None:
     assert succeed("train", *QUICK, f"objective={objective}", "run=a").run_dir

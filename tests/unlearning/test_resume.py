@@ -260,6 +260,7 @@ def test_what_does_not_fit_is_refused_before_weights_load(cut: Path, monkeypatch
     assert "-m" in run("train", "-m", f"resume={cut},{cut}").err
 
 
+@pytest.mark.full
 def test_one_process_at_a_time(cut: Path) -> None:
     with locked(cut):
         assert f"process {os.getpid()} on {socket.gethostname()} is at work in it" in refused(f"resume={cut}")
