@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
@@ -58,7 +58,7 @@ def read_launch(cfg: Mapping[str, Any], device: str | None) -> Launch:
     on_cpu = _on_cpu(settings.name, device)
     if settings.name == "multi_gpu" and "num_processes" not in given:
         settings = replace(settings, num_processes=max(1, _gpus()))
-    launch = Launch(**vars(settings), on_cpu=on_cpu)
+    launch = Launch(**asdict(settings), on_cpu=on_cpu)
     _check(launch)
     if not launch.dry_run:  # a dry run may plan for a machine with GPUs on one without
         _check_place(launch)
