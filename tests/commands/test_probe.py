@@ -42,7 +42,7 @@ def test_probe_then_train_on_its_directions() -> None:
     [
         (("layers=[8]",), "layers=[8]: tinyworld has 8 blocks, 0 to 7"),
         (("layers=[]",), "layers=[]: tinyworld has 8 blocks"),
-        (("pool=max",), "pool=max: unknown. Allowed: before, mean"),
+        (("pool=max",), "pool=max: unknown (did you mean 'mean'?)"),
         (("texts=0",), "texts=0: must be a whole number"),
         (("texts=4",), "data.forget: 4 texts are too few"),
         (("data=tinyworld_toxik",), "data=tinyworld_toxik: unknown"),
