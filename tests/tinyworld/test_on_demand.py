@@ -32,7 +32,7 @@ def spec_of(arch: str) -> ModelSpec:
         return ModelSpec.from_config(plain(compose("train", [f"model=tinyworld_{arch}"]).model))
 
 
-@pytest.mark.first(1)
+@pytest.mark.full
 @pytest.mark.parametrize("arch", built.NAMES)
 def test_planned_before_and_built_in_the_same_shape(arch: str) -> None:
     spec = spec_of(arch)

@@ -96,6 +96,7 @@ def test_its_state_is_kept_and_put_back() -> None:
     assert torch.equal(whole, second)
 
 
+@pytest.mark.full
 def test_a_config_may_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = succeed("train", *QUICK, "objective=rmu", f"trainer.optimizer._target_={NAME}", "run=own")

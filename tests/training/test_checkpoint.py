@@ -163,6 +163,7 @@ def rest_of(trainer: Trainer) -> tuple[list[float], dict[str, torch.Tensor]]:
     return losses, {n: p.detach().clone() for n, p in trainer.tapped.trained().items()}
 
 
+@pytest.mark.first(6)
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
     """Ten steps alone; and four, a checkpoint, and six more in a new trainer of another random state."""
