@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +32,16 @@ def test_help_of_a_verb_says_how(verb: str) -> None:
     assert f"\nusage: unlearnctl {verb}" in out
     examples = re.split(r"\nexamples?:\n", out)[1]
     assert f"unlearnctl {verb}" in examples
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    """As in `unlearnctl ls | head -1`: silent, with the exit code of a program that SIGPIPE ended."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "unlearnctl", "ls"]
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_version() -> None:

@@ -45,12 +45,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing; the printing is ours
     try:
         with signals_raise():
-            sys.exit(run(args) or 0)
+            code = run(args) or 0
+            sys.stdout.flush()  # here, because an error at the interpreter's exit could not be caught
+            sys.exit(code)
     except KeyboardInterrupt as stopped:
         number = signal_of(stopped)
         print("interrupted" if number == signal.SIGINT else describe_signal(number), file=sys.stderr)
         sys.exit(128 + number)
     except Exception as error:
+        if _reader_has_left():
+            sys.exit(128 + signal.SIGPIPE)
         if debug:
             print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
             sys.exit(1)
@@ -102,6 +106,16 @@ def _load(verb: commands.Verb) -> Callable[[list[str]], int | None]:
     if isinstance(verb, commands.OutsideVerb):
         return verb.load()
     return getattr(import_module(f"unlearnctl.commands.{verb.name}"), verb.name)
+
+
+def _reader_has_left() -> bool:
+    """Tell whether nobody reads our output any more, as in `unlearnctl ls | head -1`; if so, stop writing to it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _line(error: Exception) -> str:
