@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import select
 import signal
 import sys
 import traceback
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("interrupted" if number == signal.SIGINT else describe_signal(number), file=sys.stderr)
         sys.exit(128 + number)
     except Exception as error:
-        if _reader_has_left():
+        if isinstance(error, BrokenPipeError) and _reader_has_left():
             sys.exit(128 + signal.SIGPIPE)
         if debug:
             print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
@@ -110,12 +111,13 @@ def _load(verb: commands.Verb) -> Callable[[list[str]], int | None]:
 
 def _reader_has_left() -> bool:
     """Tell whether nobody reads our output any more, as in `unlearnctl ls | head -1`; if so, stop writing to it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    asked = select.poll()
+    asked.register(sys.stdout, 0)  # errors are always reported: POLLERR means that the other end is closed
+    if not any(event & select.POLLERR for _, event in asked.poll(0)):
+        return False
+    # Python flushes once more at its exit, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _line(error: Exception) -> str:
