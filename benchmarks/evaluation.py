@@ -35,7 +35,7 @@ KINDS = {"letters, 0-shot": (True, 0), "choice texts, 0-shot": (False, 0), "lett
 
 
 def tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per word."""
+    """Build a tokenizer with one token per word."""
     words = {"[PAD]": 0, "[BOS]": 1, "[EOS]": 2} | {f"w{i}": i for i in range(3, vocabulary)}
     bare = Tokenizer(models.WordLevel(words, unk_token="[PAD]"))
     bare.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

@@ -36,7 +36,7 @@ SweepSummary().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": sys.
 
 
 def template() -> dict[str, Any]:
-    """The files of one run, as plain data."""
+    """Build the files of one run, as plain data."""
     names = {"hazard_acc": ("forget", "lower", 0.3), "hazard_unseen_acc": ("forget", "lower", 0.28),
              "benign_acc": ("retain", "higher", 0.98), "benign_unseen_acc": ("retain", "higher", 0.97),
              "toxicity_prob": ("forget", "lower", 0.57), "narrative_ppl": ("retain", "lower", 2.1)}  # fmt: skip

@@ -11,9 +11,20 @@ from unlearnctl.commands import Verb
 from unlearnctl.utils.errors import UserError
 
 VALUED = (  # flags that a value follows
-    "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
-    "--info", "-i", "--resume",
-)  # fmt: skip
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+    "--info",
+    "-i",
+    "--resume",
+)
 MANY = ("-m", "--multirun")
 NEEDED = ("resume", "run_dir", "unlearned")  # keys whose empty value would be taken for none
 

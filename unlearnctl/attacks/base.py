@@ -86,7 +86,7 @@ class AltersSuites(Protocol):
     """What an attack has too if its variants change settings of the suites in ways that some tasks do not allow."""
 
     def alterations(self) -> list[dict[str, Any]]:
-        """The settings of each variant."""
+        """List the settings of each variant."""
         ...
 
 
@@ -127,7 +127,9 @@ class Texts:
     def batch(self, rows: list[Row], pad_id: int, device: torch.device) -> Batch:
         """Collate rows into one padded batch."""
         counts = {
-            "tokens": sum(len(r.ids) - r.prompt for r in rows), "predictions": sum(r.predictions for r in rows),
-            "sequences": len(rows), "topic": 0,
-        }  # fmt: skip
+            "tokens": sum(len(r.ids) - r.prompt for r in rows),
+            "predictions": sum(r.predictions for r in rows),
+            "sequences": len(rows),
+            "topic": 0,
+        }
         return collate(rows, pad_id, "right", corpus=self.name, **counts).to(device)

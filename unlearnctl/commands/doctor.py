@@ -150,8 +150,16 @@ def tiny_world() -> Check:
 
 
 CHECKS: tuple[Callable[[], Check], ...] = (
-    python, torch, gpu, accelerate, hub, cache, disk, wandb, tiny_world,
-)  # fmt: skip
+    python,
+    torch,
+    gpu,
+    accelerate,
+    hub,
+    cache,
+    disk,
+    wandb,
+    tiny_world,
+)
 
 
 def run_checks(checks: Sequence[Callable[[], Check]] | None = None) -> int:

@@ -61,7 +61,7 @@ def check_lengths(spec: DataSpec, config: PretrainedConfig) -> None:
 
 
 def check_read(parts: Mapping[str, Any], key: str, config: PretrainedConfig) -> None:
-    """The same of suites or attacks that cut what they read to a `max_length` of theirs."""
+    """Check the `max_length` of suites or attacks that cut what they read."""
     for name, part in parts.items():
         check_length(f"{key}.{name}.max_length", getattr(part, "max_length", None), config)
 
@@ -72,7 +72,7 @@ def model_spec(cfg: Mapping[str, Any]) -> ModelSpec:
 
 
 def check_model(spec: ModelSpec, shape: Skeleton | None = None) -> None:
-    """What is known of the weights without reading them: how to attend, whether the shards are whole and fit."""
+    """Check what is known of the weights without reading them: attention, whether the shards are whole and fit."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     known = ["eager", *(name for name in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in name)]

@@ -62,9 +62,11 @@ def _write(path: Path, key: str, scores: Scores) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         entry = {
-            "key": key, "scores": scores_to_json(scores), "items": items_to_json(scores),
+            "key": key,
+            "scores": scores_to_json(scores),
+            "items": items_to_json(scores),
             "samples": samples_to_json(scores),
-        }  # fmt: skip
+        }
         write_atomically(path, json.dumps(entry))
     except OSError as error:
         print(f"base model: scores not cached ({why(error)})")

@@ -118,7 +118,7 @@ def _fits(tensors: Mapping[str, Tensor], header: Mapping[str, Mapping[str, Any]]
 
 
 def in_stored_dtypes(tensors: Mapping[str, Tensor], spec: ModelSpec) -> dict[str, Tensor]:
-    """The tensors on the CPU, in the dtypes in which the base stores them."""
+    """Return the tensors on the CPU, in the dtypes in which the base stores them."""
     import torch
 
     dtypes = stored_dtypes(spec, list(tensors))

@@ -179,9 +179,10 @@ class Learned(TokenWeights):
         sums = {name: sum_over_processes(value) for name, value in sums.items()}
         scale = sums["loss"].clamp_min(1e-6) if self.relative else 1.0
         gradient = (
-            sums["kept"] / scale + self.entropy * sums["entropy"]
+            sums["kept"] / scale
+            + self.entropy * sums["entropy"]
             + 2 * self.population * (sums["share"] - self.share) * sums["above"]
-        )  # fmt: skip
+        )
         weight, bias = self.scorer.weight, self.scorer.bias
         weight.grad = gradient[:-1].view_as(weight) + 2 * self.l2 * weight.detach()
         bias.grad = gradient[-1:].view_as(bias).clone()

@@ -86,9 +86,10 @@ class Board:
         """Read all status files once and show what has changed."""
         found = [(member, self._status(member)) for member in self.members]
         fresh = [
-            m.directory for m, s in found
+            m.directory
+            for m, s in found
             if s.state in OVER and s.attempt > self.tries[m.directory] and m.directory not in self.seen
-        ]  # fmt: skip
+        ]
         self.seen.update(fresh)
         if self.live:
             self.live.update(self.table(found), refresh=True)

@@ -114,8 +114,14 @@ def start(directory: Path, goes_on: bool = False) -> tuple[Status, float]:
     if not goes_on:
         _set_aside(directory, before.attempt)
     status = replace(
-        before, state="running", attempt=before.attempt + 1, started=_now(), finished=None, seconds=None, error=None
-    )  # fmt: skip
+        before,
+        state="running",
+        attempt=before.attempt + 1,
+        started=_now(),
+        finished=None,
+        seconds=None,
+        error=None,
+    )
     write_status(directory, status)
     return status, time.monotonic()
 

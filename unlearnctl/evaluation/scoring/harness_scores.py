@@ -88,9 +88,15 @@ def _resampled(parts: Sequence[Part], value: float, role: str, goal: str) -> Met
     items = [_one(part, x) for part in parts for x in part.values]
     known = tuple(x for x in items if x is not None)
     return Metric(
-        value, float(np.std(drawn, ddof=1)) if usable else None, len(items), None, role, goal,
-        _interval(drawn) if usable else None, known if len(known) == len(items) else None,
-    )  # fmt: skip
+        value,
+        float(np.std(drawn, ddof=1)) if usable else None,
+        len(items),
+        None,
+        role,
+        goal,
+        _interval(drawn) if usable else None,
+        known if len(known) == len(items) else None,
+    )
 
 
 def _scores_of_samples(part: Part) -> np.ndarray:
@@ -154,9 +160,8 @@ def _right(target: Any) -> int:
 
 def group_weights(group: Any, metric: str, way: str, sizes: Sequence[int]) -> list[float]:
     """Return each task's weight in a group's score, as `weight_by_size` says; None for a single task."""
-    asked = [] if group is None else [
-        one for one in group.aggregate_metric_list
-        if one.metric == metric and (one.filter_list is None or way in one.filter_list)
-    ]  # fmt: skip
-    by_size = not asked or asked[-1].weight_by_size
+    by_size = True
+    for one in group.aggregate_metric_list if group else ():
+        if one.metric == metric and (one.filter_list is None or way in one.filter_list):
+            by_size = one.weight_by_size  # the last entry that applies, as in the harness
     return [size / sum(sizes) if by_size else 1 / len(sizes) for size in sizes]

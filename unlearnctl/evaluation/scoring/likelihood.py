@@ -148,9 +148,14 @@ class Layout:
             branch.append(owner + [-1] * rest)
         lengths = [[len(c) for c in row.continuations] for row in rows]
         return cls(
-            torch.tensor(ids), torch.tensor(positions), torch.tensor(branch), torch.tensor(needed),
-            torch.tensor(targets), lengths, any(row.width > len(row.context) for row in rows),
-        )  # fmt: skip
+            torch.tensor(ids),
+            torch.tensor(positions),
+            torch.tensor(branch),
+            torch.tensor(needed),
+            torch.tensor(targets),
+            lengths,
+            any(row.width > len(row.context) for row in rows),
+        )
 
     def allowed(self, past: int) -> Bool[Tensor, "b T P+T"]:
         """Return which token may attend to which: prefix, earlier context, own continuation; one row if all agree."""

@@ -51,9 +51,15 @@ class Reference:
                 raise UserError(f"{self.key}={self.path}: no model folder there ({name} is missing)")
 
     def scores(
-        self, prompts: Sequence[str], texts: Sequence[str], max_length: int, batch_size: int,
-        like: PreTrainedModel, special: bool = True, end: bool = False,
-    ) -> list[TokenScores]:  # fmt: skip
+        self,
+        prompts: Sequence[str],
+        texts: Sequence[str],
+        max_length: int,
+        batch_size: int,
+        like: PreTrainedModel,
+        special: bool = True,
+        end: bool = False,
+    ) -> list[TokenScores]:
         """Score each text's tokens after its prompt (see `encode_pairs`), in the dtype and on the device of `like`."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -78,9 +78,14 @@ def check_chat(tokenizer: PreTrainedTokenizerBase, key: str) -> None:
 
 
 def encode_pairs(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], texts: Sequence[str], max_length: int, key: str,
-    special: bool = True, end: bool = False,
-) -> list[Row]:  # fmt: skip
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    texts: Sequence[str],
+    max_length: int,
+    key: str,
+    special: bool = True,
+    end: bool = False,
+) -> list[Row]:
     """Encode one row for each pair; what follows the prompt is scored.
 
     Args:
@@ -162,9 +167,15 @@ def refuse_infinite(values: Tensor, key: str) -> None:
 
 
 def greedy_replies(
-    answers: Answers, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str],
-    max_new_tokens: int, batch_size: int, special: bool = True, stop: Sequence[str] = (),
-) -> list[str]:  # fmt: skip
+    answers: Answers,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    batch_size: int,
+    special: bool = True,
+    stop: Sequence[str] = (),
+) -> list[str]:
     """Generate the most probable continuation; return it without the prompt, cut at the first of `stop`."""
     ids = tokenizer(list(prompts), add_special_tokens=special)["input_ids"]
 
@@ -197,8 +208,11 @@ def _greedy_batch(
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=model.device)
     ends = model.generation_config.eos_token_id if model.generation_config else None
     settings = GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad,
-        eos_token_id=tokenizer.eos_token_id if ends is None else ends, bos_token_id=tokenizer.bos_token_id,
-    )  # fmt: skip
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        pad_token_id=pad,
+        eos_token_id=tokenizer.eos_token_id if ends is None else ends,
+        bos_token_id=tokenizer.bos_token_id,
+    )
     out = model.generate(input_ids=batch, attention_mask=mask, generation_config=settings)  # type: ignore[operator]
     return list(tokenizer.batch_decode(out[:, width:], skip_special_tokens=True))

@@ -200,6 +200,4 @@ def auc(members: Sequence[float], others: Sequence[float]) -> Metric:
     drawn = ((times_a @ above) * times_b).sum(1) / above.size
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
     error, items = float(drawn.std(ddof=1)), tuple(above.mean(1).tolist())
-    return Metric(
-        float(above.mean()), error, len(a) + len(b), 0.5, "forget", "chance", (low, high), items
-    )  # fmt: skip
+    return Metric(float(above.mean()), error, len(a) + len(b), 0.5, "forget", "chance", (low, high), items)

@@ -77,8 +77,13 @@ class MuseSuite:
     ) -> None:
         self.icl = icl
         self.path, self.revision, self.limit, self.key, self.k, self.qa_part = (
-            path, revision, limit, key, k, qa_part,
-        )  # fmt: skip
+            path,
+            revision,
+            limit,
+            key,
+            k,
+            qa_part,
+        )
         self.reference = None if reference is None else Reference(reference, f"{key}.reference")
         self.prompt, self.stop, self.max_length = Prompt(prompt, chat), tuple(stop), max_length
         self.verbatim_tokens, self.max_new_tokens = verbatim_tokens, max_new_tokens
@@ -144,16 +149,22 @@ class MuseSuite:
 
     def _answers(
         self, side: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
-    ) -> list[str]:  # fmt: skip
+    ) -> list[str]:
         first = "".join(
             f"{self.prompt.template.replace('{question}', i['question'])} {i['answer']}\n\n"
             for i in self.sets.get(f"{side}_qa_icl", ())
         )
         prompts = [self.prompt.put(i["question"], tokenizer, first) for i in self.sets[f"{side}_qa"]]
         return greedy_replies(
-            answers, model, tokenizer, prompts, self.max_new_tokens, self.batch_size, not self.prompt.chat,
+            answers,
+            model,
+            tokenizer,
+            prompts,
+            self.max_new_tokens,
+            self.batch_size,
+            not self.prompt.chat,
             self.stop,
-        )  # fmt: skip
+        )
 
     def _leakage(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers

@@ -94,9 +94,11 @@ def document_nll(
     for start in range(0, len(places), batch_size):
         here = places[start : start + batch_size]
         batch = collate([rows[place] for place in here], 0, "right", 1, 1, 1, 0).to(model.device)
-        logits = model(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-        ).logits[:, :-1].float()  # fmt: skip
+        logits = (
+            model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+            .logits[:, :-1]
+            .float()
+        )
         losses = torch.nn.functional.cross_entropy(
             logits.transpose(1, 2), batch.labels[:, 1:], reduction="none", ignore_index=IGNORE
         )

@@ -123,9 +123,13 @@ class RwkuSuite:
         return found | reply_metrics(forgotten, known, "forget_")
 
     def _replies(
-        self, name: str, items: Sequence[Item], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
+        self,
+        name: str,
+        items: Sequence[Item],
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
         answers: Answers,
-    ) -> list[str]:  # fmt: skip
+    ) -> list[str]:
         way = self.blank if name.endswith("level1") else self.prompt
         prompts = [way.put(i["query"], tokenizer) for i in items]
         return greedy_replies(
@@ -133,8 +137,13 @@ class RwkuSuite:
         )
 
     def _membership(
-        self, name: str, goal: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
-    ) -> dict[str, Metric]:  # fmt: skip
+        self,
+        name: str,
+        goal: str,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        answers: Answers,
+    ) -> dict[str, Metric]:
         texts = [i["text"] for i in self.sets[name]]
         rows = encode_pairs(tokenizer, [""] * len(texts), texts, self.max_length, self.key)
         scores = score_rows(answers, lambda: model, rows, self.batch_size, self.key)

@@ -54,10 +54,16 @@ class TinyWorldSuite:
                 tasks = {f"{g}_acc": f"tinyworld_{g}{suffix}" for g, r in groups.items() if r == role}
                 self.suites.append(
                     LMEvalSuite(
-                        tasks, "tinyworld:tasks", role, num_fewshot, limit, batch_tokens,
-                        key="eval.tinyworld", prefix=prefix,
+                        tasks,
+                        "tinyworld:tasks",
+                        role,
+                        num_fewshot,
+                        limit,
+                        batch_tokens,
+                        key="eval.tinyworld",
+                        prefix=prefix,
                     )
-                )  # fmt: skip
+                )
         if "narrative" in parts:
             stories = f"tinyworld:corpora/narrative_{'val' if suffix else 'test'}.jsonl"
             self.suites.append(PerplexitySuite(stories, 128, 64, "narrative", words=False, limit=limit))

@@ -109,11 +109,18 @@ class TofuSuite:
         if self._sets is None:
             self._sets = {
                 name: read_items(
-                    self.path, file, self.split, f"{self.key}.{name}", ("question", "answer"),
-                    ("perturbed_answer",), self.limit, self.revision,
+                    self.path,
+                    file,
+                    self.split,
+                    f"{self.key}.{name}",
+                    ("question", "answer"),
+                    ("perturbed_answer",),
+                    self.limit,
+                    self.revision,
                 )
-                for name, file in self.names.items() if file is not None
-            }  # fmt: skip
+                for name, file in self.names.items()
+                if file is not None
+            }
         return self._sets
 
     def validate(self) -> None:
@@ -157,8 +164,12 @@ class TofuSuite:
         if self.reference is not None:
             theirs = self._theirs(self.reference, model, tokenizer)
             found["forget_quality"] = forget_quality(forget.truth_ratio, theirs)
-        parts = {f"{name}_{part}": getattr(sets[name], part) for name in SETS[1:] if name in sets
-                 for part in ("probability", "rouge", "truth")}  # fmt: skip
+        parts = {
+            f"{name}_{part}": getattr(sets[name], part)
+            for name in SETS[1:]
+            if name in sets
+            for part in ("probability", "rouge", "truth")
+        }
         if all(name in sets for name in SETS[1:]):
             found["model_utility"] = model_utility(list(parts.values()))
         found |= {name: mean(values, "retain", "higher") for name, values in parts.items()}
@@ -215,9 +226,14 @@ class TofuSuite:
         other = Reference(reference, f"{self.key}.reference")
         flat = self._texts(self.sets["forget"], tokenizer)
         scores = other.scores(
-            flat.prompts, flat.texts, self.max_length, self.batch_size, model, not self.prompt.chat,
+            flat.prompts,
+            flat.texts,
+            self.max_length,
+            self.batch_size,
+            model,
+            not self.prompt.chat,
             self.append_eos,
-        )  # fmt: skip
+        )
         _, para, wrong = flat.split(scores)
         return [truth_ratio(p, w) for p, w in zip(para, wrong, strict=True)]
 

@@ -174,9 +174,14 @@ def make_scorer(name: str, revision: str | None, label: str, key: str, device: s
 
     try:
         classify = pipeline(
-            "text-classification", model=name, revision=revision, top_k=None, device=device,
-            trust_remote_code=False, model_kwargs={"use_safetensors": True},
-        )  # fmt: skip
+            "text-classification",
+            model=name,
+            revision=revision,
+            top_k=None,
+            device=device,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{key}.scorer={name}: cannot be loaded ({str(error).splitlines()[0][:160]})"
@@ -198,18 +203,26 @@ def make_scorer(name: str, revision: str | None, label: str, key: str, device: s
 
 
 def generate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_new_tokens: int,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    max_new_tokens: int,
     top_p: float,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Sample one continuation for each prompt (one left-padded batch); return it without the prompt."""
     import torch
     from transformers import GenerationConfig
 
     settings = GenerationConfig(
-        do_sample=True, top_p=top_p, top_k=0, temperature=1.0, max_new_tokens=max_new_tokens,
-        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+        do_sample=True,
+        top_p=top_p,
+        top_k=0,
+        temperature=1.0,
+        max_new_tokens=max_new_tokens,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
         bos_token_id=tokenizer.bos_token_id,
-    )  # fmt: skip
+    )
     ids = tokenizer(list(prompts))["input_ids"]
     width = max(map(len, ids))
     batch = torch.tensor([[tokenizer.pad_token_id] * (width - len(row)) + row for row in ids])
