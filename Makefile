@@ -45,7 +45,7 @@ bench: $(STAMP) ## time our step and the others against plain references
 	@for file in benchmarks/[!_]*.py; do \
 		[ -e "$$file" ] || continue; echo "== $$file"; $(BIN)/python "$$file" --preset tiny || exit 1; done
 
-# Made anew when the dependencies change. Without an NVIDIA driver, torch's small CPU build is taken if its index
+# Made again when the dependencies change. Without an NVIDIA driver, torch's small CPU build is taken if its index
 # answers; the default Linux build brings gigabytes of CUDA libraries.
 $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -c '' 2>/dev/null || { \
