@@ -184,6 +184,7 @@ def test_every_shipped_yaml_composes(group: str, option: str) -> None:
         assert list(build_suites(cfg.eval)) == [option]
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("name", sorted(p.stem for p in (conf_dir() / "sweep").glob("*.yaml")))
 def test_every_ready_made_sweep_composes(name: str) -> None:
     command = (conf_dir() / f"sweep/{name}.yaml").read_text().splitlines()[2]

@@ -22,6 +22,7 @@ def blocks(page: str) -> list[tuple[str, str, str]]:
     return re.findall(r"^```(\w+) (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.full
 def test_the_worked_example_works(tmp_path: Path) -> None:
     found = blocks("adding-an-objective.md")
     assert [language for language, _, _ in found] == ["python", "yaml", "python", "bash"]

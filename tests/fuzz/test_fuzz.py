@@ -63,6 +63,7 @@ def test_inputs_stay_small_and_are_the_same_for_a_seed() -> None:
     assert len(set(made)) > 200
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "found"),
     [

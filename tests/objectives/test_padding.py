@@ -86,6 +86,7 @@ def test_what_says_nothing_reads_none(name: str) -> None:
     assert loss(objective).total.isfinite()
 
 
+@pytest.mark.first(8)
 @pytest.mark.parametrize("name", [n for n in OTHERS if not n.startswith(SLOW)])
 def test_cached_rows_change_no_loss(name: str, tmp_path: Path) -> None:
     """Ten steps over four batches of ragged rows: the last six read rows a second time."""

@@ -134,6 +134,7 @@ def test_what_cannot_be_resumed_is_said_in_one_line(args: tuple[str, ...], messa
     assert len(done.err.splitlines()) == 1
 
 
+@pytest.mark.full
 def test_members_in_one_process_tokenise_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, load = [], shared_data.load_data
     monkeypatch.setattr(shared_data, "load_data", lambda *args: calls.append(args) or load(*args))

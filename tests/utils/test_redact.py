@@ -40,7 +40,8 @@ def test_redact(text: str, clean: str) -> None:
     assert explain(UserError(text)) == clean
 
 
-@pytest.mark.parametrize("tracker", ["none", "wandb"])
+@pytest.mark.first(1)
+@pytest.mark.parametrize("tracker", ["wandb", "none"])
 def test_a_run_with_keys_around_it_keeps_none(tracker: str, tmp_path: Path) -> None:
     args = [*QUICK, "trainer.steps=1", "objective=rmu", f"tracker={tracker}"]
     args += ["tracker.mode=offline"] if tracker == "wandb" else []
