@@ -71,10 +71,10 @@ def test_an_evaluation_that_is_killed_resumes(tmp_path: Path) -> None:
     second = subprocess.run(
         [*command, "run=b"], env=env, capture_output=True, text=True, timeout=120, check=True
     )
-    assert "of one that was cut off" in second.stdout
+    assert "of an interrupted one" in second.stdout
     whole = subprocess.run(
         [*command, "run=c"], env=env, capture_output=True, text=True, timeout=120, check=True
     )
-    assert "of one that was cut off" not in whole.stdout
+    assert "of an interrupted one" not in whole.stdout
     made = [json.loads(Path(f"outputs/eval/tinyworld/{run}/items.json").read_text()) for run in "bc"]
     assert made[0] == made[1]

@@ -282,11 +282,11 @@ def test_a_disk_that_is_full_for_one_member_costs_that_one(
     with refusing("*/*results.json*", FULL, skip=1, times=4):
         done = run("train", *SWEEP, *how)
     assert done.code == 2
-    assert "results.json: No space left on device; unlearnctl train resume=" in done.err
+    assert "results.json: No space left on device; resume with unlearnctl train resume=" in done.err
     states = {alpha: read_status(folder).state for alpha, folder in members().items()}  # type: ignore[union-attr]
     assert sorted(states.values()) == ["done", "failed"]
     again = succeed("train", "--resume", str(FOLDER))
-    assert "members: 1 of 2 done already, 1 to run" in again.out
+    assert "members: 1 of 2 already done, 1 to run" in again.out
     assert "resuming after step 4 of 4" in again.out
     assert outcome(members()["40"]) == undisturbed
 

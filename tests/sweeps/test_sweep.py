@@ -58,14 +58,14 @@ def test_failures_stop_no_other_and_a_resumption_runs_only_what_is_missing(how: 
 
     again = run("train", "--resume", str(FOLDER))
     assert again.code == 2
-    assert "members: 2 of 3 done already, 1 to run" in again.out
+    assert "members: 2 of 3 already done, 1 to run" in again.out
     assert {s.attempt for s in states().values() if s.state == "done"} == {1}
     assert {s.attempt for s in states().values() if s.state == "failed"} == {2}
 
     more = succeed(
         "train", "--resume", str(FOLDER), "objective.alpha=1,10,40"
     )  # other members, the same sweep
-    assert "members: 2 of 3 done already, 1 to run" in more.out
+    assert "members: 2 of 3 already done, 1 to run" in more.out
     assert sum(status.state == "done" for status in states().values()) == 3
 
 
