@@ -74,12 +74,12 @@ def assert_same(found: Path, expected: Path) -> None:
 
 def test_two_processes_give_the_weights_and_scores_of_one(model: Path, tmp_path: Path) -> None:
     """At the default rate: Adam divides by |g|, so rounding in a gradient near zero grows with the rate."""
-    steps, runs = "trainer.steps=3", tmp_path / "train" / "n"
+    steps, runs = "trainer.steps=6", tmp_path / "train" / "n"
     succeed(*overrides(model, tmp_path, steps, "run=1"))
     out = finish(start(["unlearnctl"], overrides(model, tmp_path, steps, "run=2", "launch=cpu")))
-    assert out.count("run: ") == out.count("step 3/3") == 1  # one rank speaks
+    assert out.count("run: ") == out.count("step 6/6") == 1  # one rank speaks
     assert_same(runs / "2", runs / "1")
-    assert len((runs / "2" / "metrics.jsonl").read_text().splitlines()) == 3
+    assert len((runs / "2" / "metrics.jsonl").read_text().splitlines()) == 6
 
 
 @pytest.mark.full
@@ -89,6 +89,7 @@ def test_four_processes_of_torchrun_and_an_evaluation_on_two(model: Path, tmp_pa
     torchrun = ["torch.distributed.run", "--nproc_per_node", "4", "--master_port", str(free_port()), "-m"]
     finish(start([*torchrun, "unlearnctl"], overrides(model, tmp_path, steps, "run=4")))
     assert_same(runs / "4", runs / "1")
+    assert len((runs / "4" / "metrics.jsonl").read_text().splitlines()) == 6
 
     finish(start(
         ["unlearnctl"],

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.command import QUICK, Done, run, succeed
 from unlearnctl.models.shared_models import SharedModels
+from unlearnctl.sweeps import together
 from unlearnctl.unlearning.outcome import Outcome
 from unlearnctl.unlearning.session import Session
+from unlearnctl.utils.stopping import describe_signal
 
 SIDE = "hydra/launcher=side_by_side"
 SWEEP = ("train", "-m", *QUICK, "run=s", "objective.alpha=1,10,40")
@@ -103,6 +106,28 @@ def test_a_member_that_fails_at_its_end_costs_only_itself(monkeypatch: pytest.Mo
     assert (
         len(list(Path("outputs/train/sweep/s").glob("*/checkpoint/delta.json"))) == 3
     )  # nothing computed is lost
+
+
+@pytest.mark.full
+def test_an_interruption_of_the_last_member_ends_the_sweep_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The members take two and three steps, and the signal comes when only the longer one is left."""
+    rounds = []
+
+    def after_the_second(signalled: int) -> str | None:
+        rounds.append(signalled)
+        return describe_signal(signal.SIGINT) if len(rounds) == 2 else None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(together, "interruption", after_the_second)
+        done = run("train", "-m", *QUICK, "objective=rmu", "trainer.steps=2,3", "run=s", SIDE)
+    assert done.code == 130
+    states = sorted(
+        json.loads(p.read_text())["state"] for p in Path("outputs/train/sweep/s").glob("*/status.json")
+    )
+    assert states == ["done", "interrupted"]
+    assert (
+        "members: 1 of 2 already done, 1 to run" in succeed("train", "--resume", "outputs/train/sweep/s").out
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""Trainer settings are checked by key; the trade-off and the watcher by hand."""
+"""Trainer settings are checked by key; in-training evaluation by hand."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from unlearnctl.results.metric import Metric
+from tests.results.test_trade_off import scores
 from unlearnctl.training.evaluator import Evaluator
 from unlearnctl.training.settings import Monitor, TrainerSettings
 from unlearnctl.utils.errors import UserError
@@ -40,33 +40,23 @@ def test_wrong_settings(change: dict, line: str) -> None:
         read(TrainerSettings, "trainer", {**GOOD, **change})
 
 
-def scores(hazard: float, benign: float, ppl: float) -> dict[str, dict[str, Metric]]:
-    return {
-        "s": {
-            "hazard": Metric(hazard, None, 10, 0.25, "forget", "lower"),
-            "benign": Metric(benign, None, 10, 0.25, "retain", "higher"),
-            "ppl": Metric(ppl, None, 10, None, "retain", "lower"),
-        }
-    }
-
-
-def test_watcher_keeps_the_best_and_stops_on_damage() -> None:
+def test_evaluator_keeps_the_best_and_stops_on_damage() -> None:
     found = iter([scores(1, 1, 2), scores(0.6, 1, 2), scores(0.3, 0.9, 2), scores(0.25, 0.5, 2)])
     seen: list[int] = []
     weights = iter([{"w": torch.tensor(float(i))} for i in range(9)])
-    watcher = Evaluator(
+    evaluator = Evaluator(
         Monitor(every=2, keep="best", max_retain_damage=0.2),
         evaluate=lambda: next(found),
         snapshot=lambda: next(weights),
         report=lambda step, scores: seen.append(step),
     )
-    watcher.start()
-    assert watcher.after_step(1, last=False) is None
-    assert watcher.after_step(2, last=False) is None
-    assert watcher.after_step(4, last=False) is None
-    assert watcher.best_step == 4
-    reason = watcher.after_step(5, last=True)
+    evaluator.start()
+    assert evaluator.after_step(1, last=False) is None
+    assert evaluator.after_step(2, last=False) is None
+    assert evaluator.after_step(4, last=False) is None
+    assert evaluator.best_step == 4
+    reason = evaluator.after_step(5, last=True)
     assert reason is not None
     assert "max_retain_damage=0.2" in reason
     assert seen == [0, 2, 4, 5]
-    assert watcher.best_tensors == {"w": torch.tensor(1.0)}
+    assert evaluator.best_tensors == {"w": torch.tensor(1.0)}

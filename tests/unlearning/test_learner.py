@@ -8,6 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.command import run, succeed
+from unlearnctl.objectives.npo import NPO
+from unlearnctl.objectives.retain import NLL
+from unlearnctl.results.metric import Metric
+from unlearnctl.training.evaluator import Evaluator
+from unlearnctl.training.meta.settings import MetaSettings
+from unlearnctl.training.settings import Monitor
+from unlearnctl.unlearning.learner import Learner
+from unlearnctl.utils.errors import UserError
 
 SHORT = (
     "trainer=meta", "trainer.device=cpu", "trainer.steps=6", "trainer.global_batch=4", "trainer.monitor.every=2",
@@ -103,3 +111,13 @@ def test_mistakes_are_one_line_before_weights_load(wrong: list[str], line: str) 
     assert line in done.err
     assert len(done.err.strip().splitlines()) == 1
     assert not Path("outputs").exists()
+
+
+def test_a_learner_that_nothing_could_teach_is_refused() -> None:
+    """A membership AUC should end at chance: it is neither forgetting nor retention, so there is no trade-off."""
+    before = {"s": {"loss_auc": Metric(0.9, None, 10, 0.5, "forget", "chance")}}
+    evaluator = Evaluator(Monitor(every=1), lambda: before, dict, lambda step, scores: None, before=before)
+    objective = NPO(0.1, 1.0, 1.0, NLL())
+    learner = Learner(MetaSettings(knobs=["alpha"]), objective, 0, lambda row, step: None, lambda line: None)
+    with pytest.raises(UserError, match=r"^trainer\.meta\.mode=online: .* no suite in eval measures either$"):
+        learner.attach(None, evaluator)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from unlearnctl.attacks.base import Target, Variant
 from unlearnctl.attacks.trials import KeptRows, try_all
 from unlearnctl.config.attacks import altered_suites, build_attacks, settings_of_suites
-from unlearnctl.config.checks import check_read, model_spec
+from unlearnctl.config.checks import check_read
 from unlearnctl.config.instantiate import build_suites, plain
 from unlearnctl.config.tiny_world import check_known, is_tinyworld
 from unlearnctl.evaluation.cache import cached_evaluate, kept_answers
@@ -33,6 +33,7 @@ from unlearnctl.evaluation.evaluate import evaluate, validate
 from unlearnctl.models.delta import apply_delta, digest
 from unlearnctl.models.load import identity, load_model
 from unlearnctl.models.skeleton import skeleton
+from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.recovered import print_robustness
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.results.metric import Scores
@@ -61,7 +62,7 @@ def attack(cfg: DictConfig) -> Path:
     cfg = complete(cfg)
     _check(cfg)
     attacks, suites = build_attacks(cfg.attack, cfg.eval), build_suites(cfg.eval)
-    spec = model_spec(plain(cfg.model))
+    spec = ModelSpec.from_config(plain(cfg.model))
     check_known(cfg, spec, changes=True)
     check_read(suites, "eval", spec.config)
     check_read(attacks, "attack", spec.config)

@@ -19,7 +19,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from unlearnctl.config.checks import check_read, model_spec
+from unlearnctl.config.checks import check_read
 from unlearnctl.config.instantiate import build_suites, plain, resolved
 from unlearnctl.config.tiny_world import check_known
 from unlearnctl.distributed.collectives import on_main
@@ -31,6 +31,7 @@ from unlearnctl.evaluation.collapse import flags
 from unlearnctl.evaluation.evaluate import evaluate, validate
 from unlearnctl.models.delta import apply_delta
 from unlearnctl.models.load import identity, load_model
+from unlearnctl.models.spec import ModelSpec
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.provenance import now, of_run
@@ -74,7 +75,7 @@ def eval(cfg: DictConfig, directory: Path | None = None) -> Path:
         raise UserError("eval=[]: nothing to measure; name a suite, e.g. eval=[tinyworld]")
     suites = build_suites(cfg.eval)
     device = pick_device(cfg.device)
-    spec = model_spec(plain(cfg.model))
+    spec = ModelSpec.from_config(plain(cfg.model))
     check_known(cfg, spec)
     check_read(suites, "eval", spec.config)
     tensors, manifest = checkpoint_of(cfg, spec)

@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from unlearnctl.config.checks import check_model, check_writable, model_spec
+from unlearnctl.config.checks import check_model, check_writable
 from unlearnctl.config.instantiate import plain
 from unlearnctl.config.targets import check_config
 from unlearnctl.models.delta import read_manifest
@@ -74,7 +74,7 @@ def _model(cfg: DictConfig, results: Mapping[str, Any], run: Path) -> ModelSpec:
     """Describe the base as the record names it, with what was typed of it. A record cannot allow code to run."""
     own = OmegaConf.create({"model": results["config"]["model"]})
     check_config(own, [run / "results.json"])
-    return model_spec(plain(model_of_run(own.model, cfg, run, "run")))
+    return ModelSpec.from_config(plain(model_of_run(own.model, cfg, run, "run")))
 
 
 def read_results(run: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from unlearnctl.config.checks import check_lengths, model_spec
+from unlearnctl.config.checks import check_lengths
 from unlearnctl.config.instantiate import plain
 from unlearnctl.config.tiny_world import check_known
 from unlearnctl.data.spec import DataSpec
@@ -27,6 +27,7 @@ from unlearnctl.models.agreement import check_blocks
 from unlearnctl.models.load import identity, load_model, load_trunk
 from unlearnctl.models.partial.decoder import Decoder
 from unlearnctl.models.skeleton import skeleton
+from unlearnctl.models.spec import ModelSpec
 from unlearnctl.probes.fit import Probes, save_probes
 from unlearnctl.probes.on_texts import fit_on
 from unlearnctl.reporting.probe_curve import print_probes, write_probes
@@ -45,7 +46,7 @@ def probe(cfg: DictConfig) -> Path:
     Raises:
         UserError: a layer that the model does not have, too few texts, wrong data.
     """
-    texts, spec = DataSpec.from_config(plain(cfg.data)), model_spec(plain(cfg.model))
+    texts, spec = DataSpec.from_config(plain(cfg.data)), ModelSpec.from_config(plain(cfg.model))
     check_known(cfg, spec)
     check_lengths(texts, spec.config)
     blocks = skeleton(spec.config, spec.blocks, spec.trust_remote_code)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from unlearnctl.config.checks import check_lengths, check_read, model_spec
+from unlearnctl.config.checks import check_lengths, check_read
 from unlearnctl.config.instantiate import build, build_suites, plain
 from unlearnctl.config.tiny_world import check_known
 from unlearnctl.data.spec import DataSpec
@@ -63,7 +63,7 @@ def repair(cfg: DictConfig) -> Path:
     _check(cfg)
     method, suites = build("repair", cfg.repair), build_suites(cfg.eval)
     searched = build_suites(cfg.eval, plain(cfg.select) if cfg.select else None)
-    spec = model_spec(plain(cfg.model))
+    spec = ModelSpec.from_config(plain(cfg.model))
     check_known(cfg, spec, changes=True)
     check_lengths(DataSpec.from_config(plain(cfg.data)), spec.config)
     check_read(suites, "eval", spec.config)

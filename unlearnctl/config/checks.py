@@ -66,11 +66,6 @@ def check_read(parts: Mapping[str, Any], key: str, config: PretrainedConfig) -> 
         check_length(f"{key}.{name}.max_length", getattr(part, "max_length", None), config)
 
 
-def model_spec(cfg: Mapping[str, Any]) -> ModelSpec:
-    """Read `cfg.model`; see `ModelSpec.from_config`."""
-    return ModelSpec.from_config(cfg)
-
-
 def check_model(spec: ModelSpec, shape: Skeleton | None = None) -> None:
     """Check what is known of the weights without reading them: attention, whether the shards are whole and fit."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from unlearnctl.config.names import check_name
 from unlearnctl.config.targets import check_config
-from unlearnctl.runs.layout import BOOKKEEPING, KEPT
-from unlearnctl.runs.lock import NAME, locked
+from unlearnctl.runs.layout import BOOKKEEPING, KEPT, RUN_LOCK
+from unlearnctl.runs.lock import locked
 from unlearnctl.runs.moved import with_first_names, with_new_names
 from unlearnctl.utils.atomic import write_atomically
 from unlearnctl.utils.errors import UserError
@@ -90,7 +90,7 @@ def check_free(directory: Path, bytes_needed: int, again: DictConfig | None = No
         UserError: with what to change.
     """
     try:
-        held = directory.exists() and any(path.name not in (*KEPT, NAME) for path in directory.iterdir())
+        held = directory.exists() and any(path.name not in (*KEPT, RUN_LOCK) for path in directory.iterdir())
     except OSError as error:
         raise UserError(f"output_dir={directory}: cannot be read: {error.strerror}") from error
     if held and not (again is not None and unfinished(directory, again)):

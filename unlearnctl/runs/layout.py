@@ -6,6 +6,7 @@ FILE = "status.json"
 LOCK = ".lock"
 LOG = "log.txt"
 ATTEMPTS = "attempts"
+RUN_LOCK = "run.lock"  # of a run; a sweep's member has LOCK before its run begins
 KEPT = (FILE, LOCK, LOG, ATTEMPTS)  # what a member's directory may hold before its run begins
 
 PLACES = ("run", "output_dir")  # where a run is kept

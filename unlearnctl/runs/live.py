@@ -10,17 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from unlearnctl.runs.layout import LOCK, LOG, RUN_LOCK
 from unlearnctl.utils.lock import is_locked
 from unlearnctl.utils.safe_json import loads
 
-LOCKS = ("run.lock", ".lock")  # of a run; of a sweep's member, which has it before its run begins
-SIGNS = ("metrics.jsonl", "run.lock", "log.txt", "training")  # files that change while a run is at work
+SIGNS = ("metrics.jsonl", RUN_LOCK, LOG, "training")  # files that change while a run is at work
 SILENT = 900.0  # seconds without a change after which a run on another host counts as dead
 
 
 def at_work(directory: Path) -> str | None:
     """Name the process that has this run now; None if there is no lock, or a dead process left it."""
-    return next((who for name in LOCKS if (who := _holder(directory, name))), None)
+    return next((who for name in (RUN_LOCK, LOCK) if (who := _holder(directory, name))), None)
 
 
 def _holder(directory: Path, name: str) -> str | None:

@@ -10,12 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from unlearnctl.runs.layout import RUN_LOCK
 from unlearnctl.runs.live import at_work, named, read_owner
 from unlearnctl.utils.atomic import naming
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.lock import lock_file
-
-NAME = "run.lock"
 
 
 @contextmanager
@@ -33,7 +32,7 @@ def locked(directory: Path, wanted: bool = True) -> Iterator[None]:
         yield
         return
     with _open(directory) as file:
-        path, me = directory / NAME, socket.gethostname()
+        path, me = directory / RUN_LOCK, socket.gethostname()
         owner = read_owner(file.fileno())
         if owner.get("host", me) != me:
             raise UserError(
@@ -51,7 +50,7 @@ def locked(directory: Path, wanted: bool = True) -> Iterator[None]:
 
 
 def _open(directory: Path) -> TextIO:
-    path = directory / NAME
+    path = directory / RUN_LOCK
     try:
         return lock_file(path)
     except BlockingIOError:

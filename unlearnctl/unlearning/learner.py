@@ -84,7 +84,17 @@ class Learner:
             self.online = Online(objective, self.policy, settings, self.log)
 
     def attach(self, trainer: Trainer, evaluator: Evaluator) -> None:
-        """Have the learner called while the run trains: after each evaluation, or after each step of a replay."""
+        """Have the learner called while the run trains: after each evaluation, or after each step of a replay.
+
+        Raises:
+            UserError: no suite measures what the learner weighs, so it could never learn.
+        """
+        learns = self.settings.mode != "replay"
+        if learns and evaluator.before and trade_off(evaluator.before, evaluator.before) is None:
+            raise UserError(
+                f"trainer.meta.mode={self.settings.mode}: learns from what is forgotten and what is retained, and no "
+                "suite in eval measures either"
+            )
         if self.online:
             evaluator.listener = self.online.scored
         if self.settings.mode == "replay":

@@ -14,7 +14,6 @@ from unlearnctl.config.checks import (
     check_model,
     check_read,
     check_writable,
-    model_spec,
     trainer_settings,
     try_optimizer,
 )
@@ -73,7 +72,7 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     check_topics(objective, plain(cfg.data))
     suites = build_suites(cfg.eval)
     _check_overrides(cfg, settings, suites)
-    spec = model_spec(plain(cfg.model))
+    spec = ModelSpec.from_config(plain(cfg.model))
     _check_loss_scale(settings, spec)
     shape, config = _shape(cfg, spec, offline)
     check_layers(objective, shape, spec.name)
