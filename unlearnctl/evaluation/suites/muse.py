@@ -20,6 +20,7 @@ from unlearnctl.evaluation.scoring.token_scores import (
     score_rows,
 )
 from unlearnctl.evaluation.suites.membership import Share, auc, familiarity
+from unlearnctl.evaluation.suites.question_suite import QuestionSuite
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import mean
 
@@ -41,7 +42,7 @@ EXAMPLES = {
 }
 
 
-class MuseSuite:
+class MuseSuite(QuestionSuite):
     """`verbatim` (ROUGE-L F1 of the greedy continuation of forget texts), `knowledge_forget` and `knowledge_retain`
     (ROUGE-L of answers), `min_k_auc`, and `privleak` where there is a reference.
 
@@ -75,47 +76,28 @@ class MuseSuite:
         batch_size: PositiveInt = 8,
         key: str = "eval.muse",
     ) -> None:
-        self.icl = icl
-        self.path, self.revision, self.limit, self.key, self.k, self.qa_part = (
-            path,
-            revision,
-            limit,
-            key,
-            k,
-            qa_part,
-        )
+        self.path, self.revision, self.limit, self.key = path, revision, limit, key
+        self.k, self.qa_part, self.icl = k, qa_part, icl
         self.reference = None if reference is None else Reference(reference, f"{key}.reference")
         self.prompt, self.stop, self.max_length = Prompt(prompt, chat), tuple(stop), max_length
         self.verbatim_tokens, self.max_new_tokens = verbatim_tokens, max_new_tokens
         self.batch_size = batch_size
-        self._sets: dict[str, list[Item]] | None = None
 
-    @property
-    def sets(self) -> dict[str, list[Item]]:
-        """The rows of each set, read once."""
-        if self._sets is None:
-            self._sets = {
-                name: read_items(
-                    self.path, config, split, f"{self.key}.{name}", texts, (), self.limit, self.revision
-                )
-                for name, (config, split, texts) in {**SETS, **(EXAMPLES if self.icl else {})}.items()
-            }
-        return self._sets
+    def read_sets(self) -> dict[str, list[Item]]:
+        """Read the rows of each set."""
+        wanted = {**SETS, **EXAMPLES} if self.icl else SETS
+        return {
+            name: read_items(
+                self.path, config, split, f"{self.key}.{name}", texts, (), self.limit, self.revision
+            )
+            for name, (config, split, texts) in wanted.items()
+        }
 
     def validate(self) -> None:
         """Check that every set is complete and the reference is a model folder."""
-        self.prompt.check(self.key)
-        assert self.sets
+        super().validate()
         if self.reference is not None:
             self.reference.validate()
-
-    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Check that it has what the prompts need.
-
-        Raises:
-            UserError: what it lacks.
-        """
-        self.prompt.check(self.key, tokenizer)
 
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers

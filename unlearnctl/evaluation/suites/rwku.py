@@ -13,6 +13,7 @@ from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.scoring.overlap import rouge_l
 from unlearnctl.evaluation.scoring.token_scores import Prompt, encode_pairs, greedy_replies, score_rows
 from unlearnctl.evaluation.suites.membership import Share, familiarity
+from unlearnctl.evaluation.suites.question_suite import QuestionSuite
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import mean
 from unlearnctl.utils.errors import unknown
@@ -27,7 +28,7 @@ BLANK = "Please complete the blank in the following question.\nQuestion: {questi
 BRIEF = "Please briefly answer the following question.\nQuestion: {question}\nAnswer:"
 
 
-class RwkuSuite:
+class RwkuSuite(QuestionSuite):
     """ROUGE-L recall of greedy answers: `forget_level1` (fill in the blank), `forget_level2` (questions),
     `forget_level3` (adversarial; also by type where asked), `neighbor_level1`, `neighbor_level2`; and for the
     membership sets the mean score of four attacks, `mia_forget_loss` …, `mia_retain_loss` ….
@@ -66,14 +67,10 @@ class RwkuSuite:
         self.blank, self.prompt, self.by_type, self.k = Prompt(blank, chat), Prompt(prompt, chat), by_type, k
         self.max_length, self.max_new_tokens, self.batch_size = max_length, max_new_tokens, batch_size
         self.stop, self.subjects = tuple(stop), None if subjects is None else tuple(subjects)
-        self._sets: dict[str, list[Item]] | None = None
 
-    @property
-    def sets(self) -> dict[str, list[Item]]:
-        """The rows of each set, read once."""
-        if self._sets is None:
-            self._sets = {name: self._read(name) for name in (*PROBES, *MEMBERS)}
-        return self._sets
+    def read_sets(self) -> dict[str, list[Item]]:
+        """Read the rows of each set, of the subjects asked for."""
+        return {name: self._read(name) for name in (*PROBES, *MEMBERS)}
 
     def _read(self, name: str) -> list[Item]:
         key = f"{self.key}.{name}"
@@ -90,16 +87,7 @@ class RwkuSuite:
     def validate(self) -> None:
         """Check that every set is complete and has the subjects asked for."""
         self.blank.check(f"{self.key}.blank")
-        self.prompt.check(self.key)
-        assert self.sets
-
-    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Check that it has what the prompts need.
-
-        Raises:
-            UserError: what it lacks.
-        """
-        self.prompt.check(self.key, tokenizer)
+        super().validate()
 
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers

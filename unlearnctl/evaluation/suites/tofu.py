@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.scoring.overlap import rouge_l
 from unlearnctl.evaluation.scoring.references import Reference
 from unlearnctl.evaluation.scoring.token_scores import Prompt, encode_pairs, greedy_replies, score_rows
+from unlearnctl.evaluation.suites.question_suite import QuestionSuite
 from unlearnctl.evaluation.suites.tofu_metrics import (
     extraction_strength,
     forget_quality,
@@ -27,11 +26,10 @@ from unlearnctl.evaluation.suites.tofu_metrics import (
     truth_ratio,
     without_end,
 )
+from unlearnctl.evaluation.suites.truth_ratios import read_truth_ratios, write_truth_ratios
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import mean
-from unlearnctl.utils.atomic import write_atomically
 from unlearnctl.utils.errors import UserError
-from unlearnctl.utils.safe_json import loads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,7 +52,7 @@ class Measured:
     replies: list[str]
 
 
-class TofuSuite:
+class TofuSuite(QuestionSuite):
     """Forget quality, model utility, and what they are made of, for the sets forget, retain, real_authors, world_facts.
 
     A set is a file of TOFU's own format: question, answer, perturbed_answer (a list of wrong ones) and
@@ -101,32 +99,21 @@ class TofuSuite:
         self.path, self.split, self.revision, self.limit, self.key = path, split, revision, limit, key
         self.reference, self.save, self.prompt, self.stop = reference, save, Prompt(prompt, chat), tuple(stop)
         self.max_length, self.max_new_tokens, self.batch_size = max_length, max_new_tokens, batch_size
-        self._sets: dict[str, list[Item]] | None = None
 
-    @property
-    def sets(self) -> dict[str, list[Item]]:
-        """The questions of each set, read once."""
-        if self._sets is None:
-            self._sets = {
-                name: read_items(
-                    self.path,
-                    file,
-                    self.split,
-                    f"{self.key}.{name}",
-                    ("question", "answer"),
-                    ("perturbed_answer",),
-                    self.limit,
-                    self.revision,
-                )
-                for name, file in self.names.items()
-                if file is not None
-            }
-        return self._sets
+    def read_sets(self) -> dict[str, list[Item]]:
+        """Read the questions of each set that has a file."""
+        texts, lists = ("question", "answer"), ("perturbed_answer",)
+        return {
+            name: read_items(
+                self.path, file, self.split, f"{self.key}.{name}", texts, lists, self.limit, self.revision
+            )
+            for name, file in self.names.items()
+            if file is not None
+        }
 
     def validate(self) -> None:
         """Check that every file is complete, and the reference a model folder or truth ratios of the same questions."""
-        self.prompt.check(self.key)
-        assert self.sets
+        super().validate()
         if self.reference is not None:
             if self.reference.endswith(".json"):
                 self._saved()
@@ -136,12 +123,12 @@ class TofuSuite:
             raise UserError(f"{self.key}.save={self.save}: its folder does not exist")
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Check that it has what the prompts need.
+        """Check that it has what the prompts need, and the end token.
 
         Raises:
             UserError: what it lacks.
         """
-        self.prompt.check(self.key, tokenizer)
+        super().check_tokenizer(tokenizer)
         if self.append_eos and tokenizer.eos_token_id is None:
             raise UserError(f"{self.key}.append_eos=true: the tokenizer has no end token; set it to false")
 
@@ -154,9 +141,7 @@ class TofuSuite:
         forget = sets["forget"]
         found = {
             "forget_probability": mean(forget.probability, "forget", "lower"),
-            "forget_rouge": mean(forget.rouge, "forget", "lower").showing(
-                [i["question"] for i in self.sets["forget"]], forget.replies
-            ),
+            "forget_rouge": mean(forget.rouge, "forget", "lower").showing(self._asked(), forget.replies),
             "forget_truth_ratio": mean([min(r, 1 / r) for r in forget.truth_ratio], "forget", "higher"),
             "extraction_strength": mean(forget.extraction, "forget", "lower"),
             "exact_memorisation": mean(forget.memorised, "forget", "lower"),
@@ -175,7 +160,7 @@ class TofuSuite:
         found |= {name: mean(values, "retain", "higher") for name, values in parts.items()}
         known = vocabulary(tokenizer, [f"{i['question']} {i['answer']}" for i in self.sets["forget"]])
         if self.save is not None and answers.rank == 0:
-            self._write(forget.truth_ratio)
+            write_truth_ratios(Path(self.save), self._asked(), forget.truth_ratio, self.append_eos)
         return found | reply_metrics(forget.replies, known, "forget_")
 
     def _measure(
@@ -237,26 +222,11 @@ class TofuSuite:
         _, para, wrong = flat.split(scores)
         return [truth_ratio(p, w) for p, w in zip(para, wrong, strict=True)]
 
-    def _write(self, ratios: Sequence[float]) -> None:
-        questions = [i["question"] for i in self.sets["forget"]]
-        entry = {"questions": questions, "append_eos": self.append_eos, "truth_ratio": list(ratios)}
-        write_atomically(Path(str(self.save)), json.dumps(entry) + "\n")
-
     def _saved(self) -> list[float]:
-        where = f"{self.key}.reference={self.reference}"
-        try:
-            entry = loads(Path(str(self.reference)).read_text(encoding="utf-8"))
-            ratios, questions = [float(x) for x in entry["truth_ratio"]], entry["questions"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{where}: no file of truth ratios as {self.key}.save writes it") from None
-        if questions != [i["question"] for i in self.sets["forget"]] or not all(map(math.isfinite, ratios)):
-            raise UserError(f"{where}: its truth ratios are not those of these questions")
-        if entry.get("append_eos", False) != self.append_eos:
-            other = str(not self.append_eos).lower()
-            raise UserError(
-                f"{where}: saved with append_eos={other}; save it again, or set {self.key}.append_eos={other}"
-            )
-        return ratios
+        return read_truth_ratios(str(self.reference), self.key, self._asked(), self.append_eos)
+
+    def _asked(self) -> list[str]:
+        return [i["question"] for i in self.sets["forget"]]
 
 
 @dataclass(frozen=True)
