@@ -32,7 +32,7 @@ test-all: test test-rest ## run every test: the ordinary ones, then the rest
 
 test-real: $(STAMP) $(REAL_MODEL) ## run the tests on real data and a real model (DATA=FOLDER)
 	@test -d "$(DATA)" || { echo "make test-real DATA=FOLDER: the folder that holds the data sets" >&2; exit 1; }
-	@REAL_DATA="$(abspath $(DATA))" REAL_MODEL="$(abspath $(REAL_MODEL))" $(BIN)/python -m pytest -m real $(ARGS)
+	@REAL_DATA="$(abspath $(DATA))" REAL_MODEL="$(abspath $(REAL_MODEL))" $(PYTEST) -m real $(ARGS)
 
 lint: $(STAMP) ## check style and formatting
 	@$(BIN)/ruff check .

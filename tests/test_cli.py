@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -128,6 +129,29 @@ def test_flags_may_stand_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     done = run("train", "objective.layer=30", "-m", "seed=0,1")
     assert done.code == 2
     assert done.err.count("tinyworld has 8 blocks") == 2
+
+
+@pytest.mark.parametrize("mode", [[], ["hydra.mode=RUN"]])
+def test_a_command_composes_its_config_once(mode: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Composing is most of what a wrong command waits for; a mode that is named is looked up first."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    composed, compose = [], ConfigLoaderImpl.load_configuration
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        composed.append(kwargs["overrides"])
+        return compose(*args, **kwargs)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
+    assert run("train", "seed=-1", *mode).code == 2
+    assert len(composed) == 1 + len(mode)
+
+
+def test_hydra_may_be_asked_for_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("train", "hydra.mode=MULTIRUN", "seed=-1,-2")
+    assert "error: seed=-1:" in done.err
+    assert "error: seed=-2:" in done.err
 
 
 def test_completion_script_and_words() -> None:

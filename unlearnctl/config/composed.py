@@ -143,8 +143,9 @@ def check_keys(verb: str, cfg: DictConfig) -> None:
 def guarded() -> Iterator[None]:
     """Make Hydra check every config it composes, before it makes loggers and plugins from it."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.hydra import Hydra
 
-    compose = ConfigLoaderImpl.load_configuration
+    compose, mode = ConfigLoaderImpl.load_configuration, Hydra.get_mode
 
     def checked(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
         try:
@@ -161,7 +162,14 @@ def guarded() -> Iterator[None]:
             check_name("run", cfg.run)
         return cfg
 
-    with mock.patch.object(ConfigLoaderImpl, "load_configuration", checked):
+    def asked(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        # Hydra composes everything once more just to look up hydra.mode. Where nobody sets it, -m alone decides.
+        return mode(self, config_name, overrides) if any("hydra.mode" in arg for arg in overrides) else None
+
+    with (
+        mock.patch.object(ConfigLoaderImpl, "load_configuration", checked),
+        mock.patch.object(Hydra, "get_mode", asked),
+    ):
         yield
 
 
