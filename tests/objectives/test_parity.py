@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tests.models.tiny import tiny_model
 from unlearnctl.config.compose import composed
+from unlearnctl.config.instantiate import build_objective
 from unlearnctl.data.batch import Batch
 from unlearnctl.data.encode import Row, collate
 from unlearnctl.objectives.base import Outputs, View
@@ -229,7 +230,7 @@ def test_atwus_rate_is_constant_where_it_does_not_decay() -> None:
 
 def test_circuit_breaking_reads_blocks_9_and_19_which_are_hidden_states_10_and_20() -> None:
     (cfg,) = composed(["model=zephyr_7b", "data=wmdp_bio", "objective=circuit_breaking"])
-    assert list(cfg.objective.layers) == [9, 19]
+    assert build_objective(cfg.objective, blocks=32).layers == (9, 19)
     model, outs = tiny_model("llama").eval(), []
     handle = model.model.layers[2].register_forward_hook(
         lambda module, args, out: outs.append(out[0] if isinstance(out, tuple) else out)

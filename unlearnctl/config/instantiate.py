@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from unlearnctl.config.depth import at_depth
 from unlearnctl.config.targets import TARGET, find_class
 from unlearnctl.objectives.base import Objective
 from unlearnctl.utils.errors import LONGEST, UserError, brief, unknown_key
@@ -28,13 +29,17 @@ def resolved(cfg: DictConfig) -> DictConfig:
     return copied
 
 
-def build_objective(cfg: DictConfig) -> Objective:
+def build_objective(cfg: DictConfig, blocks: int = 32) -> Objective:
     """Instantiate `cfg.objective`; its `name` is for paths and tables only.
+
+    Args:
+        cfg: its layers may be shares of the depth.
+        blocks: of the model, which makes blocks of those shares; until it is known, any number serves to check values.
 
     Raises:
         UserError: see `build`.
     """
-    return _objective("objective", plain(cfg))
+    return _objective("objective", at_depth(plain(cfg), blocks))
 
 
 def _objective(key: str, node: Mapping[str, Any]) -> Objective:

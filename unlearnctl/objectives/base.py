@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Protocol, cast, runtime_checkable
 
 import torch
-from annotated_types import MinLen
+from annotated_types import Gt, Lt, MinLen
 from jaxtyping import Bool, Float
 from pydantic import NonNegativeInt
 from torch import Tensor, nn
@@ -20,7 +20,9 @@ from unlearnctl.ops.logprobs import prediction_mask
 from unlearnctl.ops.masked import masked_mean
 from unlearnctl.utils.errors import UserError
 
-Blocks = Annotated[Sequence[NonNegativeInt], MinLen(1)]  # indices of blocks
+# A config gives a block's index or a share of the depth; constructors get indices alone (`config/depth.py`).
+Layer = NonNegativeInt | Annotated[float, Gt(0), Lt(1)]
+Blocks = Annotated[Sequence[Layer], MinLen(1)]
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,11 @@ class Loss:
                 "trainer.sharpness: this objective does not say what forgets; set it to 0, or Loss.forget"
             )
         return self.forget if which == "forget" else self.total - self.forget
+
+
+def indices(layers: Layer | Sequence[Layer]) -> tuple[int, ...]:
+    """Return one layer or several as a tuple of block indices."""
+    return cast(tuple[int, ...], (layers,) if isinstance(layers, int | float) else tuple(layers))
 
 
 @runtime_checkable

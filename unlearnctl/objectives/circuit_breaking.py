@@ -8,7 +8,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from unlearnctl.objectives.base import Architecture, Blocks, Loss, Needs, Objective, View
+from unlearnctl.objectives.base import Architecture, Blocks, Loss, Needs, Objective, View, indices
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import cosine
 
@@ -21,14 +21,14 @@ class CircuitBreaking(Objective):
     states are those of `layers`, over real tokens, and the first step is t = 0.
 
     Args:
-        layers: block indices; the authors have 9 and 19 of 32, which their code calls hidden states 10 and 20.
+        layers: blocks, or shares of the depth; the authors have 9 and 19 of 32, their code's hidden states 10 and 20.
         alpha: α; the authors have 10.
         steps: T.
     """
 
     def __init__(self, layers: Blocks, alpha: PositiveFloat, steps: PositiveInt) -> None:
         super().__init__()
-        self.layers, self.alpha, self.steps, self.done = tuple(layers), alpha, steps, 0
+        self.layers, self.alpha, self.steps, self.done = indices(layers), alpha, steps, 0
 
     def needs(self) -> dict[str, Needs]:
         """Read the residual stream after the layers, in both models."""

@@ -14,7 +14,16 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from unlearnctl.objectives.base import Architecture, Blocks, Loss, Needs, Objective, View, mlp_outputs
+from unlearnctl.objectives.base import (
+    Architecture,
+    Blocks,
+    Loss,
+    Needs,
+    Objective,
+    View,
+    indices,
+    mlp_outputs,
+)
 from unlearnctl.ops.logprobs import kl_divergence
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import mean_square
@@ -27,7 +36,7 @@ class ProbeDirections(Objective):
     the same scale: `project` s² · `hinge` relu(s − b + margin) · `push` s.
 
     Args:
-        layers: block indices whose output is read.
+        layers: blocks whose output is read, as indices or shares of the depth.
         loss: one of the three above; project removes what lies along the direction, push has no floor.
         margin: of the hinge, in σ.
         weighting: `accuracy`: ω_l in proportion to held-out accuracy above the control's; or `uniform`.
@@ -55,7 +64,7 @@ class ProbeDirections(Objective):
         forget_coeff: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__()
-        self.layers, self.loss, self.margin, self.weighting = tuple(layers), loss, margin, weighting
+        self.layers, self.loss, self.margin, self.weighting = indices(layers), loss, margin, weighting
         self.alpha, self.kl, self.probe, self.forget_coeff = alpha, kl, probe, forget_coeff
 
     def needs(self) -> dict[str, Needs]:

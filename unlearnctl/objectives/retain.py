@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unlearnctl.objectives.base import Blocks, Needs, RetainTerm, View
+from unlearnctl.objectives.base import Blocks, Needs, RetainTerm, View, indices
 from unlearnctl.ops.logprobs import kl_divergence
 from unlearnctl.ops.vectors import mean_square
 
@@ -42,7 +42,7 @@ class EmbedDiff(RetainTerm):
 
     def __init__(self, layers: Blocks) -> None:
         super().__init__()
-        self.layers = tuple(layers)
+        self.layers = indices(layers)
 
     def needs(self) -> Needs:
         """Read the residual stream of both models."""

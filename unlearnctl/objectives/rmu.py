@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Generator, Tensor
 
-from unlearnctl.objectives.base import Architecture, Loss, Needs, Objective, View, mlp_outputs
+from unlearnctl.objectives.base import Architecture, Layer, Loss, Needs, Objective, View, indices, mlp_outputs
 from unlearnctl.objectives.retain_noise import RetainNoise
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import mean_square, unit_uniform
@@ -21,7 +21,8 @@ class RMU(Objective):
     """`⟨‖h_l(x_f;θ) − c·u‖²⟩/D + α ⟨‖h_l(x_r;θ) − h_l(x_r;θ0)‖²⟩/D`, u a random unit vector per forget topic.
 
     Args:
-        layer: block l whose output is steered; blocks l−2, l−1, l train their MLP output matrices.
+        layer: block l whose output is steered, as an index or a share of the depth; blocks l−2, l−1, l train their MLP
+            output matrices.
         steering_coeff: c, in units of the residual norm at that layer (see `relative`).
         alpha: weight of the retain term.
         reduction: `masked` averages over real tokens; `sequence` over those of each sequence, then over sequences,
@@ -36,7 +37,7 @@ class RMU(Objective):
 
     def __init__(
         self,
-        layer: NonNegativeInt,
+        layer: Layer,
         steering_coeff: PositiveFloat,
         alpha: NonNegativeFloat,
         reduction: Reduction = "masked",
@@ -44,7 +45,8 @@ class RMU(Objective):
         retain_noise: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__()
-        self.layer, self.steering_coeff, self.alpha = layer, steering_coeff, alpha
+        (self.layer,) = indices(layer)
+        self.steering_coeff, self.alpha = steering_coeff, alpha
         self.reduction, self.relative = reduction, relative
         self.noise = RetainNoise(retain_noise)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from unlearnctl.objectives.base import Needs, View
+from unlearnctl.objectives.base import Layer, Needs, View
 from unlearnctl.objectives.rmu import RMU, Reduction
 from unlearnctl.ops.precision import full
 
@@ -26,7 +26,7 @@ class RMUAdaptive(RMU):
 
     def __init__(
         self,
-        layer: NonNegativeInt,
+        layer: Layer,
         scale_factor: PositiveFloat,
         alpha: NonNegativeFloat,
         granularity: Literal["per_topic", "per_token"],

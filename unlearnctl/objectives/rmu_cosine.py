@@ -10,10 +10,20 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import NonNegativeFloat
 from torch import Generator, Tensor
 
-from unlearnctl.objectives.base import Architecture, Blocks, Loss, Needs, Objective, View, mlp_outputs
+from unlearnctl.objectives.base import (
+    Architecture,
+    Blocks,
+    Layer,
+    Loss,
+    Needs,
+    Objective,
+    View,
+    indices,
+    mlp_outputs,
+)
 from unlearnctl.objectives.retain_noise import RetainNoise
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import cosine, norm_ratio, unit_uniform
@@ -30,7 +40,7 @@ class RMUCosine(Objective):
     `random` ⟨1 − cos(h, u)⟩ · `away` ⟨relu cos(h, h0')⟩ · `opposite` ⟨1 + cos(h, h0')⟩ · `orthogonal` ⟨cos²(h, h0')⟩.
 
     Args:
-        layer: one block index or several.
+        layer: one block or several, as indices or shares of the depth.
         target: one of the four above.
         alpha: weight of the retain cosine.
         norm_anchor: ν; cosine alone leaves the residual norm free to drift.
@@ -43,7 +53,7 @@ class RMUCosine(Objective):
 
     def __init__(
         self,
-        layer: NonNegativeInt | Blocks,
+        layer: Layer | Blocks,
         target: Target,
         alpha: NonNegativeFloat,
         norm_anchor: NonNegativeFloat,
@@ -51,9 +61,8 @@ class RMUCosine(Objective):
         retain_noise: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__()
-        layers = (layer,) if isinstance(layer, int) else tuple(layer)
-        self.layers, self.active, self.target = layers, layers, target
-        self.alpha, self.norm_anchor, self.tilt = alpha, norm_anchor, tilt
+        self.layers = self.active = indices(layer)
+        self.target, self.alpha, self.norm_anchor, self.tilt = target, alpha, norm_anchor, tilt
         self.noise = RetainNoise(retain_noise)
 
     def needs(self) -> dict[str, Needs]:

@@ -96,6 +96,7 @@ def results(setup: Setup, outcome: Outcome) -> dict[str, Any]:
 def _training(setup: Setup, outcome: Outcome) -> dict[str, Any]:
     fit, plan = outcome.fit, setup.plan
     optional = {
+        "layers": list(plan.layers),
         "micro_batch": fit.micro_batch,
         "meta": outcome.meta,
         "token_weights": outcome.token_weights,

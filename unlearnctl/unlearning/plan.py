@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from unlearnctl.models.gguf import source_of
 from unlearnctl.models.partial.tapped import can_remember
+from unlearnctl.objectives.base import union
 
 if TYPE_CHECKING:
     from unlearnctl.unlearning.prepare import Prepared
@@ -23,6 +24,7 @@ class Plan:
 
     blocks_loaded: int
     blocks_total: int
+    layers: tuple[int, ...]  # blocks whose output the objective reads
     weights: int  # bytes held while training; a prefix that is cached is let go before
     reference: int  # bytes of the original trainable tensors
     gradients: int
@@ -56,6 +58,7 @@ def make_plan(ready: Prepared, tokens: int, slices: int = 1) -> Plan:
     return Plan(
         blocks_loaded=loaded,
         blocks_total=shape.num_blocks,
+        layers=union(list(needs.values())).layers,
         weights=(shape.count(kept) * width + (trained * each if lora else 0)) // slices,
         reference=trained * each // slices if reference else 0,
         gradients=trained * each // slices,
@@ -115,6 +118,7 @@ def plan_rows(ready: Prepared, plan: Plan) -> list[tuple[str, str]]:
     return [
         ("trained", trained),
         ("", names),
+        *([("layers read", ", ".join(map(str, plan.layers)))] if plan.layers else []),
         ("blocks loaded", f"{loaded}; frozen prefix: {max(ready.lowest, 0)} blocks, run once"),
         ("weights", size(plan.weights) + f" in {ready.spec.dtype}"),
         *([("", f"dequantised from {packed}")] if (packed := source_of(Path(ready.spec.path))) else []),

@@ -17,6 +17,7 @@ from unlearnctl.config.checks import (
     trainer_settings,
     try_optimizer,
 )
+from unlearnctl.config.depth import at_depth
 from unlearnctl.config.instantiate import build_objective, build_suites, plain
 from unlearnctl.config.tiny_world import check_world
 from unlearnctl.config.trackers import build_tracker
@@ -64,17 +65,15 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
         with open_dict(cfg):
             cfg.eval = {}
     build_tracker(plain(cfg.tracker))
-    settings = trainer_settings(plain(cfg.trainer))
+    settings, objective = _settings_and_objective(cfg)
     data = DataSpec.from_config(plain(cfg.data))
-    objective = build_objective(cfg.objective)
-    if settings.meta and settings.meta.layers:
-        objective = _over_choices(cfg, objective, settings.meta.choices())
     check_topics(objective, plain(cfg.data))
     suites = build_suites(cfg.eval)
     _check_overrides(cfg, settings, suites)
     spec = ModelSpec.from_config(plain(cfg.model))
     _check_loss_scale(settings, spec)
     shape, config = _shape(cfg, spec, offline)
+    settings, objective = _settings_and_objective(cfg, shape.num_blocks)
     check_layers(objective, shape, spec.name)
     _check_probes(objective)
     head = any(need.head for need in objective.needs().values())
@@ -126,12 +125,20 @@ def _check_loss_scale(settings: TrainerSettings, spec: ModelSpec) -> None:
         )
 
 
-def _over_choices(cfg: DictConfig, objective: Objective, choices: list[tuple[int, ...]]) -> Objective:
-    """Build the objective over every layer that a meta-learned run may choose."""
-    choosing_layers(objective)
-    every = sorted({layer for choice in choices for layer in choice})
-    node: dict[Any, Any] = {**plain(cfg.objective), "layer": every}
-    return build_objective(DictConfig(node))
+def _settings_and_objective(cfg: DictConfig, blocks: int = 32) -> tuple[TrainerSettings, Objective]:
+    """Build both; shares of the depth become blocks of a model with so many.
+
+    `prepare` does so twice: before the model is known, so that wrong values are refused before the hub is asked for
+    it, and then in its depth.
+    """
+    settings = trainer_settings(at_depth(plain(cfg.trainer), blocks))
+    objective = build_objective(cfg.objective, blocks)
+    if settings.meta and settings.meta.layers:
+        choosing_layers(objective)
+        every = sorted({layer for choice in settings.meta.choices() for layer in choice})
+        node: dict[Any, Any] = {**plain(cfg.objective), "layer": every}
+        objective = build_objective(DictConfig(node), blocks)
+    return settings, objective
 
 
 def _check_overrides(cfg: DictConfig, settings: TrainerSettings, suites: Mapping[str, Any]) -> None:

@@ -62,6 +62,9 @@ def _union(options: Sequence[Any]) -> str | None:
     if None in parts:
         return None
     known = list(dict.fromkeys(part for part in parts if part))
+    items = next((_items(each) for each in options if len(_items(each)) > 1), ())
+    if items and set(items) < set(options):  # a layer, or a list of layers
+        known[-1] = known[-1].replace(f"each {_union(items)}", "each as above")
     return (", or " if "," in known[0] else " or ").join(known)
 
 
@@ -102,8 +105,16 @@ def _list(origin: Any, inside: Sequence[Any], limits: Sequence[Any]) -> str:
     items = PLURALS.get(base, "values" if count else "")
     bounds = _bounds(base, each)
     words = f"a list of {count}{items}" if items else "a list"
+    if len(members(inside[0])) > 1 and (each_of := describe(inside[0])):
+        bounds = each_of
     words = f"{words}, each {bounds}" if bounds else words
     return f"{words}, not empty" if few and not count else words
+
+
+def _items(wanted: Any) -> tuple[Any, ...]:
+    """Return the types that a list may hold; none for what is no list."""
+    base, _ = split(wanted)
+    return members(get_args(base)[0]) if get_origin(base) in (list, Sequence) else ()
 
 
 def _limit(limits: Sequence[Any], name: str) -> Any:
