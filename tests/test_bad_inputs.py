@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter, namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import pytest
 import torch
 
 from tests.bad_inputs.bench import Entry, entries, fixtures, lay_out
-from tests.command import QUICK, run
+from tests.command import QUICK, Done, run
+from tests.forks import Server, server
 
 ALL = entries()
 ROOT = Path(__file__).parent.parent
@@ -30,6 +32,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     fixtures(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets")))
+        with server(tmp_path_factory.mktemp("forks")) as found:
+            yield found
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
@@ -80,14 +91,21 @@ def test_one_line(entry: Entry, store: Path, tmp_path: Path, monkeypatch: pytest
     assert tree(tmp_path) == before
 
 
-def sample() -> list[Entry]:
-    """Every twelfth, of all files."""
-    return [entry for entry in ALL[::12] if not entry.without]
+def sample() -> list[Any]:
+    """Every twelfth, of all files; the first of each file starts an interpreter, the others are forked from one."""
+    chosen = [entry for entry in ALL[::12] if not entry.without]
+    files = [entry.file for entry in chosen]
+    return [
+        pytest.param(entry, files.index(entry.file) == place, id=f"{entry.file}/{entry.id}")
+        for place, entry in enumerate(chosen)
+    ]
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("entry", sample(), ids=[f"{e.file}/{e.id}" for e in sample()])
-def test_in_a_process_of_its_own(entry: Entry, store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("entry", "started"), sample())
+def test_in_a_process_of_its_own(
+    entry: Entry, started: bool, store: Path, forks: Server, tmp_path: Path
+) -> None:
     place = tmp_path / "here"
     place.mkdir()
     held = Path.cwd()
@@ -97,13 +115,22 @@ def test_in_a_process_of_its_own(entry: Entry, store: Path, tmp_path: Path) -> N
     finally:
         os.chdir(held)
     before = tree(place)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_DATASETS_CACHE": str(tmp_path / "datasets")}
-    command = [sys.executable, "-m", "unlearnctl", *entry.args]
+    if started:
+        done = start(entry.args, place, HF_DATASETS_CACHE=str(tmp_path / "datasets"))
+    else:
+        done = forks.run(*entry.args, cwd=place)
+    check(entry, done.code, done.out, done.err)
+    assert tree(place) == before
+
+
+def start(args: list[str], place: Path, **environment: str) -> Done:
+    """The command in an interpreter of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    command = [sys.executable, "-m", "unlearnctl", *args]
     done = subprocess.run(
         command, cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    check(entry, done.returncode, done.stdout, done.stderr)
-    assert tree(place) == before
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def test_the_corpus_is_large_and_its_ids_are_unique() -> None:
