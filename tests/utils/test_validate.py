@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from unlearnctl.utils.errors import UserError
-from unlearnctl.utils.validate import check_value, check_values, read
+from unlearnctl.utils.validate import check_value, check_values, checked, read
 
 Width = Annotated[int, Ge(2), Le(16)]
 
@@ -112,3 +112,16 @@ def test_a_name_for_type_checkers_alone_leaves_a_plugin_unchecked() -> None:
     def plugin(a: Unknown) -> None: ...  # type: ignore[name-defined]
 
     check_values("k", {"a": 3}, plugin)
+
+
+def test_a_checked_constructor_refuses_by_the_class_that_is_made() -> None:
+    class Base:
+        @checked
+        def __init__(self, width: PositiveInt, *rest: int, **named: float) -> None:
+            self.given = (width, rest, named)
+
+    class Derived(Base): ...
+
+    assert Derived(2, 3, a=0.5).given == (2, (3,), {"a": 0.5})
+    with pytest.raises(UserError, match=r"^Derived\.width=0: must be a whole number, 1 or more$"):
+        Derived(0)

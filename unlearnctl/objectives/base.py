@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Protocol, cast, runtime_checkable
+from typing import Annotated, Any, Protocol, cast, runtime_checkable
 
 import torch
 from annotated_types import Gt, Lt, MinLen
@@ -19,6 +19,7 @@ from unlearnctl.data.batch import Batch
 from unlearnctl.ops.logprobs import prediction_mask
 from unlearnctl.ops.masked import masked_mean
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.validate import checked
 
 # A config gives a block's index or a share of the depth; constructors get indices alone (`config/depth.py`).
 Layer = NonNegativeInt | Annotated[float, Gt(0), Lt(1)]
@@ -154,7 +155,16 @@ class Architecture(Protocol):
         ...
 
 
-class Objective(nn.Module):
+class Checked(nn.Module):
+    """A module whose subclasses refuse constructor values that their annotations do not allow, as configs do."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):  # an inherited one is wrapped already
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
+
+
+class Objective(Checked):
     """The base of every objective. A subclass is about 40 lines that state an equation.
 
     `forward` takes a View of each side of `needs()`, by name, and returns the loss of one micro-batch as its share of
@@ -189,7 +199,7 @@ class Objective(nn.Module):
         """Update state after an optimiser step, from the global batch's unweighted terms (equal on every process)."""
 
 
-class RetainTerm(nn.Module):
+class RetainTerm(Checked):
     """A loss on the retain side alone, pluggable into any loss-level objective."""
 
     def needs(self) -> Needs:

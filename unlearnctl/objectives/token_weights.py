@@ -16,10 +16,10 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from torch import Tensor, nn
 
 from unlearnctl.distributed.collectives import sum_over_processes
-from unlearnctl.objectives.base import Needs, View
+from unlearnctl.objectives.base import Checked, Needs, View
 
 
-class TokenWeights(nn.Module):
+class TokenWeights(Checked):
     """A weight in [0, 1] for each predicted forget token, never with a gradient."""
 
     def needs(self) -> Needs:

@@ -11,8 +11,10 @@ ranges included, so the settings classes and the constructors that configs name 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from functools import wraps
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -86,6 +88,27 @@ def check_value(key: str, value: object, wanted: Any) -> None:
         kinds = {each["type"] for each in error.errors(include_url=False, include_input=False)}
         allowed = "a finite number" if "finite_number" in kinds else allowed
         raise _refusal(key, value, wanted, allowed) from None
+
+
+def checked(init: Callable[..., None]) -> Callable[..., None]:
+    """Return a constructor that refuses what its annotations do not allow, and is otherwise `init`.
+
+    For classes that people also make from Python, where no config is checked; the key is then the class's name.
+    """
+    signature = inspect.signature(init)
+    open_ended = {
+        p.name for p in signature.parameters.values() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
+
+    @wraps(init)
+    def refusing(self: object, *args: Any, **kwargs: Any) -> None:
+        given = signature.bind(self, *args, **kwargs).arguments
+        # `**others: float` annotates each value, but what is bound to the name is all of them.
+        one_by_one = {name: value for name, value in given.items() if name not in open_ended}
+        check_values(type(self).__name__, one_by_one, init)
+        init(self, *args, **kwargs)
+
+    return refusing
 
 
 def at(key: str, name: object) -> str:
