@@ -76,12 +76,14 @@ def read_delta(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     manifest = read_manifest(folder)
     file = folder / "delta.safetensors"
+    # The checksum first: only then is a file that others may have sent given to a parser.
     if not file.is_file() or sha256(file) != manifest["sha256"]:
         raise UserError(f"{file}: damaged or cut short (its checksum differs from the manifest's)")
     try:
         tensors = load_file(file)
     except SafetensorError as error:
         raise UserError(f"{file}: not a safetensors file: {error}") from error
+    # The checksum says that file and manifest belong together, not that the manifest is true.
     shapes = {name: list(value.shape) for name, value in tensors.items()}
     if shapes != manifest["tensors"] or not tensors:
         raise UserError(f"{file}: its tensors are not the ones that delta.json lists")

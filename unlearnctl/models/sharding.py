@@ -46,6 +46,7 @@ def for_writing(tensor: Tensor) -> Tensor:
     if not isinstance(tensor, DTensor):
         return tensor
     full = tensor.full_tensor()
+    # Empty elsewhere, or every rank would hold the whole model in the end.
     return full.cpu() if dist.get_rank() == 0 else full.new_empty(0)
 
 
@@ -56,6 +57,7 @@ def sliced_like(parameter: Tensor, value: Tensor) -> Tensor:
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
     value = value.to(parameter.device)
+    # `src_data_rank=None`: every rank has the whole value, so each cuts its slice and nothing is sent.
     return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 

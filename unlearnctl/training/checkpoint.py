@@ -43,16 +43,17 @@ def write(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], keep
         folder.mkdir(exist_ok=True)
         for left in folder.glob(".*.tmp"):  # of a process that was killed
             shutil.rmtree(left)
+        # Numbered by themselves, not by step: a run that is interrupted may write twice after the same step.
         number = 1 + max((int(path.name) for path in numbered(folder)), default=0)
         temporary, target = folder / f".{number:06d}.tmp", folder / f"{number:06d}"
         try:
             temporary.mkdir()
             _write_files(temporary, state, about)
-            temporary.rename(target)
+            temporary.rename(target)  # atomic: a reader finds all of it or nothing
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        flush(folder)
+        flush(folder)  # or a power cut could undo the rename, after the older ones have been removed
     for old in numbered(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -86,6 +87,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         manifest = loads((path / MANIFEST).read_text(encoding="utf-8"))
         _check_manifest(manifest)
+        # Before anything parses them: what a parser does with damaged bytes is anybody's guess.
         for name, digest in manifest["files"].items():
             if sha256(path / name) != digest:
                 raise Damaged(f"{name} is damaged or cut short")
@@ -132,11 +134,12 @@ def encode(node: Any, tensors: dict[str, Tensor], name: str = "") -> Any:
     if node is None or isinstance(node, bool | int | float | str):
         return node
     if isinstance(node, Tensor):
-        while name in tensors:
+        while name in tensors:  # a key with a slash in it can give two places the same path
             name += "'"
         tensors[name] = node.detach().cpu().contiguous()
         return {"tensor": name}
     if isinstance(node, Mapping):
+        # As pairs: keys may be numbers (an optimiser's state has parameters by place), which JSON would make text.
         return {"dict": [[key, encode(value, tensors, f"{name}/{key}")] for key, value in node.items()]}
     if isinstance(node, list | tuple):
         items = [encode(value, tensors, f"{name}/{place}") for place, value in enumerate(node)]

@@ -25,7 +25,7 @@ class Evaluator:
     before: Scores = field(default_factory=dict)
     listener: Callable[[int, float, float], None] = lambda step, forgotten, retained: None
     best_step: int | None = None
-    best_score: float = -1.0
+    best_score: float = -1.0  # below every hypervolume, so that the first evaluation counts even at 0
     best_tensors: dict[str, Tensor] | None = None
 
     def start(self) -> None:

@@ -42,6 +42,7 @@ def fill_caches(
     Raises:
         UserError: an objective reads padding, of which nothing is kept.
     """
+    # Only what this call uses again survives, so memory never holds the rows of two groups of members.
     made = dict(_kept)
     _kept.clear()
     for trainer in trainers:
@@ -103,6 +104,7 @@ def _on_disk(root: Path, key: Mapping[str, Any], parts: Iterator[dict[str, Tenso
 
 def _run_key(trainer: Trainer) -> dict[str, Any]:
     tapped = trainer.tapped
+    # Of the token ids themselves: a path, a tokenizer's name or a setting may stay while the rows change.
     seen = hashlib.sha256()
     for side, batch in batches(trainer):
         for part in (batch.input_ids, batch.attention_mask):
@@ -117,6 +119,7 @@ def _new_rows(trainer: Trainer, prefix: bool, matrix: bool, reference: bool) -> 
     seen: set[str] = set()
     for side, batch in batches(trainer):
         need = tapped.needs[side]
+        # A row that comes up again keeps the values of its first batch: another width could round differently.
         fresh = set(batch.keys) - seen
         if not (prefix or need.reference) or not (any_rank(bool(fresh)) if trainer.sharded else fresh):
             continue

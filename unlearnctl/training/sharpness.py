@@ -16,8 +16,9 @@ from torch import Tensor
 def ascent(parameters: Sequence[torch.nn.Parameter], rho: float) -> list[Tensor]:
     """Return δ = ρ g/‖g‖ over all parameters at once (SAM, arXiv 2010.01412, equation 2), and free the gradients."""
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    # In float32: bf16 has too few bits for a sum of millions of squares, and in fp16 small ones vanish.
     norm = torch.stack([g.float().norm() for g in grads]).norm().clamp_min(1e-12)
-    for parameter in parameters:
+    for parameter in parameters:  # the direction is no part of the step: later passes add to `grad`
         parameter.grad = None
     return [g * (rho / norm).to(g.dtype) for g in grads]
 
@@ -25,6 +26,7 @@ def ascent(parameters: Sequence[torch.nn.Parameter], rho: float) -> list[Tensor]
 @contextmanager
 def perturbed(parameters: Sequence[torch.nn.Parameter], delta: Sequence[Tensor]) -> Iterator[None]:
     """Hold the parameters at θ + δ inside, and at θ again afterwards, bit for bit."""
+    # Kept and copied back, not subtracted: in floating point (θ + δ) − δ is not θ.
     held = [p.detach().clone() for p in parameters]
     with torch.no_grad():
         for parameter, step in zip(parameters, delta, strict=True):

@@ -22,6 +22,7 @@ def snapshot(objective: nn.Module) -> Callable[[], None]:
     kept, generators = copy.deepcopy(objective_state(objective)), random_state()
 
     def restore() -> None:
+        # Copied here too: the objective holds what it is given, and would change what was remembered.
         load_objective(objective, copy.deepcopy(kept))
         load_random(generators)
 
@@ -39,6 +40,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
         }
     state = {**state, "state": moments}
     optimizer.load_state_dict(state)
+    # torch casts moments to the parameter's dtype while it loads, so those kept in another are put back afterwards.
     for place, entries in state["state"].items():
         held = optimizer.state[parameters[place]]
         for name, value in entries.items():
@@ -90,6 +92,7 @@ def load_objective(objective: nn.Module, state: State) -> None:
         if isinstance(value, Tensor) and (name not in there or there[name].shape != value.shape):
             owner, _, leaf = name.rpartition(".")  # a buffer made during training, as probes are
             objective.get_submodule(owner).register_buffer(leaf, value)
+    # Not strict: `tensors` also has the buffers that are not persistent, which a state dict leaves out.
     objective.load_state_dict(state["tensors"], strict=False)
     buffers = dict(objective.named_buffers())
     for name in buffers.keys() - objective.state_dict().keys():  # those that are not persistent

@@ -52,6 +52,7 @@ def load_trainer(trainer: Trainer, state: State) -> None:
     """
     _load_tensors(trainer.tapped.trained(), state["tensors"])
     trainer.result = Fit(**state["fit"])
+    # "completed" is also the status of a run under way; that of one that stopped early or diverged stays.
     if trainer.result.status == "interrupted":
         trainer.result.status, trainer.result.stop_reason = "completed", None
     if state["optimizer"]:
@@ -61,7 +62,7 @@ def load_trainer(trainer: Trainer, state: State) -> None:
         trainer.accelerator.scaler.load_state_dict(state["scaler"])
     load_objective(trainer.objective, state["objective"])
     trainer.objective.to(trainer.accelerator.device)  # buffers that only the state had
-    load_random(state["random"])
+    load_random(state["random"])  # last, so that nothing draws from the generators once they are set
 
 
 @torch.no_grad()
@@ -77,6 +78,7 @@ def _load_tensors(parameters: Mapping[str, Tensor], saved: Mapping[str, Tensor])
 
 def _optimizer_state(optimizer: torch.optim.Optimizer) -> State:
     state = optimizer.state_dict()
+    # Gathered one by one, to the CPU: a GPU that holds the slices has no room for the whole.
     moments = {}
     for place, entries in state["state"].items():
         moments[place] = {name: for_writing(v) if isinstance(v, Tensor) else v for name, v in entries.items()}

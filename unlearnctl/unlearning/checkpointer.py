@@ -65,6 +65,7 @@ class Checkpointer:
         """
         directory = self.setup.directory
         last = latest(self.folder, self._say)
+        # A folder that is not shared would let rank 0 resume while the others start from step 0.
         if len(set(gather_object([str(last and last[2])]))) > 1:
             raise UserError(f"resume={directory}: the processes do not all see the same training checkpoints")
         if last is None:
@@ -131,6 +132,7 @@ class Checkpointer:
             self.saved = trainer.result.steps
         except OSError as error:
             print(f"training checkpoint: not written ({error.strerror or error}: {self.folder})")
+        # After a failure too: a full disk is tried again after the next interval, not at every step.
         self.written = time.monotonic()
 
     def _drop_unproven(self, steps: int) -> None:

@@ -28,6 +28,7 @@ def changed_tensors(prepared: Prepared, tapped: TappedModel) -> dict[str, Tensor
         tensors = merged(tapped.model, prepared.trainable)
     else:
         tensors = {name: p.detach() for name, p in tapped.trained().items()}
+    # Cloned: on a CPU, `cpu()` returns the tensor itself, which training would go on changing.
     return {name: whole(value).cpu().clone() for name, value in tensors.items()}
 
 

@@ -30,6 +30,8 @@ class ActivationCache:
         rows: `CORPUS/INDEX@WHAT` → the values of that row's real tokens, [T, ...]; see `split_rows`.
     """
 
+    # One flat mapping of names to tensors, since that is what a safetensors file is: a folder on disk serves as it
+    # stands.
     rows: Mapping[str, Tensor] = field(default_factory=dict)
 
     def has(self, batch: Batch, what: object) -> bool:
@@ -57,6 +59,7 @@ def split_rows(values: Shaped[Tensor, "B T ..."], batch: Batch, what: object) ->
     Padding is dropped because another batch pads the same row to another length, or on the other side.
     """
     real = batch.attention_mask.bool()
+    # On the CPU: a GPU has no room for a whole corpus, and a step copies back only its own rows.
     return {_name(key, what): values[b][real[b]].cpu() for b, key in enumerate(batch.keys)}
 
 

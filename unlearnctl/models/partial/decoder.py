@@ -34,9 +34,8 @@ class Decoder:
         self.model = model
         self._strip = trunk_prefix(model)
         self._parent, _, self._list_name = self.own_name(blocks).rpartition(".")
-        self._others: int | None = (
-            None  # outputs of a block after the stream; None: the stream, not in a tuple
-        )
+        # How many outputs a block returns after the stream; None: the stream itself, not in a tuple.
+        self._others: int | None = None
         self._peeked = False
 
     def own_name(self, name: str) -> str:
@@ -53,6 +52,8 @@ class Decoder:
 
         No block runs: the model's own forward prepares the arguments, and stand-ins keep them.
         """
+        # Blocks of some architectures and versions return the stream, others a tuple that their model unpacks; a
+        # stand-in has to return the same, or the model would split the stream along its batch.
         if not self._peeked:
             self._peek(batch)
         # One recorder per block: models that mix sliding and full attention give each block a mask of its own, and a
@@ -98,6 +99,7 @@ class Decoder:
 
     def head(self, hidden: Tensor) -> Tensor:
         """Compute the logits of residual states [B, T, D], with the model's own final norm, head and soft cap."""
+        # Not `lm_head(norm(hidden))`: Gemma 2 caps the logits, Cohere and Granite scale them, OPT projects before.
         with self._as_blocks([self._inject(hidden)]):
             return self.model(input_ids=_any_ids(hidden), use_cache=False).logits
 
@@ -117,6 +119,7 @@ class Decoder:
         try:
             yield
         finally:
+            # After an error too: a step that ran out of memory is tried again on this model (`trainer.on_oom`).
             parent._modules[self._list_name] = own
 
 

@@ -45,6 +45,8 @@ class Cut:
         """Run the frozen part; return the stream without the module's output [B, T, D], and its input [B, T, M]."""
         catch = Catch()
         catch.width = hidden.shape[-1]
+        # What follows the module in the block (a second norm, dropout) turns its zeros into zeros again. A norm with a
+        # bias does not: the bias would come in here and again in `resume`, and `find_cut` rejects such a block.
         with _replaced(self.block, self.path, catch):
             return stream_of(self.block(hidden, *call[0], **call[1])), catch.caught
 
@@ -74,14 +76,14 @@ def find_cut(block: nn.Module, trained: Collection[int], hidden: Tensor, call: C
         return None
     order, out = _leaf_calls(block, hidden, call)
     names = [name for name, _ in order]
-    if (
-        names.count(owners[0]) != 1 or dict(order)[owners[0]] != hidden.shape
-    ):  # it does not write to the stream
+    # Called once, and as wide as the stream: otherwise it is not the module whose output the block adds.
+    if names.count(owners[0]) != 1 or dict(order)[owners[0]] != hidden.shape:
         return None
     after = names[names.index(owners[0]) + 1 :]
     if any(shape != hidden.shape for name, shape in order if name in after):
         return None
-    # Parallel attention, residual scaling and the like pass every check above; only the bits can tell.
+    # Parallel attention, residual scaling and the like pass every check above; only the output can tell. Equal to the
+    # last bit, because a run must give the same weights with the cache as without.
     cut = Cut(block, owners[0], tuple(after))
     return cut if torch.equal(cut.resume(*cut.frozen(hidden, call)), out) else None
 
@@ -93,6 +95,7 @@ def _leaf_calls(block: nn.Module, hidden: Tensor, call: Call) -> tuple[list[tupl
     def note(name: str) -> Any:
         return lambda module, args, out: order.append((name, getattr(out, "shape", torch.Size())))
 
+    # By hooks: modules are registered in another order than they are called (Llama's norms come after its MLP).
     leaves = [(name, module) for name, module in block.named_modules() if not list(module.children())]
     handles = [module.register_forward_hook(note(name)) for name, module in leaves]
     try:

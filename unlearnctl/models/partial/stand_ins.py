@@ -74,4 +74,5 @@ class Inject(StandIn):
 
 
 def _as_block(hidden: Tensor, others: int | None) -> Tensor | tuple:
+    # The other outputs (attention weights, a cache) are unpacked by the model but not used: we ask for neither.
     return hidden if others is None else (hidden, *(None,) * others)

@@ -92,6 +92,7 @@ class Policy:
 
     def log_prob(self, action: Action) -> Tensor:
         """Return log π(action), differentiable in the policy's parameters."""
+        # Of what was drawn, not of the knob within its bounds: those belong to what is acted on, not to the policy.
         z = torch.tensor([action.drawn[name] for name in self.starts])
         total = Normal(self.mean, self.log_spread.exp()).log_prob(z).sum()
         if action.choice is not None:
@@ -101,6 +102,7 @@ class Policy:
     def update(self, actions: Sequence[Action], rewards: Sequence[float]) -> None:
         """Take one REINFORCE step."""
         mean = sum(rewards) / len(rewards)
+        # The first group is its own baseline: against 0, nearly every action of it would look good.
         baseline = mean if self.baseline is None else self.baseline
         gain = torch.zeros(())
         for action, reward in zip(actions, rewards, strict=True):
@@ -112,6 +114,7 @@ class Policy:
         self.optimizer.zero_grad()
         (-gain - self.entropy * bonus).backward()
         if len(self.starts):
+            # The Fisher information of N(μ, σ²) is 1/σ² for μ and 2 for log σ; dividing by it is the natural gradient.
             self.mean.grad.mul_(self.log_spread.detach().exp() ** 2)  # type: ignore[union-attr]
             self.log_spread.grad.div_(2)  # type: ignore[union-attr]
         self.optimizer.step()
