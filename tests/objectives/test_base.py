@@ -25,7 +25,6 @@ class Louder(RMU):
         (lambda: Louder(7, 0.0, 1.0), "Louder.steering_coeff=0.0: must be a positive number"),
         (lambda: NPO(0.1, 1.0, 1.0, "kl"),  # type: ignore[arg-type]
          "NPO.retain=kl: must be a mapping with _target_"),
-        (lambda: EmbedDiff([]), "EmbedDiff.layers=[]: must be a list of whole numbers, each 0 or more, not empty"),
         (lambda: Probability(-1.0), "Probability.beta=-1.0: must be a number, 0 or more"),
     ],
 )  # fmt: skip
