@@ -144,6 +144,7 @@ class Encoder:
                 room = self.max_length - lead
                 if room <= 0:  # the prompt leaves no room for the text
                     continue
+                # Without a prompt the lead is the tokenizer's bos, which counts like any other token.
                 prompt = 0 if text.prompt is None else lead
                 for start in range(lead, len(ids), room):
                     own = slice(start, start + room)

@@ -225,6 +225,7 @@ class ForgetRetain:
 
     def _global_rows(self, side: str, step: int, global_batch: int) -> list[Row]:
         topics = self.topics
+        # Where in its endless stream a topic stands follows from the step, so a checkpoint holds no position.
         turn, place = divmod(step, len(topics))
         topic = topics[place]
         rows = self.rows[side][topic]

@@ -40,7 +40,7 @@ def gathered(value: T) -> list[T]:
 def sum_over_processes(value: Tensor) -> Tensor:
     """Return the sum over all ranks, on every rank; the value itself if there is one process."""
     if several():
-        value = value.clone()
+        value = value.clone()  # `all_reduce` writes into the tensor that it is given
         with waiting():
             dist.all_reduce(value)
     return value
@@ -50,6 +50,7 @@ def any_rank(flag: bool) -> bool:
     """Return whether the flag is set on any rank."""
     if not several():
         return flag
+    # NCCL reduces tensors on GPUs alone; the name may be a list, as in cpu:gloo,cuda:nccl.
     device = "cuda" if "nccl" in dist.get_backend() else "cpu"
     return bool(sum_over_processes(torch.tensor(float(flag), device=device)).item())
 

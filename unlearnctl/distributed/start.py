@@ -52,7 +52,7 @@ def _run(launch: Launch, worker: Sequence[str], scratch: Path, directory: Path) 
     log = scratch / "launch.log"  # kept from the terminal: a traceback for each rank, and few of them say why
     ours = {FOLDER: str(scratch), SIGNS: str(scratch), PARENT: str(os.getpid())}
     environment = worker_environment(launch, os.environ) | ours
-    sys.stdout.flush()
+    sys.stdout.flush()  # the workers write to the same place, and what is buffered here was printed before
     for _ in range(ATTEMPTS):
         port = launch.main_port or free_port()
         watchdog = _watchdog(launch, scratch)

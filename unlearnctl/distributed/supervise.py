@@ -61,6 +61,7 @@ def supervise(
             _pass_on(started[0].pid, number, again=len(seen) > 1)
 
     try:
+        # A signal that is ignored stays so: under `nohup` the run is to outlive its terminal.
         heeded = [number for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
         old = {number: signal.signal(number, forward) for number in heeded}
     except ValueError:  # Python sets handlers in the main thread alone

@@ -31,12 +31,13 @@ from unlearnctl.utils.quiet import quiet_environment, quiet_libraries
 def main() -> int:
     """Run the verb as this rank; return exit code 0, 2 after an error, or 130 after Ctrl-C."""
     verb, config, directory, *sys.argv = sys.argv[1:]
-    allow(read_trust(sys.argv))
+    allow(read_trust(sys.argv))  # from what the user typed: a config cannot grant itself trust
     rank = int(os.environ["RANK"])
     _dump_stack_on_signal(Path(os.environ[SIGNS]) / f"{rank}.stack")
     beat()
     threading.Thread(target=_die_with_parents, daemon=True).start()
     try:
+        # Before anything imports torch or transformers, which read these variables only once.
         quiet_environment()
         quiet_libraries()
         from omegaconf import OmegaConf

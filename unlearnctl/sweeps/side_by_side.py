@@ -60,6 +60,7 @@ def sweep(
     with ExitStack() as held:
         side = SideBySide(failed, held)
         cut = [not cfg.launch.dry_run and _was_cut(run_directory(cfg, "train")) for cfg in configs]
+        # All before the first trains: a mistake in the last config should not show after hours.
         setups = []
         for cfg, is_cut in zip(configs, cut, strict=True):
             if not is_cut and (setup := side.prepare(cfg)):

@@ -56,6 +56,7 @@ def run_together(setups: Sequence[Setup], ended: Ended) -> None:
         for session in sessions:
             session.measure_base(models)
         _train(sessions, models)
+        # All are saved, and their models freed, before the first is evaluated.
         outcomes = [session.save() for session in sessions]
         for session, outcome in zip(sessions, outcomes, strict=True):
             _finish(session, models, outcome, ended)

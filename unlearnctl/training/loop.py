@@ -88,6 +88,7 @@ class Trainer:
         """Take one step, log and evaluate it; returns False once there is nothing more to do."""
         started = time.perf_counter()
         beat(f"step {self.result.steps + 1}")
+        # Not at construction: a run that is resumed has its scales in the checkpoint, which is loaded in between.
         if self.result.steps == 0:
             self._calibrate()
         row = self.step(self.result.steps)
@@ -121,6 +122,8 @@ class Trainer:
 
     def set_lr(self, lr: float) -> None:
         """Continue with another learning rate, at the same place of the schedule."""
+        # The scheduler computes a rate from `base_lrs` when it next steps. Until then the optimiser reads its groups,
+        # and the log `_last_lr`.
         self.scheduler.base_lrs = [lr] * len(self.scheduler.base_lrs)
         rates = [lr * factor(self.scheduler.last_epoch) for factor in self.scheduler.lr_lambdas]
         for group, now in zip(self.optimizer.param_groups, rates, strict=True):
@@ -133,6 +136,7 @@ class Trainer:
     def _note(self, row: dict[str, Any], started: float) -> bool:
         """Log a step and evaluate after it; returns whether training may continue."""
         fit = self.result
+        # Before the step is counted: `step` made no update from these.
         values = {f"loss term '{name}'": value for name, value in row["terms"].items()}
         values |= {"the loss": row["loss"], "the gradient": row.get("grad_norm", 0.0)}
         if bad := next((name for name, value in values.items() if not math.isfinite(value)), None):
@@ -156,6 +160,7 @@ class Trainer:
         # Reduced before anything is decided, so that every rank decides the same.
         summed = {name: self.accelerator.reduce(value, "sum").item() for name, value in terms.items()}
         norm = self._clip()
+        # The rate of this step; after `scheduler.step()` it would be the next one's.
         lr = self.scheduler.get_last_lr()[0]
         finite, skipped = all(map(math.isfinite, summed.values())), False
         if finite and math.isfinite(norm):
@@ -167,6 +172,7 @@ class Trainer:
             skipped = True
         self.optimizer.zero_grad()
         total = summed.pop("loss")
+        # Every micro-batch carries the counts of the whole global batch.
         tokens = {side: batch.tokens for side, batch in micros[0].items()}
         row = {"step": step + 1, "loss": total, "terms": summed, "lr": lr, "tokens": tokens}
         return {**row, "skipped": True} if skipped else {**row, "grad_norm": norm}
@@ -197,7 +203,7 @@ class Trainer:
         was = self.micro
         self.result.micro_batch = smaller_micro_batch(was)
         self.optimizer.zero_grad()
-        self.objective.train()
+        self.objective.train()  # `trainer.sharpness` may have left it in eval mode
         if self.tapped.memo is not None:
             self.tapped.memo.clear()
         if self.accelerator.device.type == "cuda":
@@ -230,12 +236,14 @@ class Trainer:
         for index, micro in enumerate(micros):
             loss = self._backward(micro, part, synchronise=index == len(micros) - 1)
             for name, value in {"loss": loss.total, **loss.terms}.items():
+                # Detached, or the graph of every micro-batch would stay in memory until the last.
                 terms[name] = terms.get(name, torch.zeros_like(value)) + value.detach()
         return terms
 
     def _backward(self, micro: Mapping[str, Batch], part: str, synchronise: bool) -> Loss:
         """Add one micro-batch's gradient; ranks exchange theirs with the last one only."""
         world = self.accelerator.num_processes
+        # With FSDP every micro-batch is exchanged: to wait for the last, each rank would hold whole gradients.
         with nullcontext() if synchronise or self.sharded else self.accelerator.no_sync(self.model):
             with self.accelerator.autocast():
                 # Through the wrapper of DDP, never through `tapped`: else gradients would not be exchanged.
@@ -247,6 +255,7 @@ class Trainer:
         return loss
 
     def _clip(self) -> float:
+        # Without a bound too: this call divides an fp16 gradient by its loss scale, and the norm is logged.
         bound = self.settings.clip_norm or math.inf
         norm = self.accelerator.clip_grad_norm_(self.parameters, bound)
         return float(whole(norm))

@@ -60,10 +60,12 @@ def run(setup: Setup) -> Outcome:
     try:
         with session.opened():
             models = shared_models([session])
+            # First, with the whole model, which is let go before the trunk for training is loaded.
             session.measure_base(models)
             with TrainProgress(enabled=session.is_main) as progress:
                 session.begin(models, progress)
                 models.drop_trunk()  # the trainer holds what it needs of it
+                # Before the checkpoint's weights are put in: what is cached of the reference is the base's own output.
                 session.fill_caches()
                 session.restore()
                 session.explore()
@@ -211,6 +213,7 @@ class Session:
         """Save what changed, in the dtype in which the base folder stores it, and let the model go."""
         prepared, training = self.setup.prepared, self._parts()
         trainer, evaluator, fit = training.trainer, training.evaluator, training.trainer.result
+        # First: whatever fails from here on, evaluation above all, must not cost the training.
         self.checkpointer.write(trainer, self._state)
         on_main(lambda: recreate_directory(self.setup))
         self.trackers.finish(fit.status)
@@ -253,7 +256,7 @@ class Session:
         on_main(lambda: write_outcome(setup, outcome, record))
         if status not in UNSCORED:
             self.checkpointer.clear()  # last: where they are left, the report was not finished
-        answers.forget()
+        answers.forget()  # results.json has the scores by now
         print_summary(setup, outcome, record)
         if status == "diverged":
             raise UserError(divergence(setup, outcome, self.checkpointer.saved))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PORTION = 2048  # strings tokenised at once
-AGREE: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # model → whether our scoring can be used
+# model → whether our scoring can be used. Weak, or a model would stay in memory after its last evaluation.
+AGREE: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 WINDOWS = 1024  # of a rolling likelihood that are scored together
 
 
@@ -52,14 +53,15 @@ class HarnessModel(HFLM):
     ) -> None:
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=WINDOWS)
         self.tokens, self.answers, self.key = tokens, answers or Answers(), key
-        self._contexts: dict[
-            str, list[int]
-        ] = {}  # handed out as they are: a question's requests share one list
+        # Handed out as they are, so a question's requests share one list. The wholes are as many as there are choices:
+        # an array takes 4 bytes a token, a list of numbers up to 36.
+        self._contexts: dict[str, list[int]] = {}
         self._wholes: dict[str, array[int]] = {}
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Score as the harness does, with all strings tokenised in batches beforehand."""
         pairs = [request.args for request in requests]
+        # Without spaces at the end, which the harness moves to the continuation before it tokenises.
         self._contexts = dict(self._encode_all({context.rstrip() for context, _ in pairs}))
         self._wholes = {t: array("i", ids) for t, ids in self._encode_all({"".join(pair) for pair in pairs})}
         try:
@@ -84,6 +86,7 @@ class HarnessModel(HFLM):
 
     def _encode_all(self, strings: set[str]) -> Iterator[tuple[str, list[int]]]:
         bos = self.tokenizer.decode(self.prefix_token_id)
+        # What begins with the bos itself is left to the harness, which then adds no other.
         ordered = sorted(text for text in strings if text and not text.startswith(bos))
         kwargs = {} if self.add_bos_token is None else {"add_special_tokens": self.add_bos_token}
         for start in range(0, len(ordered), PORTION):
@@ -105,9 +108,8 @@ class HarnessModel(HFLM):
                     f"must be 1 to {self.max_length}"
                 )
         questions, where = _questions(requests, self.max_length)
-        order = sorted(
-            range(len(questions)), key=lambda i: questions[i].context
-        )  # shares with common beginnings
+        # By their contexts, so that a rank's share has beginnings in common.
+        order = sorted(range(len(questions)), key=lambda i: questions[i].context)
         ordered = [questions[i] for i in order]
 
         def work(places: list[int]) -> Iterator[tuple[int, Answer]]:
@@ -161,9 +163,8 @@ class HarnessModel(HFLM):
         items, times = [], Counter[str]()
         for request in requests:
             items.append([*request.args, times[str(request.args)]])
-            times[str(request.args)] += (
-                request.args[1].get("do_sample") is not False
-            )  # each sample is a new draw
+            # Each sample is a new draw, so equal requests are different items, unless decoding is greedy.
+            times[str(request.args)] += request.args[1].get("do_sample") is not False
         return self.answers.all("generations", items, work, cost=lambda place: len(items[place][0]))
 
 

@@ -20,9 +20,8 @@ from unlearnctl.evaluation.scoring.questions import Group, Question, Row, batche
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Answer = list[
-    list[Any]
-]  # for each continuation: log-likelihood in nats, whether greedy decoding would give it
+# For each continuation: log-likelihood in nats, whether greedy decoding would give it.
+Answer = list[list[Any]]
 LOGITS = 2**28  # elements held at once: 1 GiB in float32
 
 
@@ -69,6 +68,8 @@ def _spread(model: PreTrainedModel, rows: Sequence[Row], prefix: Cache | None) -
 @torch.no_grad()
 def read_prefix(model: PreTrainedModel, ids: Sequence[int]) -> Cache:
     """Compute keys and values of a shared beginning, in every block whole (no sliding window)."""
+    # Made without the config, which would give sliding blocks a cache that drops what lies beyond their window; the
+    # masks below need it.
     cache = DynamicCache()
     model.base_model(
         input_ids=torch.tensor([list(ids)], device=model.device), past_key_values=cache, use_cache=True
@@ -111,6 +112,7 @@ def score_rows(model: PreTrainedModel, rows: Sequence[Row], prefix: Cache | None
     with _only(model, layout.needed.to(device)):
         logits = model(input_ids=layout.ids.to(device), **arguments).logits[0].float()
     targets = layout.targets.to(device)
+    # Not a whole log_softmax: that would be a second tensor of the logits' size.
     likelihoods = (logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(-1)).cpu()
     return layout.answers(likelihoods, (logits.argmax(-1) == targets).cpu())
 
@@ -135,6 +137,8 @@ class Layout:
         for place, row in enumerate(rows):
             end, flat = len(row.context), place * width
             at, spot, owner = list(row.context), list(range(past, past + end)), [0] * end
+            # Each continuation is placed as if it alone followed the context. Its first token is predicted at the
+            # context's last place; its last token is predicted, but never read.
             for k, continuation in enumerate(row.continuations, 1):
                 start = len(at)
                 needed += [flat + end - 1, *range(flat + start, flat + start + len(continuation) - 1)]
@@ -195,6 +199,7 @@ def masks(model: PreTrainedModel, layout: Layout, past: int) -> Tensor | Mapping
 
 
 def _additive(model: PreTrainedModel, allowed: Bool[Tensor, "b T S"]) -> Float[Tensor, "b 1 T S"]:
+    # The lowest number, as in transformers, not −∞: softmax over a row of −∞ alone is NaN.
     zero = torch.zeros((), dtype=model.dtype)
     return torch.where(allowed, zero, torch.finfo(model.dtype).min)[:, None].to(model.device)
 

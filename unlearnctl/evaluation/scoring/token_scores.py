@@ -142,6 +142,7 @@ def _score_batch(model: PreTrainedModel, rows: Sequence[Row], key: str) -> list[
     from unlearnctl.ops.logprobs import prediction_mask
     from unlearnctl.ops.sequence_scores import token_scores
 
+    # The counts are for losses, and none is computed here.
     batch = collate(rows, 0, "right", 1, 1, 1, 0).to(model.device)
     logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
     counted = prediction_mask(batch.labels.clone(), batch.attention_mask)
@@ -204,9 +205,11 @@ def _greedy_batch(
 
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
     width = max(map(len, ids))
+    # Padded on the left, because the reply begins after the last column.
     batch = torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=model.device)
     ends = model.generation_config.eos_token_id if model.generation_config else None
+    # Not the model's own, which may sample or punish repetition: scores have to compare models, not their settings.
     settings = GenerationConfig(
         do_sample=False,
         max_new_tokens=max_new_tokens,

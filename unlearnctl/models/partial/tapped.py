@@ -142,6 +142,7 @@ class TappedModel(nn.Module):
 
     def start(self, need: Needs) -> int:
         """Return the index of the first block of a side that is not part of the frozen prefix."""
+        # `lowest` is −1 where the embedding trains: nothing is frozen. A side that ends below `lowest` is all frozen.
         return min(max(self.lowest, 0), self.top(need) + 1)
 
     def frozen_layers(self, need: Needs) -> list[int]:
@@ -209,9 +210,11 @@ class TappedModel(nn.Module):
 
     def _prefix(self, batch: Batch, need: Needs, deep: bool = True) -> Prefix:
         start = self.start(need)
+        # Without gradients, or autograd would keep the frozen blocks' activations, although none of them is needed.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.lowest < 0):
             # Recorded even when the rows are cached: the blocks above need this batch's masks and positions.
             entering, calls = self.decoder.record(batch)
+            # A cache has one of the two: STREAM, with MATRIX, if the block could be split when it was filled.
             for what in (ENTERING, STREAM):
                 if self.cached.has(batch, what):
                     kept = {layer: self.cached.get(batch, layer) for layer in self.frozen_layers(need)}
@@ -238,6 +241,7 @@ class TappedModel(nn.Module):
             cut = self._find_cut(hidden, prefix.calls[start])
             assert cut is not None, "the block cannot be split here, yet its matrix inputs were cached"
             hidden = cut.resume(hidden, prefix.matrix)
+            # The prefix could not keep this block's output: it exists only now.
             if start in need.layers:
                 kept[start] = hidden
             start += 1
@@ -266,11 +270,13 @@ class TappedModel(nn.Module):
             policy = {name: parameters[name].detach().clone() for name in self._reference}
             self._put(self._reference)
             yield
-            self._put(policy)
+            self._put(policy)  # not after an error, with which a run of several processes ends
             return
         held = [(module, leaf, module._parameters[leaf]) for module, leaf, _ in self._slots]
         for module, leaf, name in self._slots:
             value = self._reference[name]
+            # Past `setattr`, which takes nothing but an nn.Parameter. Swapped, not copied into the parameter: that is
+            # saved for the policy's backward pass, and autograd refuses tensors that have changed since.
             module._parameters[leaf] = value  # type: ignore[assignment]
         try:
             yield
