@@ -11,6 +11,10 @@ import pytest
 import torch
 from scipy.stats import ttest_1samp
 
+from benchmarks import real_scores
+from tests.models.tiny import tiny_model
+from tests.models.words import word_tokenizer
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -140,3 +144,28 @@ def test_repair_curves_are_compared_by_the_area_that_they_dominate(tmp_path: Pat
     expected = "| npo, no retain term | 0.000 ± 0.000 | 0.450 ± 0.000 | 0.625 ± 0.025 | +0.175 ± 0.025 |"
     assert done.stdout.splitlines()[2].startswith(expected)
     assert (tmp_path / "c.png").stat().st_size > 10_000
+
+
+def test_real_scores_are_those_of_one_plain_pass_a_choice(tmp_path: Path) -> None:
+    """Questions of several lengths and numbers of choices, against one pass of plain transformers for each choice."""
+    model, tokenizer = tiny_model("llama").eval(), word_tokenizer()
+    items = [
+        {"question": "w1 w2", "choices": ["w3", "w4 w5 w6", "w7 w8"], "gold": 0},
+        {"question": "w2 w9", "choices": ["w3 w1", "w5"], "gold": 1},
+        {"question": "w2 w9 w4", "choices": ["w3", "w4", "w5", "w6"], "gold": 3},
+    ]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    found = real_scores.score_questions(model, tokenizer, tmp_path / "q.jsonl", None)
+    gold, right = 0.0, 0
+    for item in items:
+        scores = []
+        for choice in item["choices"]:
+            context = tokenizer(f"Question: {item['question']}\nAnswer:").input_ids
+            ids = torch.tensor([context + tokenizer(f" {choice}", add_special_tokens=False).input_ids])
+            with torch.no_grad():
+                logprobs = model(ids).logits[0].log_softmax(-1)
+            scores.append(sum(float(logprobs[t - 1, ids[0, t]]) for t in range(len(context), ids.shape[1])))
+        gold += scores[item["gold"]] / len(items)
+        right += scores.index(max(scores)) == item["gold"]
+    assert (found["accuracy"], found["n"]) == (right / 3, 3)
+    assert found["gold_logprob"] == pytest.approx(gold, rel=1e-5)

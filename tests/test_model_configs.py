@@ -25,6 +25,7 @@ KEYS = {
 PUBLISHED = {
     "llama3_8b": 8_030_261_248,
     "llama3_8b_instruct": 8_030_261_248,
+    "smollm2_135m": 134_515_008,
     "llama3_2_1b": 1_235_814_400,
     "tofu_llama3_2_1b": 1_235_814_400,
     "zephyr_7b": 7_241_732_096,

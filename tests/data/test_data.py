@@ -125,6 +125,35 @@ def test_damage_is_one_line_with_the_place(name: str, content: bytes, line: str,
     assert "\n" not in str(caught.value)
 
 
+def write(file: Path, *rows: object) -> str:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def test_the_right_answer_to_a_question_is_named_by_number_or_letter(tmp_path: Path) -> None:
+    rows = [{"q": f"Q{n}", "choices": ["a", "b", "c"], "gold": gold} for n, gold in enumerate((2, "A", "b"))]
+    spec = CorpusSpec(write(tmp_path / "q.jsonl", *rows), field="choices@gold", prompt_field="q")
+    corpus = read_corpus(spec, "data.forget")
+    assert (list(corpus.texts), list(corpus.prompts or [])) == (["c", "a", "b"], ["Q0", "Q1", "Q2"])
+    plain = CorpusSpec(write(tmp_path / "at.jsonl", {"a@b": "its own name"}), field="a@b")
+    assert list(read_corpus(plain, "k").texts) == ["its own name"]
+
+
+@pytest.mark.parametrize("gold", [3, -1, "D", "AB", "", True, 1.0, None])
+def test_a_pointer_to_no_item_is_one_line(gold: object, tmp_path: Path) -> None:
+    spec = CorpusSpec(write(tmp_path / "q.jsonl", {"c": ["a", "b", "c"], "gold": gold}), field="c@gold")
+    with pytest.raises(
+        UserError, match=r"^data\.forget\.field=c@gold: .*line 1: expected a list, and the number"
+    ):
+        read_corpus(spec, "data.forget")
+
+
+def test_a_pointer_names_the_field_that_is_missing(tmp_path: Path) -> None:
+    file = write(tmp_path / "q.jsonl", {"choices": ["a"], "gold": 0})
+    with pytest.raises(UserError, match=r"no such field \(did you mean 'gold'\?\)"):
+        read_corpus(CorpusSpec(file, field="choices@golds"), "data.forget")
+
+
 def test_unknown_keys_and_topics() -> None:
     with pytest.raises(UserError, match=r"data\.forget\.feild: unknown key \(did you mean 'field'\?\)"):
         CorpusSpec.from_config({"path": "x", "feild": "text"}, "data.forget")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from unlearnctl.models.gguf import dequantised, source_of
+from unlearnctl.models.gguf import dequantised, gguf_file, source_of
 from unlearnctl.models.load import load_model
 from unlearnctl.models.spec import ModelSpec
 from unlearnctl.utils.errors import UserError
@@ -86,3 +86,20 @@ def test_a_damaged_file_is_one_line_and_leaves_no_folder(file: Path, tmp_path: P
         ):
             dequantised(file)
     assert not [p for p in (tmp_path / "cache/gguf").iterdir() if p.suffix not in (".lock", ".draft")]
+
+
+def test_a_folder_with_one_file_means_that_file(file: Path, tmp_path: Path) -> None:
+    """Other files may lie beside it, but no other model may."""
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    moved = file.rename(folder / file.name)
+    (folder / "README.md").write_text("weights")
+    spec = ModelSpec.from_config({"name": "local", "path": str(folder)})
+    assert source_of(Path(spec.path)) == str(moved)
+    for other in ("second.gguf", "model.safetensors", "config.json"):
+        (folder / other).touch()
+        assert gguf_file(folder) is None
+        (folder / other).unlink()
+    assert gguf_file(folder) == moved
+    assert gguf_file(folder / "README.md") is None
+    assert gguf_file(tmp_path / "absent") is None

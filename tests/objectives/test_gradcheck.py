@@ -20,6 +20,7 @@ from unlearnctl.objectives.dpo import DPO
 from unlearnctl.objectives.grad_ascent import GradAscent
 from unlearnctl.objectives.grad_diff import GradDiff
 from unlearnctl.objectives.idk_dpo import IdkDPO
+from unlearnctl.objectives.nll import NLL as Finetune
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.pdu import PDU
 from unlearnctl.objectives.probe_directions import ProbeDirections
@@ -42,6 +43,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "probe_push_kl": lambda: probed("push", kl=0.5),
     "circuit_breaking": lambda: CircuitBreaking([1, 4], 10.0, 2),
     "grad_ascent": GradAscent,
+    "nll": Finetune,
     "grad_diff_embed_diff": lambda: GradDiff(1.0, 2.0, EmbedDiff([1, 4])),
     "npo": lambda: NPO(0.3, 1.0, 2.0, NLL()),
     "npo_kl": lambda: NPO(0.3, 1.0, 2.0, KL()),

@@ -23,6 +23,7 @@ from unlearnctl.objectives.dpo import DPO
 from unlearnctl.objectives.grad_ascent import GradAscent
 from unlearnctl.objectives.grad_diff import GradDiff
 from unlearnctl.objectives.idk_dpo import IdkDPO
+from unlearnctl.objectives.nll import NLL as Finetune
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.pdu import PDU
 from unlearnctl.objectives.retain import KL, NLL, EmbedDiff
@@ -56,6 +57,7 @@ OBJECTIVES = {
     "rmu_adaptive": lambda: RMUAdaptive(4, 5.0, 10.0, "per_token"),
     "grad_ascent": GradAscent,
     "grad_diff": lambda: GradDiff(1.0, 1.0, NLL()),
+    "nll": Finetune,
     "npo_embed_diff": lambda: NPO(0.1, 1.0, 1.0, EmbedDiff([3])),
     "wga": lambda: WGA(1.0, 1.0, 1.0, NLL()),
     "satimp": lambda: SatImp(2.0, 1.0, 1.0, 1.0, NLL()),

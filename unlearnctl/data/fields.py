@@ -12,13 +12,18 @@ Turn = dict[str, str]  # role and content
 
 
 def value(row: Row, name: str, key: str, where: str) -> Any:
-    """Return the value of the field `name`, or the value at the end of the dotted path `name`.
+    """Return the value of the field `name`, the value at the end of the dotted path `name`, or an item of a list.
+
+    `LIST@POINTER` is the item of the field LIST that the field POINTER names: its number from 0, or a letter from A. So
+    `choices@answer` is the right answer to a multiple-choice question.
 
     Raises:
-        UserError: there is no such field.
+        UserError: there is no such field, or no such item.
     """
     if name in row:
         return row[name]
+    if "@" in name:
+        return _pointed_at(row, name, key, where)
     found: Any = row
     for part in name.split("."):
         if isinstance(found, Mapping) and part in found:
@@ -32,6 +37,17 @@ def value(row: Row, name: str, key: str, where: str) -> Any:
                 f"It has: {', '.join(fields) or 'none'}"
             )
     return found
+
+
+def _pointed_at(row: Row, name: str, key: str, where: str) -> Any:
+    several, pointer = (value(row, part, key, where) for part in name.split("@", 1))
+    letter = isinstance(pointer, str) and len(pointer) == 1 and "A" <= pointer.upper() <= "Z"
+    number = ord(pointer.upper()) - ord("A") if letter else pointer
+    if not isinstance(several, list) or type(number) is not int or not 0 <= number < len(several):
+        raise UserError(
+            f"{key}={name}: {where}: expected a list, and the number (from 0) or letter (from A) of an item"
+        )
+    return several[number]
 
 
 def text(row: Row, name: str, key: str, where: str) -> str:

@@ -18,6 +18,15 @@ HEADER = 24  # bytes: magic, version, number of tensors and of settings
 EDGE = 1 << 20  # bytes at either end that are hashed: reading all of a large file would take minutes
 
 
+def gguf_file(path: Path) -> Path | None:
+    """Return the GGUF file that a path means: itself, or the only one in a folder that has no other model."""
+    if path.is_file():
+        return path if path.suffix == ".gguf" else None
+    files = list(path.glob("*.gguf")) if path.is_dir() else []
+    other = (path / "config.json").is_file() or any(path.glob("*.safetensors"))
+    return files[0] if len(files) == 1 and not other else None
+
+
 def dequantised(file: Path) -> Path:
     """Return the folder with this file's weights in float32, made on first use (4 bytes per parameter on disk).
 

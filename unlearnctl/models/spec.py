@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unlearnctl.models.folder import check_folder, explain_hub_error
-from unlearnctl.models.gguf import dequantised
+from unlearnctl.models.gguf import dequantised, gguf_file
 from unlearnctl.models.hub_cache import check_cached
 from unlearnctl.models.limits import check_ids
 from unlearnctl.models.remote_code import code_of
@@ -52,8 +52,8 @@ class ModelSpec:
             raise UserError("model.path=: required; a Hugging Face folder or hub id")
         spec = read(cls, "model", cfg)
         path = resolve(spec.path)
-        if path.endswith(".gguf") and Path(path).is_file():
-            path = str(dequantised(Path(path)))
+        if packed := gguf_file(Path(path)):
+            path = str(dequantised(packed))
         return replace(spec, path=path)
 
     @property
