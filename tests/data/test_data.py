@@ -14,10 +14,12 @@ from transformers import PreTrainedTokenizerFast
 from tests.models.words import word_tokenizer
 from unlearnctl.data.batch import IGNORE
 from unlearnctl.data.corpus import Corpus, read_corpus
-from unlearnctl.data.encode import collate, encode
+from unlearnctl.data.encode import encode
+from unlearnctl.data.partners import said_instead
+from unlearnctl.data.rows import collate
 from unlearnctl.data.sampler import indices
 from unlearnctl.data.spec import CorpusSpec, DataSpec
-from unlearnctl.data.streams import ForgetRetain, check_batch, load_data, said_instead
+from unlearnctl.data.streams import ForgetRetain, check_batch, load_data
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.paths import conf_dir
 

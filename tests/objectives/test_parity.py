@@ -17,7 +17,7 @@ from tests.models.tiny import tiny_model
 from unlearnctl.config.compose import composed
 from unlearnctl.config.instantiate import build_objective
 from unlearnctl.data.batch import Batch
-from unlearnctl.data.encode import Row, collate
+from unlearnctl.data.rows import Row, collate
 from unlearnctl.objectives.base import Outputs, View
 from unlearnctl.objectives.pdu import PDU
 from unlearnctl.objectives.retain import KL, NLL

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from unlearnctl.data.batch import Batch
 from unlearnctl.data.corpus import Corpus, read_corpus
-from unlearnctl.data.encode import Row, collate, encode
+from unlearnctl.data.encode import encode
+from unlearnctl.data.rows import Row, collate
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.results.metric import Metric
 

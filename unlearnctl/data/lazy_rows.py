@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import overload
 
 from unlearnctl.data.corpus import Corpus
-from unlearnctl.data.encode import Encoder, Row
+from unlearnctl.data.encode import Encoder
+from unlearnctl.data.rows import Row
 from unlearnctl.utils.errors import UserError
 
 LOOKED_AT = 256  # texts, evenly spread, that are tokenised before training, to find mistakes early

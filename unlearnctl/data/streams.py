@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from unlearnctl.data.batch import Batch
 from unlearnctl.data.corpus import Corpus, read_corpus
 from unlearnctl.data.counts import Counts, shared
-from unlearnctl.data.encode import Encoder, Row, collate
+from unlearnctl.data.encode import Encoder
 from unlearnctl.data.lazy_rows import LazyRows
-from unlearnctl.data.refusals import REFUSALS
+from unlearnctl.data.partners import INSTEAD, check_whole, paired, said_instead
+from unlearnctl.data.rows import Row, collate
 from unlearnctl.data.sampler import indices
 from unlearnctl.data.spec import CorpusSpec, DataSpec
 from unlearnctl.utils.errors import UserError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SIDES = ("forget", "retain")
-INSTEAD = ("alternate", "refusal")  # sides whose rows pair with forget rows: what should be said instead
 Corpora = dict[str, dict[str, Corpus]]
 
 
@@ -66,13 +66,13 @@ def load_data(
         rows[side] = {}
         for topic, corpus in corpora["forget"].items():
             count = counts[corpus_key("forget", topic)]
-            _check_whole(count.spec, count.key)
+            check_whole(count.spec, count.key)
             versions = [
                 Encoder(tokenizer, count.max_length, count.key, end=_ends(corpus, spec)).all_rows(version)
                 for version in said_instead(corpus, side)
             ]
             whole = rows["forget"][topic]
-            rows["forget"][topic], rows[side][topic] = _paired(whole, versions)
+            rows["forget"][topic], rows[side][topic] = paired(whole, versions)
             count.unpaired += len(whole) - len(rows["forget"][topic])
     assert tokenizer.pad_token_id is not None
     record = {key: count.record() for key, count in counts.items()}
@@ -137,47 +137,6 @@ def _digest(spec: DataSpec, corpora: Corpora) -> str:
     if split:
         digest.update(f"split {split}".encode())
     return digest.hexdigest()[:16]
-
-
-def _check_whole(spec: CorpusSpec, key: str) -> None:
-    if spec.long == "split":
-        raise UserError(
-            f"{key}.long=split: this objective replaces each text as a whole, so texts cannot be split; "
-            f"use {key}.long=cut"
-        )
-
-
-def said_instead(corpus: Corpus, side: str) -> list[Corpus]:
-    """Replace the texts of the forget corpus: by each of its alternates, or by refusals in turn.
-
-    Raises:
-        UserError: alternates are needed, and the corpus has none.
-    """
-    if side == "refusal":
-        refusals = [REFUSALS[i % len(REFUSALS)] for i in range(len(corpus.texts))]
-        return [Corpus(refusals, corpus.prompts, turns=corpus.turns)]
-    if corpus.alternates is None:
-        raise UserError(
-            "data.forget.alternate_field=null: this objective needs an alternative to each text, in a field of each row"
-        )
-    count = min(len(texts) for texts in corpus.alternates)
-    versions = []
-    for number in range(count):
-        texts = [several[number] for several in corpus.alternates]
-        versions.append(Corpus(texts, corpus.prompts, turns=corpus.turns))
-    return versions
-
-
-def _paired(forget: Sequence[Row], versions: list[list[Row]]) -> tuple[list[Row], list[Row]]:
-    """Return the forget rows that have a partner in every version, and the partners, one version after the other."""
-    by_index = [{row.index: row for row in rows} for rows in versions]
-    kept = [row for row in forget if all(row.index in version for version in by_index)]
-    # An index identifies a row in caches, so no two versions may share one.
-    apart = 1 + max(row.index for row in forget)
-    partners = []
-    for number, version in enumerate(by_index):
-        partners += [replace(version[row.index], index=row.index + number * apart) for row in kept]
-    return kept, partners
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from unlearnctl.reporting.summary_columns import cell, columns_of, differing, short, sort_key
 from unlearnctl.reporting.terminal import ARROW
 from unlearnctl.results.run import Row, Run, load_run, main_pair
 from unlearnctl.results.schema import ENDED
 from unlearnctl.results.trade_off import Trade, trade
-from unlearnctl.runs.layout import PLACES
 from unlearnctl.runs.live import at_work
 from unlearnctl.utils import numbers
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.safe_json import loads
 
-HIDDEN = (*PLACES, "run_dir")  # settings that get no column, because the name of a row says as much
 FRONT = "●"
 MARKS = ("results.json", "config.yaml", "status.json")  # a directory with one of these is a run
-ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,6 @@ class Member:
     def status(self) -> str:
         """Return `completed`, `interrupted`, `stopped_early`, or `running` while a process resumes it."""
         return "running" if self.live else numbers.plain(self.run.results.get("status") or "unknown")
-
-
-MOST_COLUMNS = 8  # of settings; all that differ are in `keys`
 
 
 @dataclass(frozen=True)
@@ -93,9 +88,7 @@ class Summary:
 def find_runs(root: Path) -> list[Path]:
     """Find run directories at or below `root`: with results, or begun (config.yaml) and failed."""
     found = []
-    for folder, inner, files in os.walk(
-        root
-    ):  # this leaves out links to folders, and folders that cannot be read
+    for folder, inner, files in os.walk(root):  # leaves out links to folders, and what cannot be read
         if not set(MARKS).isdisjoint(files):
             found.append(Path(folder))
             inner.clear()
@@ -131,9 +124,10 @@ def summarise(run_dirs: Iterable[Path]) -> Summary:
         raise UserError(
             "no run directories given. Allowed: directories with a results.json, or one above them"
         )
-    keys = differing([member.config for member in members])
-    columns = _for_readers([key for key in keys if not _implied(key, keys, members)], members)
-    members.sort(key=lambda member: [_order(member.config.get(key)) for key in columns])
+    configs = [member.config for member in members]
+    keys = differing(configs)
+    columns = columns_of(keys, configs)
+    members.sort(key=lambda member: [sort_key(member.config.get(key)) for key in columns])
     metrics = list(dict.fromkeys(metric for member in members for metric in member.rows))
     return Summary(members, failed, keys, columns, metrics, _front(members), running)
 
@@ -161,49 +155,6 @@ def _sweeps_word(path: Path) -> str:
         return ""
 
 
-def differing(configs: list[dict[str, object]]) -> list[str]:
-    """List keys with more than one value (absence is a value), in the order of the configs."""
-    values: dict[str, set[str]] = {}
-    for key in dict.fromkeys(key for config in configs for key in config):
-        values[key] = {repr(config.get(key, ABSENT)) for config in configs}
-    return [key for key, found in values.items() if len(found) > 1 and key not in HIDDEN]
-
-
-def _for_readers(keys: list[str], members: list[Member]) -> list[str]:
-    """Pick columns: names of options first; if there are too many others, the seed and the commonest."""
-    # sorting is stable, so the order stays otherwise
-    keys = sorted(keys, key=lambda key: not key.endswith(".name"))
-    held = {key: sum(key in member.config for member in members) for key in keys}
-    ranked = sorted(keys, key=lambda key: (not key.endswith(".name"), key != "seed", -held[key]))
-    return [key for key in keys if key in ranked[:MOST_COLUMNS]]
-
-
-def _implied(key: str, keys: list[str], members: list[Member]) -> bool:
-    """Tell whether the name of its group already implies the value: `objective.name` stands for its defaults."""
-    group = key.partition(".")[0]
-    names = [
-        k
-        for k in keys
-        if k.endswith(".name") and k.count(".") == 1 and (key == "name" or k == f"{group}.name")
-    ]
-    if key in names or not names:
-        return False
-    seen: dict[str, str] = {}
-    for member in members:
-        chosen, entry = (
-            repr([member.config.get(name) for name in names]),
-            repr(member.config.get(key, ABSENT)),
-        )
-        if seen.setdefault(chosen, entry) != entry:
-            return False
-    return True
-
-
-def _order(entry: object) -> tuple[int, float, str]:
-    number = numbers.finite(entry)
-    return (1, 0.0, str(entry)) if number is None else (0, number, "")
-
-
 def _front(members: list[Member]) -> set[int]:
     """Find members that no other beats: as good on both the forget and the retain metric, and better on one."""
     points: dict[int, tuple[float, float]] = {}
@@ -225,19 +176,6 @@ def _loss(row: Row) -> float | None:
     """Return the value with its sign changed if needed, so that lower is better."""
     number = numbers.finite(row.after.value)
     return number if number is None or row.goal == "lower" else -number
-
-
-def short(key: str, others: Iterable[str]) -> str:
-    """Return the last part of a key, or more of it if that is ambiguous; `objective.name` becomes `objective`."""
-    if key.endswith(".name"):
-        return key.removesuffix(".name")
-    last = key.rpartition(".")[2]
-    return key if sum(other.rpartition(".")[2] == last for other in others) > 1 else last
-
-
-def cell(config: dict[str, object], key: str) -> str:
-    """Format a setting for a table; a dash if this run has no such key."""
-    return numbers.setting(config[key]) if key in config else numbers.MISSING
 
 
 def metric_name(summary: Summary, metric: tuple[str, str], several: bool) -> str:

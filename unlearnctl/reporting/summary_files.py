@@ -7,7 +7,8 @@ import io
 from pathlib import Path
 
 from unlearnctl.reporting.markdown import escape, table
-from unlearnctl.reporting.summary import FRONT, Member, Summary, cell, legend, metric_name, short
+from unlearnctl.reporting.summary import FRONT, Member, Summary, legend, metric_name
+from unlearnctl.reporting.summary_columns import cell, short
 from unlearnctl.reporting.summary_plot import scatter_png
 from unlearnctl.reporting.summary_trade import cells, parallel_png, pareto_png, sentence
 from unlearnctl.results.run import Row

@@ -6,7 +6,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from unlearnctl.reporting.summary import FRONT, Member, Summary, cell, legend, metric_name, short
+from unlearnctl.reporting.summary import FRONT, Member, Summary, legend, metric_name
+from unlearnctl.reporting.summary_columns import cell, short
 from unlearnctl.reporting.terminal import as_text, speaks_utf8
 from unlearnctl.utils import numbers
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from unlearnctl.reporting import plots, series
-from unlearnctl.reporting.summary import Summary, short
+from unlearnctl.reporting.summary import Summary
+from unlearnctl.reporting.summary_columns import short
 from unlearnctl.reporting.summary_plot import numbered
 from unlearnctl.results.trade_off import Trade, front, hypervolume
 from unlearnctl.utils import numbers

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from unlearnctl.data.encode import Row, collate
+from unlearnctl.data.rows import Row, collate
 from unlearnctl.distributed.collectives import on_main
 from unlearnctl.evaluation.scoring.auroc import auroc
 from unlearnctl.objectives.token_weights import TokenWeights

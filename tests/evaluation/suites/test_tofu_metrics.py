@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
-from unlearnctl.data.encode import Row
+from unlearnctl.data.rows import Row
 from unlearnctl.evaluation.scoring.token_scores import TokenScores
 from unlearnctl.evaluation.suites.tofu_metrics import (
     extraction_strength,

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from unlearnctl.data.encode import Row, _common, collate, first_characters, with_end
+from unlearnctl.data.encode import _common, first_characters, with_end
 from unlearnctl.data.prompted import join_prompt
+from unlearnctl.data.rows import Row, collate
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.utils.errors import UserError, brief
 

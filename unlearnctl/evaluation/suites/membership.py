@@ -12,7 +12,7 @@ from annotated_types import Gt, Le, MinLen
 from pydantic import PositiveInt
 
 from unlearnctl.data.corpus import read_corpus
-from unlearnctl.data.encode import Row
+from unlearnctl.data.rows import Row
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.evaluation.items import Tokens
 from unlearnctl.evaluation.scoring.answers import Answers

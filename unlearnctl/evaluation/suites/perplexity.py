@@ -11,7 +11,8 @@ from pydantic import PositiveInt
 
 from unlearnctl.data.batch import IGNORE
 from unlearnctl.data.corpus import Corpus, read_corpus
-from unlearnctl.data.encode import Row, collate, encode
+from unlearnctl.data.encode import encode
+from unlearnctl.data.rows import Row, collate
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.evaluation.items import Tokens
 from unlearnctl.evaluation.scoring.answers import Answers

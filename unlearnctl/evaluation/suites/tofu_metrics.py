@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from unlearnctl.data.encode import Row
+from unlearnctl.data.rows import Row
 from unlearnctl.evaluation.scoring.token_scores import TokenScores
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import RESAMPLES

@@ -11,8 +11,9 @@ from typing import Any
 
 from unlearnctl.reporting.site.details import details
 from unlearnctl.reporting.site.pack import coded, room, shared, short
-from unlearnctl.reporting.summary import Summary, cell
-from unlearnctl.reporting.summary import short as short_key
+from unlearnctl.reporting.summary import Summary
+from unlearnctl.reporting.summary_columns import cell
+from unlearnctl.reporting.summary_columns import short as short_key
 from unlearnctl.results.run import Row, Score
 from unlearnctl.utils import numbers
 

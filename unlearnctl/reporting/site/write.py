@@ -10,7 +10,8 @@ from urllib.parse import quote
 from unlearnctl.reporting.page import content_hash, environment, own
 from unlearnctl.reporting.probe_curve import read_probes
 from unlearnctl.reporting.site.data import page_data, place_of, whole_metrics
-from unlearnctl.reporting.summary import Member, Summary, cell, legend, metric_name, short
+from unlearnctl.reporting.summary import Member, Summary, legend, metric_name
+from unlearnctl.reporting.summary_columns import cell, short
 from unlearnctl.reporting.summary_trade import points, sentence
 from unlearnctl.reporting.terminal import MARK
 from unlearnctl.utils import numbers
