@@ -13,6 +13,8 @@ from unlearnctl.utils.errors import UserError, brief
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+# What architectures call the matrix out of an MLP, from Llama's down_proj and GPT-NeoX's dense_4h_to_h to RWKV's
+# feed_forward.value. GPT-2 has a c_proj in its attention too, which ATTENTION keeps out.
 MLP_OUT = re.compile(
     r"(?:^|\.)(?:down_proj|dense_4h_to_h|c_proj|fc2|fc_out|w2|output_linear|Wo|ffn\.2|feed_forward\.value)(?:\.weight)?$"
 )
@@ -28,9 +30,7 @@ class Skeleton:
     num_blocks: int
     hidden_size: int
     tied: frozenset[str]  # names that share another's storage
-    linear: frozenset[
-        str
-    ]  # weights of linear modules; other matrices exist (routers), and stacks of matrices
+    linear: frozenset[str]  # weights of linear modules; routers and stacks of experts are matrices too
     has_trunk: bool = True  # whether `AutoModel` is this model without its head
 
     def block_of(self, name: str) -> int | None:
@@ -66,7 +66,7 @@ def skeleton(
 
     where = f"model.path={config.name_or_path}"
     try:
-        with torch.device("meta"):
+        with torch.device("meta"):  # no storage, so that the plan of a 70B model fits on a laptop
             model = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
     except ValueError as error:
         raise UserError(f"{where}: {config.model_type} is not a causal language model") from error

@@ -121,6 +121,7 @@ class Learned(TokenWeights):
     def logits(self, forget: View) -> Float[Tensor, "B T"]:
         """Return w·h_t + b at every position, with the scorer's gradient."""
         assert forget.policy.final is not None
+        # `where`, not a product: a NaN on padding times 0 is still NaN.
         real = forget.batch.attention_mask.bool()[..., None]
         states = torch.where(real, forget.policy.final.detach().float(), 0.0)
         z = self.scorer(F.rms_norm(states, states.shape[-1:]) if self.normalised else states)[..., 0]
@@ -157,9 +158,11 @@ class Learned(TokenWeights):
             means = {
                 "kept": forget.prediction_mean((1 - g) * self.losses(forget)),
                 "entropy": forget.prediction_mean(spread),
+                # Straight through: the value of the indicator, the gradient of g.
                 "above": forget.prediction_mean((g > 0.5).float() + g - g.detach()),
             }
             parameters = list(self.scorer.parameters())
+            # One gradient for each term: the factors of two of them are known only once all micro-batches are summed.
             for name, value in means.items():
                 grads = torch.autograd.grad(value, parameters, retain_graph=True)
                 self._add(name, torch.cat([grad.flatten() for grad in grads]))

@@ -18,6 +18,7 @@ IGNORE = -100
 def prediction_mask(labels: Int[Tensor, "B T"], attention_mask: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
     """Mark the positions t whose token is predicted: a label that counts, after a real token at t − 1."""
     mask = labels != IGNORE
+    # The first token has no predecessor; with padding on the left, neither has the first real one.
     mask[:, 0] = False
     mask[:, 1:] &= attention_mask[:, :-1].bool()
     return mask
@@ -38,6 +39,7 @@ def token_logprobs(
     counted = prediction_mask(labels, attention_mask)
     rows = hidden[:, :-1][counted[:, 1:]]
     targets = labels[counted]
+    # A single chunk is not recomputed: its logits fit, and the head would run twice for nothing.
     parts = [
         _run(_chunk_logprobs, head, h, y, recompute=rows.shape[0] > chunk)
         for h, y in zip(rows.split(chunk), targets.split(chunk), strict=True)

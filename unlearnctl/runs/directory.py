@@ -71,6 +71,7 @@ def config_hash(cfg: DictConfig) -> str:
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
     content = {key: value for key, value in resolved.items() if key not in BOOKKEEPING}
+    # How often a run is saved changes no number.
     if isinstance(content.get("trainer"), dict):
         content["trainer"].pop("checkpoint", None)
     content.setdefault("eval", {})  # what Hydra makes of eval=[]

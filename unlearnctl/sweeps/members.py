@@ -40,6 +40,7 @@ def claim(folder: Path, run: str, arguments: Sequence[str], resume: bool) -> Non
     body = {"run": run, "arguments": list(arguments)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # "x" fails if the file exists, so of two commands that start at once only one gets the name.
         if not resume:
             open_ours(folder / FILE, "x").close()
         write_atomically(folder / FILE, json.dumps(body, indent=1) + "\n")

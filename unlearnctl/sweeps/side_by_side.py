@@ -125,6 +125,7 @@ class SideBySide:
                     self._note(setup.directory, error)
                 raise
             print(f"side by side: {type(error).__name__} in this group; its members train one by one")
+            # Alone, each has all of the memory, and an error is its own.
             for setup in left:
                 self._again(setup)
 

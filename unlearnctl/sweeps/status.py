@@ -131,6 +131,7 @@ def end(directory: Path, started: tuple[Status, float], error: BaseException | N
     from unlearnctl.utils.explain import explain
 
     status, since = started
+    # results.json decides: a run that was interrupted and saved raises nothing.
     ending, reason = read_ending(directory)
     state, line = "done", None
     if isinstance(error, KeyboardInterrupt):

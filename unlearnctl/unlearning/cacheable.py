@@ -42,6 +42,7 @@ def check_prefix_cache(ready: Prepared, data: ForgetRetain, rank: int, world: in
             f"{key}: {ready.spec.name} counts positions from the batch's edge; use data.padding_side=right"
         )
     lengths = _row_lengths(ready, data, rank, world)
+    # With and without the matrix's inputs, which in an MLP are several times as wide as the stream.
     wide, needed = (_bytes(ready, lengths, width) for width in (_matrix_width(ready), 0))
     matrix = wide != needed and wide <= bound
     needed = wide if matrix else needed
@@ -93,6 +94,7 @@ def _matrix_width(ready: Prepared) -> int:
 def prefix_base(spec: ModelSpec, base: str, device: str) -> dict[str, Any]:
     """Name everything that decides what the frozen blocks compute, except the rows themselves."""
     known = versions()
+    # Attention, device and library versions choose the kernels, and with them how the cached values are rounded.
     return {
         "model": base,
         "attention": spec.attn_implementation,

@@ -62,6 +62,7 @@ def _rows(
     """Yield each forget row with the weight and the probability of every token; 0 where none is predicted."""
     settings, data = setup.prepared.settings, setup.data
     size = settings.micro_batch or settings.global_batch
+    # The weights follow from the policy alone. The reference is read only to learn them, and may have been freed.
     need = replace(weights.needs(), reference=False)
     tapped.eval()
     for topic, rows in data.rows["forget"].items():

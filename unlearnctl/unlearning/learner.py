@@ -178,17 +178,19 @@ class Learner:
         start: Mapping[str, torch.Tensor],
     ) -> tuple[float, float]:
         """Train briefly with an action, score it, and put the weights back."""
+        # A copy: scorers, counters and noise must be as they were when the next episode or the run itself begins.
         objective = copy.deepcopy(self.objective)
         turn(objective, action, self.settings.choices())
         short = replace(trainer.settings, steps=self.settings.episode_steps, monitor=Monitor())
         fit = make_trainer(objective, short).fit()
-        if fit.status == "interrupted":
+        if fit.status == "interrupted":  # `fit` has caught the signal, and the run would continue
             raise exception_from(fit.stop_reason)
         now = evaluator.evaluate()
         with torch.no_grad():
             for name, parameter in trainer.tapped.trained().items():
                 parameter.copy_(start[name])
                 parameter.grad = None
+        # An episode that diverged gets the worst point, so that its settings are neither chosen nor rewarded.
         point = trade_off(evaluator.before, now) if fit.status == "completed" else None
         return point or (0.0, 0.0)
 

@@ -36,7 +36,7 @@ class MemoryUsage:
         return cls(
             weights=_bytes([*tapped.model.parameters(), *tapped.model.buffers()]),
             reference=_bytes(tapped.reference_tensors()),
-            gradients=_bytes(trainer.parameters),
+            gradients=_bytes(trainer.parameters),  # freed by now; each is as large as its parameter
             optimizer=_bytes(state),
             peak=peak_bytes(),
         )
@@ -56,6 +56,7 @@ class MemoryUsage:
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
+    # By address: a tied tensor has several names, and side by side members share what is frozen.
     return sum({t.data_ptr(): t.nbytes for t in map(held, tensors)}.values())
 
 
