@@ -54,7 +54,8 @@ def _shares(rows: Iterable[Row]) -> tuple[float | None, float | None]:
 
     Forgotten: (before − after)/(before − chance) of forget metrics that should fall, chance 0 where there is none.
     Retained: (after − chance)/(before − chance) of retain metrics that should rise; before/after of perplexities.
-    No other metric has such a share: not a p-value that should rise, not an AUC that should end at chance.
+    No other metric has such a share: not a p-value that should rise, not an AUC that should end at chance, not a
+    log-likelihood (`*_logp`), which has no bottom.
     Shares are clipped to 0-1. The definition is ours; what the papers plot are the metrics themselves.
     """
     found: dict[str, list[float]] = {"forget": [], "retain": []}
@@ -75,7 +76,7 @@ def _shares(rows: Iterable[Row]) -> tuple[float | None, float | None]:
 
 def _counts(row: Row) -> bool:
     wanted = {"forget": "lower", "retain": "lower" if row.metric.endswith("ppl") else "higher"}
-    return wanted.get(row.role) == row.goal
+    return wanted.get(row.role) == row.goal and not row.metric.endswith("_logp")
 
 
 def _share(part: float, whole: float) -> float:

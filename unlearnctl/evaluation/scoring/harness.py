@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import math
+import os
+import warnings
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -166,6 +170,35 @@ class HarnessModel(HFLM):
             # Each sample is a new draw, so equal requests are different items, unless decoding is greedy.
             times[str(request.args)] += request.args[1].get("do_sample") is not False
         return self.answers.all("generations", items, work, cost=lambda place: len(items[place][0]))
+
+
+@contextmanager
+def silent_scorer(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: int, answers: Answers, key: str
+) -> Iterator[HarnessModel]:
+    """Yield the scorer of a model, with the harness kept silent; undo what its class sets on model and tokenizer."""
+    side, generation = tokenizer.padding_side, model.generation_config
+    try:
+        with _silent():
+            yield HarnessModel(model, tokenizer, tokens, answers, key)
+    finally:
+        tokenizer.padding_side, model.generation_config = side, generation
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    # Its progress bars take no switch that covers all of them, and outside a checkout the git that it starts
+    # complains on the file descriptor itself.
+    held, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its metrics
+            yield
+    finally:
+        os.dup2(held, 2)
+        os.close(held)
+        os.close(null)
 
 
 def agrees(model: PreTrainedModel) -> bool:

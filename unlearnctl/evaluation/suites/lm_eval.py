@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import MinLen
@@ -143,13 +139,13 @@ class LMEvalSuite:
     ) -> dict[str, Any]:
         from lm_eval.evaluator import evaluate
 
-        from unlearnctl.evaluation.scoring.harness import HarnessModel
+        from unlearnctl.evaluation.scoring.harness import silent_scorer
 
-        side, generation = tokenizer.padding_side, model.generation_config
+        scorer = silent_scorer(model, tokenizer, self.batch_tokens, answers, self.key)
         try:
-            with _silent(), templates_compiled_once():
+            with scorer as lm, templates_compiled_once():
                 results: Any = evaluate(
-                    lm=HarnessModel(model, tokenizer, self.batch_tokens, answers, self.key),
+                    lm=lm,
                     task_dict=self.harness.load(),
                     system_instruction=self.system,
                     apply_chat_template=self.chat,
@@ -162,8 +158,6 @@ class LMEvalSuite:
                 return results
         except TooMuch as error:  # in an example; questions have been tried before
             raise UserError(f"{self.key}.tasks={','.join(self.tasks.values())}: {error}") from error
-        finally:
-            tokenizer.padding_side, model.generation_config = side, generation
 
     def _metric(self, results: Mapping[str, Any], name: str, label: str) -> Metric:
         loaded, (metric, _, way) = self.harness.load(), label.partition(",")
@@ -193,19 +187,3 @@ class LMEvalSuite:
                 f"{self.key}.metric={metric}: is better higher in some of the group's tasks and lower in others"
             )
         return "higher" if ways == {self.role == "retain"} else "lower"
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    # Its progress bars take no switch that covers all of them, and outside a checkout the git that it starts
-    # complains on the file descriptor itself.
-    held, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its metrics
-            yield
-    finally:
-        os.dup2(held, 2)
-        os.close(held)
-        os.close(null)

@@ -1,0 +1,223 @@
+"""Questions from plain files: the scores are those of an lm-eval task over the same questions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lm_eval.evaluator import simple_evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+from tests.built import built
+from tests.models.tiny import tiny_model
+from tests.models.words import word_tokenizer
+from unlearnctl.config.compose import composed
+from unlearnctl.config.instantiate import build_suites
+from unlearnctl.evaluation.scoring.answers import Answers
+from unlearnctl.evaluation.suites.mc import MultipleChoiceSuite
+from unlearnctl.evaluation.suites.mc_questions import QuestionFields, read_questions
+from unlearnctl.results.metric import Metric
+from unlearnctl.results.trade_off import trade_off
+from unlearnctl.utils.errors import UserError
+
+TASK = {
+    "task": "mine", "dataset_path": "json", "test_split": "test", "fewshot_split": "few",
+    "fewshot_config": {"sampler": "first_n"}, "output_type": "multiple_choice",
+    "doc_to_text": "Question: {{question}}\nAnswer:", "doc_to_choice": "{{choices}}", "doc_to_target": "{{gold}}",
+    "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+}  # fmt: skip
+LISTED = {
+    "doc_to_text": "w1 {{question}}\nA. {{choices[0]}}\nB. {{choices[1]}}\nC. {{choices[2]}}\nw2",
+    "doc_to_choice": ["A", "B", "C"],
+}
+
+
+def rows(count: int, seed: int, least: int = 3) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+
+    def words() -> str:
+        return " ".join(f"w{rng.randrange(90)}" for _ in range(rng.randint(1, 5)))
+
+    return [
+        {"question": words(), "choices": [words() for _ in range(least)], "gold": rng.randrange(least)}
+        for _ in range(count)
+    ]
+
+
+def write(path: Path, found: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    return str(path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("prompt", "shots", "metric"),
+    [
+        (None, 2, "acc_norm"),
+        pytest.param(None, 0, "acc", marks=pytest.mark.full),
+        ("w1 {question}\n{choices}\nw2", 0, "acc"),
+    ],
+)
+def test_scores_are_those_of_an_lm_eval_task(
+    prompt: str | None, shots: int, metric: str, tmp_path: Path
+) -> None:
+    asked, few = write(tmp_path / "q.jsonl", rows(12, 0)), write(tmp_path / "few.jsonl", rows(3, 1))
+    config = {
+        **TASK,
+        "dataset_kwargs": {"data_files": {"test": asked, "few": few}},
+        **(LISTED if prompt else {}),
+    }
+    (tmp_path / "mine.yaml").write_text(json.dumps(config))
+    model, given = tiny_model("llama"), {"prompt": prompt} if prompt else {}
+    theirs = simple_evaluate(
+        model=HFLM(model, tokenizer=word_tokenizer(), batch_size=4), tasks=["mine"], num_fewshot=shots,
+        task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),
+        bootstrap_iters=0, log_samples=True,
+    )  # fmt: skip
+    suite = MultipleChoiceSuite(asked, metric=metric, num_fewshot=shots, examples=few, **given)
+    scores = suite.run(model, word_tokenizer(), Answers())
+    assert theirs is not None
+    samples = theirs["samples"]["mine"]
+    assert suite.context("forget", suite._asked["forget"][0]) == samples[0]["arguments"][0][0]
+    assert scores[f"forget_{metric}"].items == tuple(sample[metric] for sample in samples)
+    right = [sample["filtered_resps"][int(sample["target"])][0] for sample in samples]
+    assert scores["forget_logp"].items == pytest.approx(right, abs=1e-4)
+    assert scores[f"forget_{metric}"].value == theirs["results"]["mine"][f"{metric},none"]
+
+
+def test_roles_names_chance_and_intervals(tmp_path: Path) -> None:
+    mixed = rows(9, 2) + rows(9, 3, least=2)
+    files = {"birds": write(tmp_path / "a.jsonl", mixed), "fish": write(tmp_path / "b.jsonl", rows(5, 4))}
+    suite = MultipleChoiceSuite(files, write(tmp_path / "c.jsonl", rows(6, 5)))
+    found = suite.run(tiny_model("llama"), word_tokenizer(), Answers())
+    assert list(found) == [f"{n}_{m}" for n in ("birds", "fish", "retain") for m in ("acc_norm", "logp")]
+    birds, kept = found["birds_acc_norm"], found["retain_logp"]
+    assert (birds.role, birds.goal, birds.n) == ("forget", "lower", 18)
+    assert birds.chance == pytest.approx((1 / 3 + 1 / 2) / 2)
+    assert (kept.role, kept.goal, kept.n, kept.chance) == ("retain", "higher", 6, None)
+    for metric in found.values():
+        assert metric.interval is not None
+        assert metric.interval[0] <= metric.value <= metric.interval[1]
+
+
+def test_a_prefix_stands_before_the_examples(tmp_path: Path) -> None:
+    asked, few = write(tmp_path / "q.jsonl", rows(1, 0)), write(tmp_path / "few.jsonl", rows(1, 1))
+    suite = MultipleChoiceSuite(asked, num_fewshot=1, examples={"forget": few}, prefix="Now")
+    suite.validate()
+    (question,) = suite._asked["forget"]
+    (shot,) = rows(1, 1)
+    first = f"Now Question: {shot['question']}\nAnswer: {shot['choices'][shot['gold']]}\n\n"
+    assert suite.context("forget", question) == f"{first}Question: {question.text}\nAnswer:"
+
+
+def test_a_limit_draws_a_sample_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = write(tmp_path / "q.jsonl", rows(40, 6))
+    drawn = []
+    for _ in range(2):
+        suite = MultipleChoiceSuite(retain={"physics": path}, limit=10)
+        suite.validate()
+        drawn.append(suite._asked["physics"])
+        assert capsys.readouterr().out == "eval.mc: physics: 10 of 40 questions, drawn with seed 0\n"
+    every = read_questions(path, QuestionFields(), "k", "s")
+    assert drawn[0] == drawn[1] != every[:10]
+    places = [every.index(question) for question in drawn[0]]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("answer", "place"), [(1, 1), ("B", 1), ("b", 1), ("1", 1), ("red", 0), (" blue ", 2), ("C", 2)]
+)
+def test_an_answer_is_a_number_a_letter_or_a_text(answer: object, place: int, tmp_path: Path) -> None:
+    row = {"question": "q", "choices": ["red", "green", "blue"], "answer": answer}
+    (found,) = read_questions(write(tmp_path / "q.jsonl", [row]), QuestionFields(), "k", "s")
+    assert found.answer == place
+
+
+def test_a_table_with_a_column_for_each_choice(tmp_path: Path) -> None:
+    with (tmp_path / "q.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["ask", "A", "B", "key"], ["what, then?", "this", "that", "B"]])
+    fields = QuestionFields("ask", ["A", "B"], "key")
+    (found,) = read_questions(str(tmp_path / "q.csv"), fields, "k", "s")
+    assert (found.text, found.choices, found.answer) == ("what, then?", ("this", "that"), 1)
+
+
+GOOD = {"question": "q", "choices": ["x", "y"], "gold": 0}
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        (
+            {"gold": 2},
+            r"eval\.mc\.answer_field=gold: .*line 1: answer=2: must be 0 to 1, A to B, or the text",
+        ),
+        ({"gold": -1}, "answer=-1: must be 0 to 1"),
+        ({"gold": True}, "answer=True: must be"),
+        ({"gold": "z"}, "answer='z': must be"),
+        ({"gold": "1", "choices": ["1", "2"]}, "answer='1' could mean several of the choices"),
+        ({"choices": ["x"]}, r"eval\.mc\.choices_field: .*must be 2 to 26 texts"),
+        ({"choices": "x"}, "must be 2 to 26 texts"),
+        ({"choices": ["x", " "]}, "expected a text, or a list of texts"),
+        ({"question": " "}, "the question is empty"),
+    ],
+)
+def test_a_row_that_is_no_question_is_one_line(row: dict[str, Any], line: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "q.jsonl", [GOOD | row])
+    with pytest.raises(UserError, match=line):
+        MultipleChoiceSuite(path).validate()
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"forget": 3}, r"eval\.mc\.forget=3: must be text or a mapping of names to texts or null"),
+        ({"forget": {"a": "x"}, "retain": {"a": "y"}}, r"eval\.mc\.retain\.a: eval\.mc\.forget has a file"),
+        ({"forget": "x", "prompt": "Q"}, r"eval\.mc\.prompt='Q': must hold \{question\}"),
+        ({"forget": "x", "limit": 0}, r"eval\.mc\.limit=0: must be a whole number, 1 or more, or null"),
+        ({"forget": "x", "num_fewshot": -1}, r"eval\.mc\.num_fewshot=-1: must be"),
+    ],
+)
+def test_wrong_settings(settings: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        built("eval.mc", MultipleChoiceSuite, **settings)
+
+
+def test_no_file_at_all() -> None:
+    with pytest.raises(UserError, match=r"eval\.mc\.forget and eval\.mc\.retain: give a file"):
+        MultipleChoiceSuite().validate()
+
+
+def test_examples_that_are_missing_or_too_few(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.jsonl", [GOOD])
+    with pytest.raises(UserError, match=r"eval\.mc\.forget=\S+q\.json: no such file \(did you mean"):
+        MultipleChoiceSuite(path[:-1]).validate()
+    with pytest.raises(UserError, match=r"num_fewshot=1: needs eval\.mc\.examples"):
+        MultipleChoiceSuite(path, num_fewshot=1).validate()
+    with pytest.raises(UserError, match=r"num_fewshot=2: .*q\.jsonl has 1 questions"):
+        MultipleChoiceSuite(path, num_fewshot=2, examples=path).validate()
+
+
+def test_the_shipped_config_builds(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.jsonl", [GOOD])
+    (cfg,) = composed(["eval=[mc]", f"eval.mc.forget={path}", f"eval.mc.retain={{physics: {path}}}"])
+    (suite,) = build_suites(cfg.eval).values()
+    suite.validate()
+    assert suite.files == {"forget": path, "physics": path}
+
+
+def test_a_log_likelihood_has_no_share_that_is_gone() -> None:
+    def scores(acc: float, logp: float) -> dict[str, dict[str, Metric]]:
+        made = {
+            "acc": Metric(acc, None, 9, 0.25, "forget", "lower"),
+            "b_logp": Metric(logp, None, 9, None, "forget", "lower"),
+        }
+        return {"mc": made}
+
+    found = trade_off(scores(0.75, -3.0), scores(0.25, -30.0))
+    assert found is not None
+    assert found.forgotten == 1.0

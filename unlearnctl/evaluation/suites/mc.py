@@ -1,0 +1,182 @@
+"""Multiple-choice questions from files of your own: accuracy, and how probable the right answers are."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from unlearnctl.evaluation.scoring.answers import Answers
+from unlearnctl.evaluation.suites.mc_questions import Question, QuestionFields, letter, read_questions
+from unlearnctl.results.metric import Metric
+from unlearnctl.results.statistics import mean, share
+from unlearnctl.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Files = str | Mapping[str, str] | None
+QUESTION, CHOICES = "{question}", "{choices}"
+
+
+class MultipleChoiceSuite:
+    """`NAME_acc_norm` (or `NAME_acc`) and `NAME_logp` for every file of questions, to be forgotten or to be retained.
+
+    A choice is scored by the log-likelihood of " CHOICE" after the prompt, in nats, as in lm-eval's multiple_choice.
+    The model's answer is the choice with the highest score; for acc_norm, with the highest score per character of the
+    choice. `NAME_logp` is the mean score of the right answers, per question. It moves long before an answer changes,
+    so it shows what accuracy is too coarse for.
+
+    Args:
+        forget, retain: one file, or NAME → file; what `path` in `conf/data/` takes.
+        metric: acc_norm, which does not favour short choices, or acc.
+        prompt: with {question} in it. If it also holds {choices}, these are listed there as "A. …" lines and the
+            letters are scored instead of the texts.
+        question_field, choices_field, answer_field: field names or dotted paths. `choices_field` may list one field
+            for each choice. Without `answer_field`, it is `gold` or `answer`. An answer is a number counted from 0,
+            a letter or the text of a choice.
+        num_fewshot: the first n of `examples` before each question, as in lm-eval.
+        examples: files of questions, as `forget`; none of them may be asked.
+        prefix: text before every prompt, examples included.
+        limit: questions of each file, drawn at random with seed 0; None = all.
+        batch_tokens: read in one pass; halved where a GPU runs out of memory.
+        key: config key for messages.
+    """
+
+    def __init__(
+        self,
+        forget: Files = None,
+        retain: Files = None,
+        metric: Literal["acc", "acc_norm"] = "acc_norm",
+        prompt: str = "Question: {question}\nAnswer:",
+        question_field: str = "question",
+        choices_field: str | list[str] = "choices",
+        answer_field: str | None = None,
+        num_fewshot: NonNegativeInt = 0,
+        examples: Files = None,
+        prefix: str | None = None,
+        limit: PositiveInt | None = None,
+        batch_tokens: PositiveInt = 4096,
+        key: str = "eval.mc",
+    ) -> None:
+        if QUESTION not in prompt:
+            raise UserError(f"{key}.prompt={prompt!r}: must hold {QUESTION}")
+        lost, kept = _named(forget, "forget"), _named(retain, "retain")
+        if twice := lost.keys() & kept.keys():
+            raise UserError(f"{key}.retain.{min(twice)}: {key}.forget has a file of that name too")
+        self.roles = dict.fromkeys(lost, "forget") | dict.fromkeys(kept, "retain")
+        self.files = lost | kept
+        self.metric, self.prompt, self.prefix, self.key = metric, prompt, f"{prefix} " if prefix else "", key
+        self.fields = QuestionFields(question_field, choices_field, answer_field)
+        self.num_fewshot, self.examples = num_fewshot, examples
+        self.limit, self.batch_tokens = limit, batch_tokens
+        self._asked: dict[str, list[Question]] = {}
+        self._shots: dict[str, list[Question]] = {}
+
+    def validate(self) -> None:
+        """Read all questions and examples.
+
+        Raises:
+            UserError: no file, or a file, a field or an answer that cannot be read; too few examples.
+        """
+        if not self.files:
+            raise UserError(
+                f"{self.key}.forget and {self.key}.retain: give a file of questions for one or both"
+            )
+        for name, file in self.files.items():
+            self._asked[name] = self._draw(name, self._read(self.roles[name], name, file))
+            self._shots[name] = self._examples(name) if self.num_fewshot else []
+
+    def run(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
+    ) -> dict[str, Metric]:
+        """Score every choice of every question; n counts questions."""
+        if not self._asked:
+            self.validate()
+        scores = self._scores(model, tokenizer, answers)
+        found = {}
+        for name, questions in self._asked.items():
+            role = self.roles[name]
+            goal = "lower" if role == "forget" else "higher"
+            mine = [next(scores) for _ in questions]
+            hits = [self._is_right(each, s) for each, s in zip(questions, mine, strict=True)]
+            chance = fmean(1 / len(each.choices) for each in questions)
+            found[f"{name}_{self.metric}"] = share(hits, chance, role, goal)
+            said = [s[each.answer] for each, s in zip(questions, mine, strict=True)]
+            found[f"{name}_logp"] = mean(said, role, goal)
+        return found
+
+    def _is_right(self, question: Question, scores: Sequence[float]) -> float:
+        """Return 1 if the right choice is the model's answer, else 0; the first of equal ones counts, as in lm-eval."""
+        lengths = [len(said) - 1 if self.metric == "acc_norm" else 1 for said in self._said(question)]
+        each = [score / length for score, length in zip(scores, lengths, strict=True)]
+        return float(each.index(max(each)) == question.answer)
+
+    def context(self, name: str, question: Question) -> str:
+        """Write what the model reads before a choice: prefix, examples, prompt."""
+        shots = "".join(f"{self._put(shot)}{self._said(shot)[shot.answer]}\n\n" for shot in self._shots[name])
+        return f"{self.prefix}{shots}{self._put(question)}"
+
+    def _scores(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
+    ) -> Iterator[list[float]]:
+        """Yield, for each question of every file in turn, the log-likelihood of each choice, in nats."""
+        from lm_eval.api.instance import Instance
+
+        from unlearnctl.evaluation.scoring.harness import silent_scorer
+
+        questions = [(name, each) for name, asked in self._asked.items() for each in asked]
+        pairs = [
+            (context, said)
+            for name, each in questions
+            for context in [self.context(name, each)]
+            for said in self._said(each)
+        ]
+        requests = [Instance("loglikelihood", {}, pair, place) for place, pair in enumerate(pairs)]
+        with silent_scorer(model, tokenizer, self.batch_tokens, answers, self.key) as lm:
+            scores = iter(lm.loglikelihood(requests))
+        for _, each in questions:
+            yield [next(scores)[0] for _ in each.choices]
+
+    def _put(self, question: Question) -> str:
+        listed = "\n".join(f"{letter(k)}. {choice}" for k, choice in enumerate(question.choices))
+        before, _, after = self.prompt.partition(QUESTION)
+        return f"{before.replace(CHOICES, listed)}{question.text}{after.replace(CHOICES, listed)}"
+
+    def _said(self, question: Question) -> list[str]:
+        """Write what would follow the prompt for each choice."""
+        listed = CHOICES in self.prompt
+        return [f" {letter(k) if listed else choice}" for k, choice in enumerate(question.choices)]
+
+    def _read(self, setting: str, name: str, file: str) -> list[Question]:
+        key = f"{self.key}.{setting}" if name == setting else f"{self.key}.{setting}.{name}"
+        return read_questions(file, self.fields, key, self.key)
+
+    def _draw(self, name: str, questions: Sequence[Question]) -> list[Question]:
+        if self.limit is None or self.limit >= len(questions):
+            return list(questions)
+        print(f"{self.key}: {name}: {self.limit} of {len(questions)} questions, drawn with seed 0")
+        places = random.Random(0).sample(range(len(questions)), self.limit)
+        return [questions[place] for place in sorted(places)]
+
+    def _examples(self, name: str) -> list[Question]:
+        given = _named(self.examples, name)
+        if name not in given:
+            raise UserError(
+                f"{self.key}.num_fewshot={self.num_fewshot}: needs {self.key}.examples, a file of questions "
+                f"that are not asked{f', for {name}' if given else ''}"
+            )
+        found = self._read("examples", name, given[name])
+        if len(found) < self.num_fewshot:
+            raise UserError(
+                f"{self.key}.num_fewshot={self.num_fewshot}: {given[name]} has {len(found)} questions"
+            )
+        return found[: self.num_fewshot]
+
+
+def _named(files: Files, name: str) -> dict[str, str]:
+    """Map names to files; a single file is called `name`."""
+    return {} if not files else {name: files} if isinstance(files, str) else dict(files)
