@@ -1,6 +1,6 @@
 """Ask pip-audit about every pinned package: `python -m tests.audit`, a step of `.ci/run`.
 
-A known fault ends the build. That nobody could be asked, for want of pip-audit or of a network, does not, and is said:
+A known fault ends the build. A missing pip-audit or network does not, and is reported:
 an index that does not know a package makes pip-audit skip it and still report that nothing was found.
 """
 

@@ -24,7 +24,7 @@ import torch
 import tests.typecheck  # noqa: F401  the hook of --jaxtyping-packages looks it up by attribute
 from tests.models.tiny import ARCHITECTURES, USUAL
 
-with redirect_stderr(StringIO()):  # else it closes pytest's own stderr when logging is set up anew
+with redirect_stderr(StringIO()):  # else it closes pytest's own stderr when logging is set up again
     import absl.logging  # noqa: F401  of rouge-score
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: tests press Ctrl-C

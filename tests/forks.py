@@ -1,4 +1,4 @@
-"""Commands in processes of their own, forked from one that has done nothing but import the libraries.
+"""Commands in separate processes, forked from one that has done nothing but import the libraries.
 
 Importing takes most of the time of a short command. All else is as with `python -m unlearnctl`: the process has its own
 streams, working directory and environment, and ends as an interpreter ends.

@@ -1,4 +1,4 @@
-"""The audit step: a fault ends the build, silence does not, and what was not asked about is not called sound."""
+"""The audit step: a fault ends the build, silence does not, and what was not asked about is not called clean."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_debug_shows_the_traceback() -> None:
     assert "UserError: objective.layer=8: " in done.err.splitlines()[-1]
 
 
-def test_a_sweep_goes_on_after_a_failing_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_continues_after_a_failing_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = run("train", *QUICK, "-m", "objective.layer=8,9")
     assert done.code == 2

@@ -111,7 +111,7 @@ def broken_tracker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 def test_what_a_tracker_says_as_it_fails(way: tuple[str, ...], tmp_path: Path) -> None:
     args = [*QUICK, "trainer.steps=1", "objective=rmu", "tracker=wandb", "tracker.mode=offline"]
     done = clean(run("train", *args, *way))
-    assert done.code == 0  # training goes on without it
+    assert done.code == 0  # training continues without it
     said = "cannot reach https://***@host.example/x.git or https://host.example/x?a=1&token=*** with ***"
     assert said in done.out
     assert not leaks(tmp_path)

@@ -1,4 +1,4 @@
-"""A planted answer is found where it was planted; the base is measured beside and taken out again."""
+"""A planted answer is found where it was planted; the base is measured as well, and removed again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""python -m tests.bad_inputs.times [--processes N]: how long each mistake takes to be told, slowest first.
+"""python -m tests.bad_inputs.times [--processes N]: how long each mistake takes to be reported, slowest first.
 
 In this process, libraries imported; with `--processes`, every Nth in a process of its own as well, its start included.
 """

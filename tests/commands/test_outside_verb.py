@@ -1,4 +1,4 @@
-"""An installed package adds a verb with one file; ours cannot be replaced, and `--help` imports nothing of it."""
+"""An installed package adds a verb with one file; ours cannot be replaced, and `--help` does not import it."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_from_nothing_again_and_after_a_cut(tmp_path: Path) -> None:
     assert "to run: 1 of 3" in succeed("reproduce", "quick", "seeds=0", "--plan", *HERE).out
     succeed("reproduce", "quick", "seeds=0", *HERE)
     assert (expected / "results.json").is_file()
-    assert kept.exists()  # it went on where it was, and was not begun anew
+    assert kept.exists()  # it continued from where it was, and did not start over
     for path, stamp in stamps.items():
         assert (path.stat().st_mtime_ns == stamp) == (path != cut)
     assert made() == whole

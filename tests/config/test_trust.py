@@ -78,7 +78,7 @@ def test_a_plugin_is_used_where_it_was_typed_and_not_imported_elsewhere(plugin: 
 
 
 @pytest.mark.full
-def test_a_run_with_a_plugin_is_resumed_with_it_typed_anew(plugin: None) -> None:
+def test_a_run_with_a_plugin_is_resumed_with_it_typed_again(plugin: None) -> None:
     done = succeed("train", "--config-dir", "conf", "objective=mine", *QUICK, "plugins=[mine_for_tests]")
     refused = run("train", f"resume={done.run_dir}")
     assert refused.err.startswith("error: objective._target_=mine_for_tests.Mine: not a class that a config")

@@ -308,7 +308,7 @@ def test_fingerprint_follows_prompts_and_alternates(tokenizer: PreTrainedTokeniz
 
 
 def with_alternates(tokenizer: PreTrainedTokenizerFast, sides: tuple[str, ...]) -> ForgetRetain:
-    """Seven texts `w{i}`, two alternates each, told apart by their words; the third text has no token to learn from."""
+    """Seven texts `w{i}`, two alternates each, with different words; the third text has no token to learn from."""
     corpus = Corpus(
         [f"w{i}" if i != 2 else "" for i in range(7)], [f"w{i + 20}" for i in range(7)],
         alternates=[[f"w{i + 40}", f"w{i + 60}"] for i in range(7)],

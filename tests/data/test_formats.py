@@ -1,4 +1,4 @@
-"""Tables whose rows do not fit their header are refused; JSON is told by what it holds; packed files are read."""
+"""Tables whose rows do not fit their header are refused; JSON is recognised by its content; packed files are read."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_a_text_without_tokens_gives_way_to_the_next(monkeypatch: pytest.MonkeyP
 
 
 def test_the_fingerprint_of_small_data_is_what_it_always_was(tmp_path: Path) -> None:
-    """Runs of before are found, and go on."""
+    """Older runs are found, and resume."""
     cfg = config(tmp_path)
     old = [[{"texts": [r["text"] for r in ROWS], "prompts": [r["q"] for r in ROWS], "alternates": None, "spans": None}],
            [{"texts": ["w50 w51"], "prompts": None, "alternates": None, "spans": None}]]  # fmt: skip

@@ -65,7 +65,7 @@ FUNCTION = "process_docs: !function evil.f\n"
 
 @pytest.fixture
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder `t` in the working directory with a sound task file and Python that leaves a mark when imported."""
+    """A folder `t` in the working directory with a valid task file and Python that leaves a mark when imported."""
     monkeypatch.chdir(tmp_path)
     suite(Path("t"))
     Path("t/evil.py").write_text(EVIL)

@@ -1,4 +1,4 @@
-"""A loss that is not finite and memory that does not suffice: what is kept, what is said, what goes on."""
+"""A loss that is not finite, or too little memory: what is kept, what is said, what continues."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_weight_that_is_not_finite_is_never_saved(undisturbed: dict[str, Any])
 
 
 @pytest.mark.full
-def test_going_on_at_a_smaller_rate() -> None:
+def test_resuming_at_a_smaller_rate() -> None:
     """The rate that broke it, for real; then a tenth of another, from the last checkpoint that is known to be good."""
     done = run("train", *SHORT, f"{RATE}=1e30", "run=r")
     assert done.code == 2

@@ -1,4 +1,4 @@
-"""A tracker that is down: training goes on, one line says so, the metrics wait, and can be sent."""
+"""When a tracker is down, training continues, one line says so, and the metrics wait to be sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUN = Path("outputs/train/n/r")
 
 
 class BoardTracker:
-    """Takes rows, but for where it is told to fail."""
+    """Take rows, except where it is told to fail."""
 
     fails_at = ""
     rows: list[Mapping[str, Any]] = []  # noqa: RUF012  of all, on purpose
@@ -66,7 +66,7 @@ def said(done: Done, name: str, reason: str) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize(("place", "rows"), [("start", 0), ("log1", 0), ("log3", 2), ("finish", 4)])
-def test_training_goes_on(
+def test_training_continues(
     place: str,
     rows: int,
     board: type[BoardTracker],

@@ -199,7 +199,7 @@ def test_answers_that_cannot_be_kept(undisturbed: dict[str, Any]) -> None:
 
 
 @pytest.mark.full
-def test_a_directory_that_vanishes_is_made_anew(undisturbed: dict[str, Any]) -> None:
+def test_a_directory_that_vanishes_is_created_again(undisturbed: dict[str, Any]) -> None:
     with at_step(3, lambda trainer: shutil.rmtree(RUN)):
         done = succeed("train", *SHORT, "run=r")
     assert f"training checkpoint: not written (No such file or directory: {RUN}/training)" in done.out

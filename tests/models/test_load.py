@@ -1,4 +1,4 @@
-"""Trunks hold what is needed and compute what the whole model computes; identities tell weights apart."""
+"""Trunks hold what is needed and compute what the whole model computes; identities distinguish weights."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_where_the_mlp_writes(kind: str, block: int, names: list[str]) -> None:
     assert shape.mlp_outputs(block) == [f"{shape.blocks}.{block}.{name}" for name in names]
 
 
-def test_linear_weights_are_told_from_other_matrices() -> None:
+def test_linear_weights_are_distinguished_from_other_matrices() -> None:
     shape = skeleton(tiny_config("mixtral"))
     assert "model.layers.0.self_attn.q_proj.weight" in shape.linear
     assert "model.layers.0.mlp.gate.weight" not in shape.linear

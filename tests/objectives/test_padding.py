@@ -103,7 +103,7 @@ def test_cached_rows_change_no_loss(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_cache_for_what_reads_padding_is_a_bug(name: str, tmp_path: Path) -> None:
-    """The command line refuses it before; whoever comes here without it must not train on zeros."""
+    """The command line refuses this earlier; code that gets here without it must not train on zeros."""
     fill._kept.clear()
     trainer = make_trainer(READERS[name](), prefix_cache="memory")
     with pytest.raises(UserError, match=r"^trainer\.prefix_cache=memory: this objective reads padding"):

@@ -93,7 +93,7 @@ def test_limits_use_and_licence(make):
     ]
 
 
-def test_attacks_that_were_run_are_told(make):
+def test_attacks_that_were_run_are_listed(make):
     worst = {"attack": "relearn", "variant": "80 steps", "worst": True, "recovery": 0.9, "settings": {},
              "scores": make.suites(0.1)}  # fmt: skip
     body = complete(make, attacks=[worst, worst | {"worst": False, "variant": "5 steps"}])

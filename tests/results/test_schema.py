@@ -163,7 +163,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
     assert cached_evaluate("a", {"s": {}}, lambda answers: {"s": {"m": GOOD}}) == {"s": {"m": GOOD}}
 
 
-def test_a_killed_evaluation_goes_on_where_it_stopped(
+def test_a_killed_evaluation_resumes_where_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setenv("UNLEARNCTL_CACHE", str(tmp_path))

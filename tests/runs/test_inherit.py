@@ -1,4 +1,4 @@
-"""What is typed beside a run, above all where its base is now: honoured or refused, never ignored."""
+"""What is typed along with a run, above all where its base is now, is used or refused, never ignored."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_base_that_moved_is_asked_for(moved: Path) -> None:
 
 
 @pytest.mark.full
-def test_a_base_that_moved_may_be_given_anew(moved: Path) -> None:
+def test_a_base_that_moved_may_be_given_again(moved: Path) -> None:
     own = scores(str(moved))
     for choice in ([], ["model=local"]):
         done = succeed("eval", f"run_dir={moved}", *choice, "model.path=m2", *SMOKE, f"run=e{len(choice)}")

@@ -94,14 +94,14 @@ def test_a_live_run_is_reported_as_running_and_a_dead_member_as_cut_off(tmp_path
         text = page.read_text()
         assert "1 running: live" in text
         assert "1 failed or missing" in text
-        assert '<td class="setting" data-value="running">running</td>' in text  # it is gone on with
+        assert '<td class="setting" data-value="running">running</td>' in text  # it is being resumed
         with pytest.raises(UserError, match=r"is at work in .*live, report it when it has ended$"):
             report([tmp_path / "live"], Console(file=out))
     assert ",running" in (tmp_path / "summary.csv").read_text()
     assert "## Running" in (tmp_path / "summary.md").read_text()
 
 
-def test_a_live_run_is_not_tracked_and_a_live_member_is_not_planned_anew(tmp_path: Path) -> None:
+def test_a_live_run_is_not_tracked_and_a_live_member_is_not_planned_again(tmp_path: Path) -> None:
     run = write_run(
         tmp_path / "run", yaml="model: {}\ndata: {}\nobjective: {}\ntrainer: {}\ntracker: {name: none}\n"
     )

@@ -62,7 +62,7 @@ def test_plan_names_each_config_once_and_leaves_out_what_is_done(tmp_path: Path)
     assert labels(some)[some[2].directory] == "alpha=2"
 
 
-def test_resuming_replaces_what_is_given_anew(tmp_path: Path) -> None:
+def test_resuming_replaces_what_is_given_again(tmp_path: Path) -> None:
     folder = tmp_path / "out/train/sweep/night"
     claim(folder, "night", ["a=1,2", "+b=3", "run=night", "output_dir=elsewhere"], resume=False)
     with pytest.raises(UserError, match=r"run=night: .* exists already"):

@@ -1,4 +1,4 @@
-"""Tiny models that are built when they are wanted: once, whole, in the shape that their config plans with."""
+"""Tiny models are built on demand: once, completely, and in the shape that their config plans with."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def rest_of(trainer: Trainer) -> tuple[list[float], dict[str, torch.Tensor]]:
 
 @pytest.mark.first(6)
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_every_objective_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
+def test_every_objective_resumes_bit_for_bit(name: str, tmp_path: Path) -> None:
     """Ten steps alone; and four, a checkpoint, and six more in a new trainer of another random state."""
     settings = {"topics": 2, "micro_batch": 4, "schedule": "linear", "warmup_steps": 2}
     losses, weights = rest_of(make_trainer(OBJECTIVES[name](), **settings))
@@ -245,7 +245,7 @@ def test_a_state_of_other_tensors_is_refused() -> None:
         })  # fmt: skip
 
 
-def test_random_generators_go_on() -> None:
+def test_random_generators_continue_where_they_were() -> None:
     state = random_state()
     drawn = torch.rand(2).tolist(), random.random(), np.random.rand(2).tolist()
     load_random(state)

@@ -98,7 +98,7 @@ def test_accumulation_changes_nothing(name: str, micro: int) -> None:
 def test_golden_trajectory(name: str) -> None:
     """Ten steps, bit for bit twice in a row, descending, and equal to the kept losses.
 
-    To make them anew after an intended change: delete the objective's line and run the test.
+    To renew them after an intended change: delete the objective's line and run the test.
     """
     first, weights = trajectory(make_trainer(OBJECTIVES[name](), optimizer={"lr": 2e-3}))
     again, same = trajectory(make_trainer(OBJECTIVES[name](), optimizer={"lr": 2e-3}))

@@ -52,7 +52,7 @@ def test_the_stated_size_holds_and_another_seed_or_model_has_a_cache_of_its_own(
 
 
 @pytest.mark.full
-def test_a_damaged_cache_is_made_anew() -> None:
+def test_a_damaged_cache_is_computed_again() -> None:
     first = succeed(*RMU, "run=a", "trainer.prefix_cache=disk").run_dir
     (shard,) = (cache_dir() / "prefix").glob("*/*.safetensors")
     data = bytearray(shard.read_bytes())

@@ -1,4 +1,4 @@
-"""A run that is cut off goes on to the same bytes: every objective, every way of training, killed anywhere."""
+"""A run that is cut off resumes to the same bytes: every objective, every way of training, killed anywhere."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def cut_at(step: int, monkeypatch: pytest.MonkeyPatch, *args: str) -> Done:
 
 @pytest.mark.first(1)
 @pytest.mark.parametrize("way", WAYS)
-def test_a_run_that_is_cut_goes_on_to_the_same_bytes(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_cut_off_resumes_to_the_same_bytes(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     args = (*WAYS[way], *SHORT) if "trainer=meta" in WAYS[way] else (*SHORT, *WAYS[way])
     succeed("train", *args, "run=whole")
     whole = outcome(directory("whole"))
@@ -276,7 +276,7 @@ def test_one_process_at_a_time(cut: Path) -> None:
 
 
 @pytest.mark.full
-def test_a_member_that_trained_side_by_side_goes_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_that_trained_side_by_side_resumes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     both = (*SHORT, "-m", "objective.alpha=1,10", "hydra/launcher=side_by_side")
     succeed("train", *both, "run=whole")
     cut_at(3, monkeypatch, *both, "run=cut")

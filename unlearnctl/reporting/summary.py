@@ -118,7 +118,7 @@ def summarise(run_dirs: Iterable[Path]) -> Summary:
         else:
             rows = {(row.suite, row.metric): row for row in run.rows}
             members.append(
-                Member(run, numbers.flatten(run.results.get("config") or {}), rows, _goes_on(run, who))
+                Member(run, numbers.flatten(run.results.get("config") or {}), rows, _is_resumed(run, who))
             )
     if not members and not failed and not running:
         raise UserError(
@@ -140,7 +140,7 @@ def _check_name(path: Path) -> None:
         raise UserError("its name is not UTF-8") from None
 
 
-def _goes_on(run: Run, who: str | None) -> bool:
+def _is_resumed(run: Run, who: str | None) -> bool:
     """Tell whether a process is resuming a run that had ended early."""
     return who is not None and run.results.get("status") not in ENDED
 

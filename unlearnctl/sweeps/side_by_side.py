@@ -34,7 +34,7 @@ def member(cfg: DictConfig, train: Train) -> Path | None:
         return train(cfg, None)
     directory = run_directory(cfg, "train")
     cut = _was_cut(directory)
-    with attempt(directory, goes_on=cut):
+    with attempt(directory, resumes=cut):
         if not cut:
             return train(cfg, None)
         again = config_to_resume(directory)

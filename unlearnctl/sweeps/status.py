@@ -87,17 +87,17 @@ def locked(directory: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def attempt(directory: Path, goes_on: bool = False) -> Iterator[None]:
+def attempt(directory: Path, resumes: bool = False) -> Iterator[None]:
     """Record one attempt at a member: its start, its end and its error, which is raised again.
 
-    What an earlier attempt left is moved to `attempts/N`, unless this one `goes_on` from there.
+    What an earlier attempt left is moved to `attempts/N`, unless this one `resumes` from there.
 
     Raises:
         UserError: another process is using this member.
         KeyboardInterrupt: the run was interrupted, and ended in an orderly way.
     """
     with locked(directory, f"member {directory.name}"):
-        status = start(directory, goes_on)
+        status = start(directory, resumes)
         try:
             with _own_log(directory):
                 yield
@@ -108,10 +108,10 @@ def attempt(directory: Path, goes_on: bool = False) -> Iterator[None]:
             raise exception_from(ended.error)
 
 
-def start(directory: Path, goes_on: bool = False) -> tuple[Status, float]:
+def start(directory: Path, resumes: bool = False) -> tuple[Status, float]:
     """Record that a member begins."""
     before = read_status(directory) or Status()
-    if not goes_on:
+    if not resumes:
         _set_aside(directory, before.attempt)
     status = replace(
         before,

@@ -38,7 +38,7 @@ def test_costly_items_come_first() -> None:
     assert asked == [9, 3, 2, 1]
 
 
-def test_a_killed_evaluation_goes_on(tmp_path: Path) -> None:
+def test_a_killed_evaluation_resumes(tmp_path: Path) -> None:
     items, first, second = list(range(10)), [], []
     with pytest.raises(Killed):
         Answers(tmp_path / "a").all("square", items, squares(items, first, stop_after=6))

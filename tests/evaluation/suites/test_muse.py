@@ -1,4 +1,4 @@
-"""MUSE's metrics: closed forms, rouge-score and scikit-learn beside them, the tiny world whole."""
+"""MUSE's metrics: closed forms, rouge-score and scikit-learn as references, the whole tiny world."""
 
 from __future__ import annotations
 

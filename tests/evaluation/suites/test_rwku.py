@@ -1,4 +1,4 @@
-"""RWKU's metrics: single questions beside the batch, targets, types; the tiny world whole."""
+"""RWKU's metrics: single questions against the batch, targets, types; the whole tiny world."""
 
 from __future__ import annotations
 

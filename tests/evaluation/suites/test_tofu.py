@@ -188,7 +188,7 @@ def test_a_saved_reference_is_as_good_as_the_model(world, tmp_path: Path) -> Non
     TofuSuite(**settings, append_eos=False, reference=str(file)).validate()
 
 
-def test_a_killed_evaluation_goes_on(world, tmp_path: Path) -> None:
+def test_a_killed_evaluation_resumes(world, tmp_path: Path) -> None:
     settings = {**SETTINGS, "limit": 4, "retain": None, "real_authors": None, "world_facts": None}
     first = Answers(tmp_path / "a")
     whole = TofuSuite(**settings).run(*world, first)

@@ -72,7 +72,7 @@ def _override_seeds() -> Sequence[bytes]:
 
 
 def run_config(data: bytes) -> None:
-    """config.yaml of a run that is to be gone on with."""
+    """config.yaml of a run that is to be resumed."""
     folder = scratch("run")
     (folder / "config.yaml").write_bytes(data)
     assert {"model", "data"} <= set(own_config(folder))

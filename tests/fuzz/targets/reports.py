@@ -67,7 +67,7 @@ def read(data: bytes) -> None:
 
 
 def render(data: bytes) -> None:
-    """The page, the terminal's tables, the robustness table, the card, and the summary with a sound run beside it."""
+    """The page, the terminal's tables, the robustness table, the card, and the summary with a valid run beside it."""
     folder = _put("page", _whole(), data)
     run = load_run(folder)
     check_page(html.render(run), scripts=2)
