@@ -84,12 +84,14 @@ class Encoder:
                 if corpus.spans is not None:
                     shift = len(piece.text.before) - piece.text.start
                     spans = _token_spans(corpus.spans[place], shift, piece.offsets)
+                # The end token closes the text: of the rows of a text that was split, only the last has it.
                 closing = self.tokenizer.eos_token_id if self.end and piece is found[-1] else None
                 ids = with_end(piece.row.ids, closing, self.max_length)
                 yield replace(piece.row, ids=ids, index=place, spans=spans)
 
     def _cut(self, texts: Sequence[PromptedText], with_offsets: bool) -> Iterator[list[_Piece]]:
         """Yield one piece of each text: its beginning."""
+        # The first text tells about special tokens for all: a corpus has prompts or turns for every text, or for none.
         given = [first_characters(self.tokenizer, text.whole, self.max_length) for text in texts]
         encoded = self._ids(
             given,

@@ -37,6 +37,7 @@ def read_data(cfg: Mapping[str, Any]) -> Corpora:
     for side in SIDES:
         out[side] = {}
         for topic, corpus in getattr(spec, side).items():
+            # Topics may share a corpus, as retain topics often do: it is read once, and held once.
             if corpus not in read:
                 read[corpus] = read_corpus(corpus, corpus_key(side, topic))
             out[side][topic] = read[corpus]
@@ -175,6 +176,7 @@ class ForgetRetain:
         """
         check_batch(global_batch, micro_batch, world)
         share = global_batch // world
+        # The whole global batch on every rank, because losses are divided by its counts.
         chosen = {side: self._global_rows(side, step, global_batch) for side in self.rows}
         micro_batches = []
         for start in range(rank * share, (rank + 1) * share, micro_batch):

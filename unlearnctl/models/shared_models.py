@@ -68,6 +68,8 @@ class SharedModels:
             base = self.trunk
         if sliced:
             self.whole = None
+        # A single member trains the base itself, which is then not copied. With adapters (`own` is empty) a copy of the
+        # modules gets them, so that the base stays as it is for evaluation.
         return base if self.members == 1 and own else sharing_copy(base, own)
 
     def for_evaluation(self, own: Iterable[str]) -> PreTrainedModel:

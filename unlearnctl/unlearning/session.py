@@ -202,6 +202,7 @@ class Session:
 
     def _state(self) -> dict[str, Any]:
         """Return what a training checkpoint holds, under the keys of all earlier versions."""
+        # With the last checkpoint only: a run that is resumed from there never holds again what training held.
         memory = (self.memory or MemoryUsage.of(self.trainer)) if self.trainer.done else None
         return {
             **self._parts().state(),

@@ -34,6 +34,7 @@ def tokenised(
     wanted, needs = plain(cfg.data), ready.objective.needs()
     key = _key(cfg, ready) if _in_sweep() else ""
     if key and key in _last:
+        # The seed decides the order in which rows are drawn, not what they are, so members may differ in it.
         return ready.spec.tokenizer(), replace(_last[key], seed=cfg.seed)
     corpora = read_data(wanted)
     tokenizer = ready.spec.tokenizer()

@@ -50,6 +50,7 @@ class Answers:
         # From the end, so that of equal items the first remains.
         missing = list({k: i for i, k in reversed(list(enumerate(keys))) if k not in self._known}.values())
         price = cost or (lambda index: 1.0)
+        # Costly ones first: what does not fit into memory shows at once, and a batch has items of similar length.
         mine = sorted(_share(missing, price, self.rank, self.ranks), key=lambda i: (-price(i), i))
         found: dict[str, Any] = {}
         if mine:

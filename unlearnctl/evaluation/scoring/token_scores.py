@@ -146,7 +146,7 @@ def _score_batch(model: PreTrainedModel, rows: Sequence[Row], key: str) -> list[
     # The counts are for losses, and none is computed here.
     batch = collate(rows, 0, "right", 1, 1, 1, 0).to(model.device)
     logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
-    counted = prediction_mask(batch.labels.clone(), batch.attention_mask)
+    counted = prediction_mask(batch.labels, batch.attention_mask)
     picked = logits[:, :-1][counted[:, 1:]]
     refuse_infinite(picked, key)
     columns = [c.cpu().double().tolist() for c in token_scores(picked, batch.labels[counted])]

@@ -45,6 +45,6 @@ def search(
             **policy.record(),
         }
         log(row)
-        if volume > best_volume:
+        if volume > best_volume:  # strictly: at equal scores the config's own values, which come first, stay
             best, best_volume = action, volume
     return best
