@@ -18,9 +18,9 @@ PACKAGE = "unlearnctl"
 LOADER = "unlearnctl.config.targets"
 # From the top of the house to its ground floor: a room imports only rooms that stand below it.
 ROOMS = (
-    "programs", "commands", "tables", "sweeps", "unlearning", "reporting", "runs", "config", "attacks", "repair",
-    "probes", "evaluation", "training", "models", "objectives", "distributed", "data", "tinyworld", "tracking",
-    "results", "ops", "tasks", "utils",
+    "programs", "commands", "tables", "tuning", "sweeps", "unlearning", "reporting", "runs", "config", "attacks",
+    "repair", "probes", "evaluation", "training", "models", "objectives", "distributed", "data", "tinyworld",
+    "tracking", "results", "ops", "tasks", "utils",
 )  # fmt: skip
 # What a process begins with; it imports the verb that it is told to run.
 PROGRAMS = ("__init__", "__main__", "cli", "hydra_app", "arguments", "candidates", "distributed.worker")

@@ -147,7 +147,7 @@ def test_tests_mirror_the_rooms() -> None:
 
 
 def test_only_the_edge_knows_hydra() -> None:
-    rooms = ("commands", "config", "distributed", "runs", "sweeps", "tables", "unlearning")
+    rooms = ("commands", "config", "distributed", "runs", "sweeps", "tables", "tuning", "unlearning")
     edge = {*rooms, *(f"{name}.py" for name in architecture.PROGRAMS)}
     for part in PACKAGE.iterdir():
         if part.name not in edge and (part.suffix == ".py" or (part / "__init__.py").is_file()):

@@ -24,6 +24,7 @@ from unlearnctl.commands import Verb, every_verb
 from unlearnctl.config.composed import check_keys, guarded
 from unlearnctl.config.trust import allow, read_trust, trusted
 from unlearnctl.distributed.world import existing_world, leave
+from unlearnctl.tuning.recipe import laid_under
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.paths import conf_dir
 from unlearnctl.utils.quiet import quiet_environment, quiet_libraries
@@ -43,7 +44,7 @@ def run_with_hydra(verb: Verb, typed: Sequence[str]) -> None:
     allow(read_trust(typed))  # as typed, before a sweep's file adds its own
     _check_processes(verb, typed)
     _check_secrets(typed)
-    args = _sweep_arguments(verb.name, prepared(verb, typed))
+    args = _sweep_arguments(verb.name, laid_under(prepared(verb, typed)))
     # Hydra's parser wants flags first; people type -m where they think of it
     overrides = [arg for arg in args if not arg.startswith("-") and ("=" in arg or arg.startswith("~"))]
     args = [arg for arg in args if arg not in overrides] + overrides

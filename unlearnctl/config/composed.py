@@ -56,6 +56,14 @@ class Train(_Kept):
 
 
 @dataclass(frozen=True)
+class Tune(Train):
+    """`unlearnctl tune`."""
+
+    tune: Group = field(default_factory=dict)
+    select: Group | None = None
+
+
+@dataclass(frozen=True)
 class Eval(_Kept):
     """`unlearnctl eval`."""
 
@@ -117,7 +125,15 @@ class Export:
     model: Group
 
 
-KEYS = {"train": Train, "eval": Eval, "probe": Probe, "repair": Repair, "attack": Attack, "export": Export}
+KEYS = {
+    "train": Train,
+    "tune": Tune,
+    "eval": Eval,
+    "probe": Probe,
+    "repair": Repair,
+    "attack": Attack,
+    "export": Export,
+}
 
 
 def check_keys(verb: str, cfg: DictConfig) -> None:

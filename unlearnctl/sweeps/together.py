@@ -21,6 +21,7 @@ from unlearnctl.utils.stopping import interruptible
 
 SHARED = ("mixed_precision", "gradient_checkpointing", "device")  # of cfg.trainer
 Ended = Callable[[Setup, BaseException | None], None]
+Begun = Callable[[Session], None]
 
 
 def groups(setups: Sequence[Setup], members: int) -> Iterator[list[Setup]]:
@@ -42,8 +43,13 @@ def group_key(setup: Setup) -> str:
     return json.dumps([cfg["model"], cfg["data"], prepared.lowest, prepared.trunk, how], sort_keys=True)
 
 
-def run_together(setups: Sequence[Setup], ended: Ended) -> None:
-    """Carry out a group of runs; `ended` is called with each, and with its error if it failed after training.
+def run_together(setups: Sequence[Setup], ended: Ended, begun: Begun = lambda session: None) -> None:
+    """Carry out a group of runs.
+
+    Args:
+        setups: of the runs.
+        ended: called with each, and with its error if it failed after training.
+        begun: called with each when its trainer is made, before the first step.
 
     Raises:
         BaseException: whatever stopped the group before.
@@ -55,20 +61,21 @@ def run_together(setups: Sequence[Setup], ended: Ended) -> None:
         models = shared_models(sessions)
         for session in sessions:
             session.measure_base(models)
-        _train(sessions, models)
+        _train(sessions, models, begun)
         # All are saved, and their models freed, before the first is evaluated.
         outcomes = [session.save() for session in sessions]
         for session, outcome in zip(sessions, outcomes, strict=True):
             _finish(session, models, outcome, ended)
 
 
-def _train(sessions: Sequence[Session], models: SharedModels) -> None:
+def _train(sessions: Sequence[Session], models: SharedModels, begun: Begun) -> None:
     memo: dict = {}  # prefix passes of the present step
     first, *others = sessions
     with TrainProgress(enabled=first.is_main) as progress:
         for session in sessions:
             session.begin(models, progress)
             session.trainer.tapped.memo = memo
+            begun(session)
         models.drop_trunk()  # each member holds what it needs of it
         first.fill_caches(others)
         for session in sessions:

@@ -23,7 +23,7 @@ class Evaluator:
     snapshot: Callable[[], dict[str, Tensor]]
     report: Callable[[int, Scores], None]
     before: Scores = field(default_factory=dict)
-    listener: Callable[[int, float, float], None] = lambda step, forgotten, retained: None
+    listener: Callable[[int, float, float], str | None] = lambda step, forgotten, retained: None
     best_step: int | None = None
     best_score: float = -1.0  # below every hypervolume, so that the first evaluation counts even at 0
     best_tensors: dict[str, Tensor] | None = None
@@ -61,10 +61,10 @@ class Evaluator:
         point = trade_off(self.before, now)
         if point is None:  # nothing to choose a step by, and nothing to stop for
             return None
-        self.listener(step, *point)
+        reason = self.listener(step, *point)
         if self.settings.keep == "best" and point.hypervolume > self.best_score:
             self.best_step, self.best_score, self.best_tensors = step, point.hypervolume, self.snapshot()
         bound, damage = self.settings.max_retain_damage, 1 - point.retained
         if bound is not None and damage > bound:
             return f"retain damage {damage:.3f} passed trainer.monitor.max_retain_damage={bound}"
-        return None
+        return reason

@@ -139,6 +139,13 @@ class Session:
         """Return the trainer, which exists between `begin` and `save`."""
         return self._parts().trainer
 
+    def listen(self, listener: Callable[[int, float, float], str | None]) -> None:
+        """Have `listener` told the step, the forgotten and the retained share of each in-training evaluation.
+
+        What it returns, if anything, stops the training and is the reason.
+        """
+        self._parts().evaluator.listener = listener
+
     def _parts(self) -> Training:
         assert self.training, "between `begin` and `save` only"
         return self.training

@@ -1,0 +1,78 @@
+"""`unlearnctl tune`: a search on the tiny world from the command to the recipe that `train` takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.command import run, succeed
+
+SPACE = "tune.space=[{key: objective.alpha, low: 1, high: 1000, log: true}]"
+ARGS = (
+    "objective=rmu", SPACE, "trainer.steps=12", "trainer.device=cpu", "tune.together=2", "tune.looks=2", "run=a",
+    "select={tinyworld: {split: val, limit: 20, parts: [mcq]}}", "tune.least=0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["tune.space=[]"], "tune.space: nothing to try"),
+        (["objective=undial"], "tune.space: nothing to try"),
+        (["select=null"], "select: settings must not be chosen on the items that are reported"),
+        (["select={mmlu: {limit: 3}}"], "select.mmlu: not a suite of eval; it has tinyworld"),
+        (["tune.minutes=0"], "tune.minutes=0: must be a positive number"),
+        (["tune.looks=1000"], "tune.looks=1000: at most one a step, and trainer.steps="),
+        (["trainer=meta"], "trainer=meta: learns settings by itself"),
+        (["tune.mintes=3"], "tune.mintes"),
+        (["-m", "seed=0"], "unlearnctl tune: one search at a time; leave out -m"),
+    ],
+)
+def test_what_cannot_be_searched_is_one_line(
+    args: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = (
+        run("tune", "objective=rmu", SPACE, *args) if "objective=undial" not in args else run("tune", *args)
+    )
+    assert done.code == 2, done.out
+    assert line in done.err
+    assert not list(tmp_path.rglob("recipe.yaml"))
+
+
+@pytest.mark.full
+def test_a_search_writes_a_recipe_is_continued_and_the_recipe_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = succeed("tune", *ARGS, "tune.trials=2").out
+    root = Path("outputs/tune/tinyworld-tinyworld_hazard-rmu/a")
+    assert out.count("] trial ") == 2
+    assert "the search ended: all 2 trials are done" in out
+    found = yaml.safe_load((root / "recipe.yaml").read_text())
+    assert set(found) == {"objective", "trainer"}
+    trial = yaml.safe_load((root / "train/trials/000/config.yaml").read_text())
+    assert trial["eval"]["tinyworld"]["split"] == "val"
+    assert trial["trainer"]["monitor"]["every"] == 6
+    assert "tune" not in trial
+    again = succeed("tune", *ARGS, "tune.trials=3").out
+    assert again.count("] trial ") == 1
+    assert sorted(path.name for path in (root / "train/trials").iterdir()) == ["000", "001", "002"]
+    done = succeed(
+        "train", "objective=rmu", f"recipe={root}/recipe.yaml", "eval=[smoke]", "trainer.steps=2", "run=b"
+    )
+    config = yaml.safe_load((Path(done.run_dir) / "config.yaml").read_text())
+    best = yaml.safe_load((root / "recipe.yaml").read_text())["objective"]["alpha"]
+    assert config["objective"]["alpha"] == best
+    assert config["trainer"]["steps"] == 2
+
+
+@pytest.mark.full
+def test_a_search_that_finds_nothing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("tune", *ARGS, "tune.trials=2", "trainer.optimizer.lr=1e-9", "tune.least=0.3")
+    assert done.code == 2
+    assert "not found within the budget: the best score is 0.0" in done.err
+    assert not list(tmp_path.rglob("recipe.yaml"))

@@ -1,0 +1,52 @@
+"""A space of settings is checked before anything runs, and draws only what it allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+
+from unlearnctl.tuning.space import Setting, read_space
+from unlearnctl.utils.errors import UserError
+
+ALPHA = {"key": "objective.alpha", "low": 1.0, "high": 100.0, "log": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ([], "tune.space: nothing to try; give settings as tune.space=[{key: ..., low: ..., high: ...}]"),
+        ([{"key": "objective.alpha"}], "tune.space[0]: objective.alpha needs low and high, or choices"),
+        (
+            [{**ALPHA, "high": 1.0}],
+            "tune.space[0]: objective.alpha: low=1.0 must be above 0 and below high=1.0",
+        ),
+        ([{**ALPHA, "log": False, "low": 200.0}], "low=200.0 must be below high=100.0"),
+        ([{**ALPHA, "low": 0.0}], "low=0.0 must be above 0 and below high=100.0"),
+        ([{**ALPHA, "choices": [1, 2]}], "needs either low and high, or choices that are not empty"),
+        ([{"key": "objective.alpha", "choices": []}], "choices that are not empty"),
+        ([ALPHA, ALPHA], "tune.space: objective.alpha stands in it twice"),
+        ([{**ALPHA, "hihg": 3}], "tune.space[0].hihg"),
+    ],
+)
+def test_what_cannot_be_tried_is_one_line(given: list[dict[str, Any]], line: str) -> None:
+    with pytest.raises(UserError) as found:
+        read_space("tune.space", given)
+    assert line in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_draws_are_within_the_range_and_of_the_type() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    settings = [
+        Setting("a", 1.0, 100.0, log=True),
+        Setting("b", 2, 5, whole=True),
+        Setting("c", choices=["x", True]),
+    ]
+    drawn = [[setting.draw(study.ask()) for _ in range(60)] for setting in settings]
+    assert all(1 <= value <= 100 for value in drawn[0])
+    assert 20 < sum(value < 10 for value in drawn[0]) < 40  # evenly by ratio: half of them below the middle
+    assert set(drawn[1]) == {2, 3, 4, 5}
+    assert set(drawn[2]) == {"x", True}
+    assert all(float(f"{value:.3g}") == value for value in drawn[0])

@@ -1,0 +1,31 @@
+"""The `tune` part of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from annotated_types import Ge, Lt
+from pydantic import PositiveFloat, PositiveInt
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How long and how widely to search.
+
+    Args:
+        minutes: budget of one call; the trials that are at work when it ends are finished.
+        trials: the most trials, over all calls.
+        together: trials that train side by side in one process, on shared frozen blocks.
+        looks: times that a trial is scored while it trains; the worse ones are stopped after each (successive halving).
+        least: score (share forgotten × share retained) below which nothing counts as found.
+        space: what is tried, see `Setting`.
+    """
+
+    minutes: PositiveFloat
+    trials: PositiveInt
+    together: PositiveInt
+    looks: PositiveInt
+    least: Annotated[float, Ge(0), Lt(1)]
+    space: Sequence[Mapping[str, Any]] = field(default_factory=list)

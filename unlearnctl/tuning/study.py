@@ -1,0 +1,100 @@
+"""Keep a search over settings on disk, and decide when it has gone on for long enough."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+
+import optuna
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from unlearnctl.results.run import Run, load_run
+from unlearnctl.tuning.settings import Tuning
+
+PATIENCE = 3  # groups of trials without a better score, after which a search ends
+STEPS_TO_THE_FIRST_LOOK = "auto"
+HALVES = 2  # at each look, the worse half of the trials that got so far is stopped
+
+
+def open_study(root: Path, seed: int) -> optuna.Study:
+    """Open the search that is kept in a directory, or begin one; trials that were cut off count as failed."""
+    logging.getLogger("optuna").setLevel(logging.ERROR)
+    study = optuna.create_study(
+        study_name="tune",
+        storage=JournalStorage(JournalFileBackend(str(root / "study.log"))),
+        # Several trials are drawn before the first of them has ended: without the liar they would be alike.
+        sampler=TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=8),
+        pruner=SuccessiveHalvingPruner(min_resource=STEPS_TO_THE_FIRST_LOOK, reduction_factor=HALVES),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+    return study
+
+
+def search(
+    study: optuna.Study,
+    tuning: Tuning,
+    carry_out: Callable[[int], None],
+    minutes: Callable[[], float],
+    noise: Callable[[FrozenTrial], float],
+) -> str:
+    """Carry out groups of trials until one of three reasons ends the search; returns the reason.
+
+    Args:
+        study: what was tried so far.
+        tuning: budget, number of trials, size of a group.
+        carry_out: trains that many trials and tells the study.
+        minutes: since this call began.
+        noise: of a trial's score, half of its 95 % interval.
+    """
+    stale, best = 0, -1.0
+    while True:
+        left = tuning.trials - len(study.get_trials(deepcopy=False))
+        if left <= 0:
+            return f"all {tuning.trials} trials are done (tune.trials)"
+        if minutes() >= tuning.minutes:
+            return f"the budget of {tuning.minutes:g} minutes is spent (tune.minutes)"
+        if stale >= PATIENCE:
+            return f"{PATIENCE} groups of trials in a row were no better than the noise"
+        carry_out(min(tuning.together, left))
+        now = best_of(study)
+        if now is None:
+            continue
+        assert now.value is not None
+        better = now.value > best + (noise(now) if best >= 0 else 0)
+        stale, best = (0, now.value) if better else (stale + 1, best)
+
+
+def best_of(study: optuna.Study) -> FrozenTrial | None:
+    """Return the completed trial with the best score; None before the first."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return max(done, key=lambda trial: trial.value or 0.0, default=None)
+
+
+def noise_of(run: Run) -> float:
+    """Return about half of the 95 % interval of a score: that of its forgotten share, which moves it most.
+
+    Our reading: the share's error is that of the scores after unlearning, over the distance from the base to chance.
+    """
+    halves = [
+        row.after.half / (row.before.value - (row.chance or 0.0))
+        for row in run.rows
+        if row.role == "forget"
+        and row.after.half is not None
+        and row.before.value is not None
+        and row.before.value > (row.chance or 0.0)
+    ]
+    return fmean(halves) if halves else 0.0
+
+
+def read_noise(root: Path, trial: FrozenTrial) -> float:
+    """Return the noise of a trial that was carried out in `root`."""
+    return noise_of(load_run(root / "train" / "trials" / f"{trial.number:03d}", history=False))
