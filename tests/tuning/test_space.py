@@ -6,9 +6,13 @@ from typing import Any
 
 import optuna
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
+from unlearnctl.config.instantiate import plain
 from unlearnctl.tuning.space import Setting, read_space
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.paths import conf_dir
 
 ALPHA = {"key": "objective.alpha", "low": 1.0, "high": 100.0, "log": True}
 
@@ -35,6 +39,14 @@ def test_what_cannot_be_tried_is_one_line(given: list[dict[str, Any]], line: str
         read_space("tune.space", given)
     assert line in str(found.value)
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("objective", sorted(file.stem for file in (conf_dir() / "search").glob("*.yaml")))
+def test_every_shipped_space_names_keys_that_are_there(objective: str) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("tune", [f"objective={objective}", "model=local"])
+    for setting in read_space("tune.space", plain(cfg.tune)["space"]):
+        assert OmegaConf.select(cfg, setting.key, throw_on_missing=True) is not None, setting.key
 
 
 def test_draws_are_within_the_range_and_of_the_type() -> None:
