@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shlex
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from unlearnctl.commands import Verb
@@ -171,3 +173,35 @@ def _forced(verb: Verb, rest: Sequence[str]) -> list[str]:
             )
         out.append(f"++{arg}" if group in kept and arg.startswith(f"{group}.") else arg)
     return out
+
+
+def sweep_arguments(verb: str, args: list[str]) -> list[str]:
+    """Resolve `--resume DIR`, and give a sweep a name that no other has: two may start in the same second.
+
+    Raises:
+        UserError: `--resume` without a sweep, or `resume=` with one.
+    """
+    if any(arg == "--resume" or arg.startswith("--resume=") for arg in args):
+        return _resumed_sweep(verb, args)
+    sweeps = any(flag in args for flag in MANY)
+    if sweeps and any(arg.startswith("resume=") and arg != "resume=null" for arg in args):
+        raise UserError(
+            "resume: resumes one run, so it cannot be combined with -m; --resume DIR resumes a sweep"
+        )
+    if verb == "train" and sweeps and not any(arg.startswith("run=") for arg in args):
+        return [*args, f"run={datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"]
+    return args
+
+
+def _resumed_sweep(verb: str, args: list[str]) -> list[str]:
+    from unlearnctl.sweeps.members import resumed
+
+    flag = next(arg for arg in args if arg == "--resume" or arg.startswith("--resume="))
+    place = args.index(flag)
+    after = place + 1 if "=" in flag else place + 2  # --resume=DIR or --resume DIR
+    folder = flag.partition("=")[2] or "".join(args[place + 1 : after])
+    if verb != "train" or not folder:
+        raise UserError(f"unlearnctl {verb}: --resume resumes a sweep: unlearnctl train --resume DIR")
+    others = args[:place] + args[after:]
+    flags = [arg for arg in others if arg.startswith("-") and arg not in MANY]
+    return ["-m", *flags, *resumed(folder, [arg for arg in others if not arg.startswith("-")])]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from unlearnctl.arguments import MANY, prepared
+from unlearnctl.arguments import MANY, prepared, sweep_arguments
 from unlearnctl.commands import Verb, every_verb
 from unlearnctl.config.composed import check_keys, guarded
 from unlearnctl.config.trust import allow, read_trust, trusted
@@ -44,7 +42,7 @@ def run_with_hydra(verb: Verb, typed: Sequence[str]) -> None:
     allow(read_trust(typed))  # as typed, before a sweep's file adds its own
     _check_processes(verb, typed)
     _check_secrets(typed)
-    args = _sweep_arguments(verb.name, laid_under(prepared(verb, typed)))
+    args = sweep_arguments(verb.name, laid_under(prepared(verb, typed)))
     # Hydra's parser wants flags first; people type -m where they think of it
     overrides = [arg for arg in args if not arg.startswith("-") and ("=" in arg or arg.startswith("~"))]
     args = [arg for arg in args if arg not in overrides] + overrides
@@ -166,34 +164,6 @@ def _check_processes(verb: Verb, args: Sequence[str]) -> None:
         raise UserError(
             f"unlearnctl {verb.name}: runs in one process, and this is one of {world.size} ({world.starter})"
         )
-
-
-def _sweep_arguments(verb: str, args: list[str]) -> list[str]:
-    """Resolve `--resume DIR`, and give a sweep a name that no other has: two may start in the same second."""
-    if any(arg == "--resume" or arg.startswith("--resume=") for arg in args):
-        return _resumed_sweep(verb, args)
-    sweeps = any(flag in args for flag in MANY)
-    if sweeps and any(arg.startswith("resume=") and arg != "resume=null" for arg in args):
-        raise UserError(
-            "resume: resumes one run, so it cannot be combined with -m; --resume DIR resumes a sweep"
-        )
-    if verb == "train" and sweeps and not any(arg.startswith("run=") for arg in args):
-        return [*args, f"run={datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"]
-    return args
-
-
-def _resumed_sweep(verb: str, args: list[str]) -> list[str]:
-    from unlearnctl.sweeps.members import resumed
-
-    flag = next(arg for arg in args if arg == "--resume" or arg.startswith("--resume="))
-    place = args.index(flag)
-    after = place + 1 if "=" in flag else place + 2  # --resume=DIR or --resume DIR
-    folder = flag.partition("=")[2] or "".join(args[place + 1 : after])
-    if verb != "train" or not folder:
-        raise UserError(f"unlearnctl {verb}: --resume resumes a sweep: unlearnctl train --resume DIR")
-    others = args[:place] + args[after:]
-    flags = [arg for arg in others if arg.startswith("-") and arg not in MANY]
-    return ["-m", *flags, *resumed(folder, [arg for arg in others if not arg.startswith("-")])]
 
 
 def _check_flags(verb: str, args: list[str]) -> bool:
