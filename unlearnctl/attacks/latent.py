@@ -51,12 +51,8 @@ class Latent:
         max_length: PositiveInt = 128,
     ) -> None:
         self.cfg = {"train": train, "test": test}
-        self.layers, self.batch_size, self.strength, self.max_length = (
-            layers,
-            batch_size,
-            strength,
-            max_length,
-        )
+        self.layers, self.strength = layers, strength
+        self.batch_size, self.max_length = batch_size, max_length
 
     def validate(self, tokenizer: PreTrainedTokenizerBase, blocks: int) -> None:
         """Read both corpora, and check that the layers exist."""

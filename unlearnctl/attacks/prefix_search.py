@@ -47,6 +47,7 @@ def search(
     prefix = _start(allowed, length, tokenizer, generator)
     losses = [float(facts.loss(model, prefix))]
     for _ in range(rounds):
+        # The gradient is taken at the present prefix, so it ranks single substitutions, not combinations of them.
         promising = (-facts.gradient(model, prefix))[:, allowed].topk(min(top_k, len(allowed))).indices
         best, lowest = prefix, losses[-1]
         for _ in range(candidates):
@@ -128,6 +129,7 @@ def survives(ids: Int[Tensor, " P"], tokenizer: PreTrainedTokenizerBase) -> bool
 def _start(
     allowed: Int[Tensor, " V"], length: int, tokenizer: PreTrainedTokenizerBase, generator: torch.Generator
 ) -> Int[Tensor, " P"]:
+    # Tokens that survive alone may merge with a neighbour. A repeated token is the way out if all draws do.
     for _ in range(100):
         drawn = allowed[torch.randint(len(allowed), (length,), generator=generator)]
         if survives(drawn, tokenizer):

@@ -31,9 +31,8 @@ class KeptRows:
         self.rows: dict[tuple[str, str], dict[str, Any]] = {}
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         for line in lines:
-            with suppress(
-                ValueError, KeyError, TypeError, AttributeError
-            ):  # half a line: killed while writing
+            # Half a line, if the process was killed while it wrote.
+            with suppress(ValueError, KeyError, TypeError, AttributeError):
                 entry = loads(line)
                 if entry.pop("of") == self.weights:
                     self.rows[entry["attack"], entry["variant"]] = entry

@@ -56,9 +56,8 @@ def check_config(cfg: DictConfig, files: Sequence[Path] = ()) -> None:
     """
     guard_environment()
     check_folders(cfg, files)
-    with mock.patch.object(
-        HydraConfig.instance(), "cfg", None
-    ):  # else ${hydra:…} is the outer config's value
+    # Without this, ${hydra:…} would give the value of the config that is composed around this one.
+    with mock.patch.object(HydraConfig.instance(), "cfg", None):
         leaves = list(_leaves(cfg, ""))
     for key, value in leaves:
         leaf = key.rpartition(".")[2]

@@ -34,9 +34,8 @@ def build_tracker(node: Mapping[str, Any]) -> Tracker | None:
     _meter_interval(node)
     settings = {key: value for key, value in node.items() if key not in OURS}
     name = node.get("name") or "none"
-    if (
-        TARGET not in settings and name != "none"
-    ):  # the config of a run from before trackers named their class
+    # The config of a run from before trackers named their class.
+    if TARGET not in settings and name != "none":
         settings[TARGET] = shipped(str(name))[TARGET]
     if TARGET in settings:
         tracker: Tracker = build("tracker", settings)

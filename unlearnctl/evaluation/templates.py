@@ -56,9 +56,8 @@ class _Limited:
     size = 0  # bytes, then
 
     def __init__(self, sandbox: Any, source: str) -> None:
-        self.compiled = functools.cache(
-            lambda: sandbox.from_string(source)
-        )  # which computes what is constant
+        # Compiled in `render`, under its limits: jinja computes constant expressions when it compiles.
+        self.compiled = functools.cache(lambda: sandbox.from_string(source))
         self.source = source
 
     def render(self, **fields: Any) -> str:

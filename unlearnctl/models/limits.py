@@ -11,13 +11,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length")
-STRETCHED = (
-    "linear",
-    "dynamic",
-    "yarn",
-    "longrope",
-    "llama3",
-)  # rotary embeddings for longer texts than trained on
+# Kinds of rotary embeddings that are made for longer texts than the model was trained on.
+STRETCHED = ("linear", "dynamic", "yarn", "longrope", "llama3")
 
 
 def positions(config: PretrainedConfig) -> int | None:

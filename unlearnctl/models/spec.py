@@ -126,9 +126,8 @@ class ModelSpec:
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"model.path={self.path}: no usable tokenizer there ({brief(error)})") from error
         rows = config.get_text_config().vocab_size
-        if (
-            tokenizer.pad_token is None or tokenizer.pad_token_id >= rows
-        ):  # padding is masked, but still embedded
+        # Padding is masked but still embedded, so its token needs a row in the embedding.
+        if tokenizer.pad_token is None or tokenizer.pad_token_id >= rows:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         if tokenizer.pad_token is None:
             raise UserError(f"model.path={self.path}: the tokenizer has no pad, eos or unk token to pad with")

@@ -103,6 +103,7 @@ def _fit_layer(
 ) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
 
+    # Standardised by the training texts alone: held-out ones must not leak into the probe.
     mean, scale = states[train].mean(0), states[train].std(0) + 1e-6
     scaled = (states - mean) / scale
 
@@ -115,6 +116,7 @@ def _fit_layer(
     probe, accuracy = fit(labels)
     weight = probe.coef_[0] / scale  # back to activation coordinates
     norm = np.linalg.norm(weight)
+    # Over all negative texts, held out or not: a scale for the loss, not a measure of the probe.
     along = states[labels == 0] @ weight / norm
     return {
         "direction": weight / norm,

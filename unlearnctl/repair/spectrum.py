@@ -49,9 +49,8 @@ def second_moments(
 
     def note(name: str, x: Tensor) -> None:
         rows = x.reshape(-1, x.shape[-1])  # mixtures of experts pass routers the batch as one list of tokens
-        if (
-            len(rows) == real.numel()
-        ):  # an expert's linear layer sees only some tokens, and we cannot tell which
+        # An expert's linear layer sees only some tokens, and not which: then padding counts too.
+        if len(rows) == real.numel():
             rows = rows[real.reshape(-1)]
         rows = rows.double()
         sums[name] = sums.get(name, torch.zeros((), device=rows.device)) + rows.T @ rows

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-Method = Callable[
-    [Float[Tensor, "O I"], Spectrum, float], Float[Tensor, "O I"]
-]  # (update, spectrum, strength)
+# (update, its module's spectrum, strength) → repaired update
+Method = Callable[[Float[Tensor, "O I"], Spectrum, float], Float[Tensor, "O I"]]
 MOMENT_BYTES = 4 << 30  # of second moments held at once
 
 
@@ -65,6 +64,7 @@ class Update:
 
     def repaired(self, strength: float) -> dict[str, Tensor]:
         """Return every changed tensor: linear weights with their repaired update, others as they were."""
+        # From the base, not from the unlearned weights: what is left out of the update is the base's own value.
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         found = {name: self.changed[name] for name in self.others}
         for module, update in self.linear.items():
@@ -116,6 +116,7 @@ def search(
         UserError: no metric says anything about forgetting or retaining.
     """
     curve: list[dict[str, float]] = []
+    # From the weakest on, and only a larger value replaces it: at equal scores the update is changed least.
     best, chosen = -1.0, 0.0
     for strength in sorted({0.0, *map(float, strengths)}):
         point = trade_off(base, measure(update.repaired(strength)))

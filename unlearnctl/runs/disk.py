@@ -10,11 +10,8 @@ from typing import Any
 from unlearnctl.utils.atomic import why
 from unlearnctl.utils.errors import UserError, out_of_memory
 
-SIZES = (
-    "batch_tokens",
-    "batch_size",
-    "max_length",
-)  # settings of suites that decide how much memory they use
+# Settings of suites that decide how much memory they use.
+SIZES = ("batch_tokens", "batch_size", "max_length")
 
 
 @contextmanager

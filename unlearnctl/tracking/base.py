@@ -72,6 +72,7 @@ class Trackers:
 
     def finish(self, status: str) -> None:
         """Close every tracker, once; a second call does nothing."""
+        # Taken off before it is closed: an error in closing one must not close it twice, nor spare the others.
         while self.trackers:
             tracker = self.trackers.pop()
             with self._let_fail(tracker):

@@ -38,13 +38,8 @@ class Wandb:
         mode: Mode | None = None,
     ) -> None:
         check_installed("wandb")
-        self.project, self.entity, self.group, self.tags, self.mode = (
-            project,
-            entity,
-            group,
-            tuple(tags),
-            mode,
-        )
+        self.project, self.entity, self.group = project, entity, group
+        self.tags, self.mode = tuple(tags), mode
 
     def start(self, run: TrackedRun) -> None:
         """Begin the wandb run; if its server cannot be reached, an offline one.

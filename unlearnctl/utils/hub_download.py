@@ -20,11 +20,7 @@ from unlearnctl.utils.safe_json import loads
 MANIFEST = "unlearnctl-manifest.json"
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-UNWANTED = [
-    "original/*",
-    "onnx/*",
-    "consolidated*",
-]  # the same weights in other formats, which are never read
+UNWANTED = ["original/*", "onnx/*", "consolidated*"]  # the same weights in formats that are never read
 
 
 @dataclass(frozen=True)
@@ -72,9 +68,8 @@ def datasets_read_by(read: Callable[[], object], what: str) -> list[Fetched]:
     before: dict[tuple[str, str | None], set[str]] = {}  # repository, revision → files that were there
 
     def noted(path: str, *args: Any, **kwargs: Any) -> Any:
-        if (
-            "/" in path and not Path(path).exists()
-        ):  # neither the name of a format, such as "json", nor a folder
+        # Neither the name of a format, such as "json", nor a folder.
+        if "/" in path and not Path(path).exists():
             check_online(path)
             before.setdefault((path, kwargs.get("revision")), _cached(path, "dataset"))
         return load(path, *args, **kwargs)

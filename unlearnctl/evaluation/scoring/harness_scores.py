@@ -15,12 +15,8 @@ import numpy as np
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import RESAMPLES, mean, mean_stderr, share
 
-GUESSED = (
-    "acc",
-    "acc_norm",
-    "acc_bytes",
-    "acc_mutual_info",
-)  # what picking a choice at random has a score in
+# What picking a choice at random has a score in.
+GUESSED = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
 SLOW = ("bleu", "chrf", "chrfpp", "ter")  # the harness, too, draws a hundred samples of these
 
 
@@ -78,10 +74,8 @@ def _pooled(outcomes: Sequence[list[float]]) -> float | None:
 def _resampled(parts: Sequence[Part], value: float, role: str, goal: str) -> Metric:
     """Build the metric of a score that is no mean over questions: interval and error come from resampled questions."""
     drawn = np.array([])
-    with (
-        warnings.catch_warnings(),
-        suppress(Exception),
-    ):  # a score may not exist for a sample, as of one class alone
+    # A score may not exist for a sample: a correlation or an F1 of questions that all have the same answer.
+    with warnings.catch_warnings(), suppress(Exception):
         warnings.simplefilter("ignore")
         drawn = np.sum([part.weight * _scores_of_samples(part) for part in parts], axis=0)
     usable = len(drawn) > 1 and bool(np.isfinite(drawn).all())
