@@ -223,6 +223,7 @@ def test_every_shipped_yaml_composes(group: str, option: str) -> None:
         "model/local": ["model.path=x"],
         "data/local": ["data.forget.path=x", "data.retain.path=y"],
         "eval/toxicity": ["eval.toxicity.path=x", "eval.toxicity.scorer=y"],
+        "eval/forget_perplexity": ["eval.forget_perplexity.path=x"],
     }.get(f"{group}/{option}", [])
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("train", overrides=[f"{group}={value}", *fill])

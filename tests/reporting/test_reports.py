@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import matplotlib.image
 import pytest
 
+from unlearnctl.reporting import plots, series
 from unlearnctl.reporting.html import _override
 from unlearnctl.reporting.reports import report, write_report
 from unlearnctl.results.run import load_run
@@ -102,6 +103,19 @@ def test_evaluation_without_before_or_curves(tmp_path, make):
     run = make.write_run(tmp_path / "run", body)
     assert [path.name for path in write_report(run)] == ["before_after.png", "report.html"]
     assert "export" not in " ".join(page(run)[0].text)
+
+
+def test_each_unit_has_an_axis_of_its_own(tmp_path, make, monkeypatch):
+    body, shown = make.results(), []
+    for part in ("before", "after"):
+        suite = body[part]["mc"] = {}
+        suite["birds_acc"] = make.metric(0.4, role="forget", goal="lower")
+        suite["birds_logp"] = make.metric(-20.0, role="forget", goal="lower")
+    monkeypatch.setattr(plots, "_bars", lambda axes, rows: shown.append({row.metric for row in rows}))
+    run = load_run(make.write_run(tmp_path / "run", body, make.history()))
+    plots.write_plots(run)
+    assert [group & {"birds_acc", "birds_logp"} for group in shown] == [{"birds_acc"}, set(), {"birds_logp"}]
+    assert "birds_logp" not in {line.name for line in series.scores(run)}
 
 
 @pytest.mark.first(1)

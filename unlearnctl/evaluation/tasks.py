@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.evaluation.rehearsal import Values, rehearse
 from unlearnctl.evaluation.task_code import check_task_code
+from unlearnctl.evaluation.task_data import LocalData
 from unlearnctl.evaluation.task_files import read_tasks
 from unlearnctl.evaluation.templates import TooMuch, templates_compiled_once
 from unlearnctl.tinyworld.resolve import resolve
@@ -33,12 +34,19 @@ class Tasks:
         num_fewshot: examples before each question; None = each task's own.
         key: config key for messages.
         trust_code: task files of others may run Python; they say so in tags, and what they name is printed.
+        path: folder with a local copy of the tasks' data (`LocalData`); None = what the task files say.
     """
 
     def __init__(
-        self, names: Sequence[str], include: str, num_fewshot: int | None, key: str, trust_code: bool = False
+        self,
+        names: Sequence[str],
+        include: str,
+        num_fewshot: int | None,
+        key: str,
+        trust_code: bool = False,
+        path: str | None = None,
     ) -> None:
-        self.trust_code = trust_code
+        self.trust_code, self.path = trust_code, path
         self.names, self.include, self.num_fewshot, self.key = list(names), include, num_fewshot, key
         self._loaded: Any = None
         self._known: TaskManager | None = None
@@ -126,13 +134,15 @@ class Tasks:
         if self._loaded is None:
             self.check_names()
             assert self._known is not None
-            if self.include.startswith("lm_eval:"):  # whose data are of the hub
+            if self.include.startswith("lm_eval:") and self.path is None:  # whose data are of the hub
                 ask_once()
             try:
                 with templates_compiled_once():  # it tries the first question of each task
                     self._loaded = self._known.load(self.names)
             except TooMuch as error:
                 raise UserError(f"{self.key}.tasks={','.join(self.names)}: question 1: {error}") from error
+            except UserError:  # of a local copy
+                raise
             except Exception as error:  # of the hub, of pandas, of YAML
                 shown = f"{type(error).__name__}: {brief(error)}" if str(error) else type(error).__name__
                 if isinstance(error, StopIteration):
@@ -168,6 +178,19 @@ class Tasks:
             raise UserError(f"{self.key}.include={self.include}: no such folder of lm-eval task files")
         return folder
 
+    def _read_locally(self, manager: TaskManager) -> None:
+        """Give every task that reads a hub dataset the rows of the local copy instead."""
+        from lm_eval.tasks._yaml_loader import load_yaml
+
+        local = Path(resolve(str(self.path)))
+        if not local.is_dir():
+            raise UserError(f"{self.key}.path={self.path}: no such folder")
+        for entry in manager.task_index.values():
+            if entry.yaml_path is not None and "dataset_path" in (entry.cfg or {}):
+                config = load_yaml(entry.yaml_path, resolve_func=True)
+                rows = LocalData.of_task(config, local, f"{self.key}.path")
+                entry.cfg, entry.yaml_path = {**config, "custom_dataset": rows}, None
+
     def _manager(self) -> tuple[TaskManager, list[str]]:
         """Return the harness's task manager, fed with installed files or what we read; and what could not be read."""
         folder = self._folder()
@@ -175,7 +198,10 @@ class Tasks:
         from lm_eval.tasks._index import TaskIndex
 
         if self.include.startswith(OURS):
-            return TaskManager(include_path=str(folder), include_defaults=False), []
+            manager = TaskManager(include_path=str(folder), include_defaults=False)
+            if self.path is not None:
+                self._read_locally(manager)
+            return manager, []
         found = read_tasks(folder)
         check_task_code(found.code, folder, self.key, self.trust_code)
         manager = TaskManager(include_defaults=False)

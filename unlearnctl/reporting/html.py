@@ -25,7 +25,7 @@ CARDS_PER_ROLE = 3
 def bounded(row: Row) -> bool:
     """Tell whether a scale from 0 to 1 can show the result."""
     number = numbers.finite(row.after.value)
-    return number is not None and 0 <= number <= 1 and not numbers.is_perplexity(row.metric)
+    return number is not None and 0 <= number <= 1 and numbers.is_share(row.metric)
 
 
 def percent(row: Row) -> str:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME_LENGTH = 32
+AXES = {
+    "share": "score (0 to 1), bars: 95 % interval",
+    "perplexity": "perplexity",
+    "nats": "log-likelihood of the answer (nats)",
+}
 SPARE = (series.GREEN, series.PURPLE, series.AMBER, series.SKY)
 STYLE: Any = {
     "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
@@ -68,23 +73,19 @@ def colour(position: int) -> str:
 
 def axis_label(row: Row) -> str:
     """Label an axis: `hazard_acc (share of items, lower is better)`."""
-    unit = (
-        "perplexity"
-        if numbers.is_perplexity(row.metric)
-        else "0 to 1"
-        if row.chance is None
-        else "share of items"
-    )
+    unit = numbers.unit(row.metric)
+    if unit == "share":
+        unit = "0 to 1" if row.chance is None else "share of items"
     wanted = f", {row.goal} is better" if row.goal in ("lower", "higher") else ""
     return f"{name(row.metric)} ({unit}{wanted})"
 
 
 def write_plots(run: Run) -> list[Path]:
-    """Draw `before_after.png`: error bars and chance marked, perplexities on an axis of their own.
+    """Draw `before_after.png`: error bars and chance marked, perplexities and log-likelihoods on axes of their own.
 
     The curves of a run are only in its page, where they can be read out and follow the reader's colours.
     """
-    panels = [[r for r in run.rows if numbers.is_perplexity(r.metric) == ratio] for ratio in (False, True)]
+    panels = [[row for row in run.rows if numbers.unit(row.metric) == unit] for unit in AXES]
     panels = [rows for rows in panels if any(_finite(row) for row in rows)]
     if not panels:
         return []
@@ -125,9 +126,9 @@ def _bars(axes: Axes, rows: list[Row]) -> None:
     axes.set_yticks(range(len(rows)), [f"{name(r.metric)}\n{_wish(r)}" for r in rows])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    ratio = numbers.is_perplexity(rows[0].metric)
-    axes.set_xlabel("perplexity" if ratio else "score (0 to 1), bars: 95 % interval")
-    if not ratio:
+    unit = numbers.unit(rows[0].metric)
+    axes.set_xlabel(AXES[unit])
+    if unit == "share":
         axes.set_xlim(0, 1.04)
 
 

@@ -66,9 +66,7 @@ def column(run: Run, key: str) -> list[Line]:
 
 def scores(run: Run) -> list[Line]:
     """Collect bounded metrics from the in-training evaluations; perplexities would flatten the others."""
-    lines = [
-        Line(r.metric, run.trace(r.suite, r.metric)) for r in run.rows if not numbers.is_perplexity(r.metric)
-    ]
+    lines = [Line(r.metric, run.trace(r.suite, r.metric)) for r in run.rows if numbers.is_share(r.metric)]
     return [line for line in lines if len(line.points) > 1]
 
 

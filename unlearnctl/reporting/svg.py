@@ -187,9 +187,9 @@ def _plane_chart(plane: Plane) -> Chart:
 
 def _plane_axis(row: Row, values: list[float], start: float, end: float) -> Axis:
     return (
-        Axis.over(values, start, end, pad=0.2)
-        if numbers.is_perplexity(row.metric)
-        else Axis(-0.03, 1.03, start, end)
+        Axis(-0.03, 1.03, start, end)
+        if numbers.is_share(row.metric)
+        else Axis.over(values, start, end, pad=0.2)
     )
 
 

@@ -27,6 +27,18 @@ def is_perplexity(metric: str) -> bool:
     return any(word in metric.lower() for word in ("ppl", "perplexity"))
 
 
+def unit(metric: str) -> str:
+    """Return what a metric is measured in, which decides its axis: `share`, `perplexity`, or `nats` (`*_logp`)."""
+    if is_perplexity(metric):
+        return "perplexity"
+    return "nats" if metric.endswith("logp") else "share"
+
+
+def is_share(metric: str) -> bool:
+    """Return whether a metric is at home between 0 and 1."""
+    return unit(metric) == "share"
+
+
 def decimals(metric: str) -> int:
     """Return the number of decimals for a value of this metric, and for its error and its change."""
     return 2 if is_perplexity(metric) else 3

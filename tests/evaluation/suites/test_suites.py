@@ -194,6 +194,10 @@ def test_perplexity_is_that_of_a_naive_loop_for_any_batch_size(world, tmp_path: 
         assert scores["ppl"].value == pytest.approx(math.exp(nll / tokens), rel=1e-5)
         assert scores["word_ppl"].value == pytest.approx(math.exp(nll / words), rel=1e-5)
     assert scores["ppl"].n == 9
+    assert (scores["ppl"].role, scores["ppl"].goal) == ("retain", "lower")
+    forget = PerplexitySuite(str(file), role="forget", prefix="story").run(model, tokenizer, Answers())
+    assert (forget["story_ppl"].role, forget["story_ppl"].goal) == ("forget", "higher")
+    assert forget["story_ppl"].items == scores["ppl"].items
 
 
 def test_after_a_prompt_only_the_reply_is_scored(world) -> None:

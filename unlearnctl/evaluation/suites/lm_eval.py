@@ -29,6 +29,8 @@ class LMEvalSuite:
         include: folder of task YAMLs: a path, `tinyworld:tasks`, `unlearnctl:NAME` for a folder of ours, or
             `lm_eval:NAME` for one of the installed harness. Only that folder is indexed (milliseconds; the whole
             default index is 12 s).
+        path: folder with a copy of the data of lm-eval's or our tasks, in the hub dataset's layout or, for MMLU, as
+            its authors publish it; None = the hub.
         role: forget or retain, for all tasks.
         metric: the harness's name of the score, such as acc, acc_norm or word_perplexity. Where a task has several
             filters, each gives a metric of its own (`NAME,FILTER`), and `exact_match,strict-match` takes one.
@@ -60,6 +62,7 @@ class LMEvalSuite:
         fewshot_as_multiturn: bool | None = None,
         system_instruction: str | None = None,
         trust_task_code: bool = False,
+        path: str | None = None,
         key: str = "eval",
     ) -> None:
         if fewshot_as_multiturn and not apply_chat_template:
@@ -67,7 +70,9 @@ class LMEvalSuite:
         if prefix and system_instruction:
             raise UserError(f"{key}.prefix and {key}.system_instruction: give one, they are the same place")
         self.tasks, self.include, self.role = dict(tasks), include, role
-        self.harness = Tasks(list(self.tasks.values()), include, num_fewshot, key, trust_task_code)
+        if path is not None and not include.startswith(("lm_eval:", "unlearnctl:")):
+            raise UserError(f"{key}.path={path}: task files of your own name their data themselves")
+        self.harness = Tasks(list(self.tasks.values()), include, num_fewshot, key, trust_task_code, path)
         self.limit, self.batch_tokens, self.chance, self.key = limit, batch_tokens, chance, key
         self.metric, self.breakdown, self.chat = metric, breakdown, apply_chat_template
         self.turns = apply_chat_template and fewshot_as_multiturn is not False

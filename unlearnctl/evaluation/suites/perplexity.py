@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import PositiveInt
@@ -30,7 +30,8 @@ class PerplexitySuite:
     """Token and word perplexity of a corpus: exp of the mean negative log-likelihood.
 
     Each document is scored from its own beginning (after the tokenizer's bos) and cut to `max_length` tokens.
-    The standard error treats documents as the unit, by the delta method for a ratio.
+    The standard error treats documents as the unit, by the delta method for a ratio. The perplexity of texts that
+    should be forgotten should rise; it counts in no trade-off, because it has no upper bound.
 
     Args:
         path, name, split, field, format, revision, limit, min_chars: the corpus, as in `conf/data/`; with a
@@ -38,6 +39,7 @@ class PerplexitySuite:
         max_length: tokens.
         batch_size: documents at once.
         prefix: of the metric names, e.g. "narrative" → narrative_ppl.
+        role: forget or retain.
         words: also give the perplexity per white-space word.
     """
 
@@ -48,11 +50,13 @@ class PerplexitySuite:
         batch_size: PositiveInt = 16,
         prefix: str = "",
         words: bool = True,
+        role: Literal["forget", "retain"] = "retain",
         key: str = "eval.perplexity",
         **corpus: object,
     ) -> None:
         self.spec = CorpusSpec.from_config({"path": path, **corpus}, key, splits=False)
         self.max_length, self.batch_size, self.words, self.key = max_length, batch_size, words, key
+        self.role = role
         self.prefix = f"{prefix}_" if prefix else ""
         self._corpus: Corpus | None = None
 
@@ -80,9 +84,9 @@ class PerplexitySuite:
         )
         words = scored_words(tokenizer, rows, self.corpus.texts, self.max_length)
         tokens = [row.predictions for row in rows]
-        found = {f"{self.prefix}ppl": perplexity(nll, tokens)}
+        found = {f"{self.prefix}ppl": perplexity(nll, tokens, self.role)}
         if self.words:
-            found[f"{self.prefix}word_ppl"] = perplexity(nll, words)
+            found[f"{self.prefix}word_ppl"] = perplexity(nll, words, self.role)
         return found
 
 
@@ -119,7 +123,7 @@ def scored_words(
     return [max(1, len(text.split())) for text in seen]
 
 
-def perplexity(nll: Sequence[float], units: Sequence[int]) -> Metric:
+def perplexity(nll: Sequence[float], units: Sequence[int], role: str = "retain") -> Metric:
     """Return exp(Σ nll / Σ units), its delta-method standard error and bootstrap interval over documents.
 
     The items are the documents' mean log-likelihoods per unit.
@@ -134,4 +138,5 @@ def perplexity(nll: Sequence[float], units: Sequence[int]) -> Metric:
         pairs, lambda drawn: np.exp(np.minimum(drawn[:, 0].sum(-1) / drawn[:, 1].sum(-1), LARGEST))
     )
     items = tuple((pairs[:, 0] / pairs[:, 1]).tolist())
-    return Metric(value, stderr, n, None, "retain", "lower", interval, items)
+    goal = "higher" if role == "forget" else "lower"
+    return Metric(value, stderr, n, None, role, goal, interval, items)

@@ -55,7 +55,7 @@ def _axis(summary: Summary, metric: Key) -> Json:
         "role": row.role,
         "goal": row.goal,
         "chance": row.chance,
-        "share": not numbers.is_perplexity(row.metric),
+        "share": numbers.is_share(row.metric),
         "digits": numbers.decimals(row.metric),
     }
 
