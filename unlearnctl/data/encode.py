@@ -91,7 +91,8 @@ class Encoder:
 
     def _cut(self, texts: Sequence[PromptedText], with_offsets: bool) -> Iterator[list[_Piece]]:
         """Yield one piece of each text: its beginning."""
-        # The first text tells about special tokens for all: a corpus has prompts or turns for every text, or for none.
+        # Either all texts of a corpus have prompts (or turns) or none has, so the first one decides about special
+        # tokens.
         given = [first_characters(self.tokenizer, text.whole, self.max_length) for text in texts]
         encoded = self._ids(
             given,

@@ -27,7 +27,7 @@ class LazyRows(Sequence[Row]):
 
     def __init__(self, encoder: Encoder, corpus: Corpus) -> None:
         self.encoder, self.corpus = encoder, corpus
-        # On the method of this object: a cache on the class would keep every corpus alive.
+        # Made for each object, because a cache on the class would keep every corpus alive.
         self.row = lru_cache(KEPT)(self._row)
         step = -(-len(corpus.texts) // LOOKED_AT)
         looked_at = [list(encoder.rows(corpus, [at])) for at in range(0, len(corpus.texts), step)]

@@ -40,7 +40,8 @@ def said_instead(corpus: Corpus, side: str) -> list[Corpus]:
         raise UserError(
             "data.forget.alternate_field=null: this objective needs an alternative to each text, in a field of each row"
         )
-    # Each pass over the data takes one version of every row, so there are as many passes as every row has alternates.
+    # Each pass over the data uses another version of every row, so the row with the fewest alternates sets their
+    # number.
     count = min(len(texts) for texts in corpus.alternates)
     versions = []
     for number in range(count):

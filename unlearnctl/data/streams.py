@@ -37,7 +37,7 @@ def read_data(cfg: Mapping[str, Any]) -> Corpora:
     for side in SIDES:
         out[side] = {}
         for topic, corpus in getattr(spec, side).items():
-            # Topics may share a corpus, as retain topics often do: it is read once, and held once.
+            # Topics may share a corpus (retain topics often do), which is then read and held only once.
             if corpus not in read:
                 read[corpus] = read_corpus(corpus, corpus_key(side, topic))
             out[side][topic] = read[corpus]
@@ -176,7 +176,7 @@ class ForgetRetain:
         """
         check_batch(global_batch, micro_batch, world)
         share = global_batch // world
-        # The whole global batch on every rank, because losses are divided by its counts.
+        # Every rank draws the whole global batch, because losses are divided by its counts.
         chosen = {side: self._global_rows(side, step, global_batch) for side in self.rows}
         micro_batches = []
         for start in range(rank * share, (rank + 1) * share, micro_batch):
@@ -186,7 +186,7 @@ class ForgetRetain:
 
     def _global_rows(self, side: str, step: int, global_batch: int) -> list[Row]:
         topics = self.topics
-        # Where in its endless stream a topic stands follows from the step, so a checkpoint holds no position.
+        # A topic's position in its endless stream follows from the step, so checkpoints need not hold it.
         turn, place = divmod(step, len(topics))
         topic = topics[place]
         rows = self.rows[side][topic]

@@ -62,7 +62,7 @@ def check_blocks(model: PreTrainedModel, blocks: str) -> None:
 def _own_pass(decoder: Decoder, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
     """Return each block's output in the model's own forward, and the logits (None for a trunk)."""
     own: list[Tensor] = []
-    # Cloned: a block may write into the stream that it is given, and with that into what was kept.
+    # Cloned, because a block may change its input in place, and that is what was kept of the block before.
     handles = [
         block.register_forward_hook(lambda module, args, out: own.append(stream_of(out).clone()))
         for block in decoder.blocks

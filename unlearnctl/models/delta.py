@@ -76,7 +76,7 @@ def read_delta(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     manifest = read_manifest(folder)
     file = folder / "delta.safetensors"
-    # The checksum first: only then is a file that others may have sent given to a parser.
+    # The checksum is compared before the file, which others may have sent, is parsed.
     if not file.is_file() or sha256(file) != manifest["sha256"]:
         raise UserError(f"{file}: damaged or cut short (its checksum differs from the manifest's)")
     try:

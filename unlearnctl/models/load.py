@@ -74,7 +74,8 @@ def enable_checkpointing(model: PreTrainedModel) -> None:
     name = "activation_checkpointing_enable"  # its name in newer versions of transformers
     if not hasattr(model, name):
         name = "gradient_checkpointing_enable"
-    # The reentrant kind passes no gradient where no input needs one, and the stream out of a frozen prefix does not.
+    # The reentrant variant gives no gradients to a block none of whose inputs needs one, and the stream from a frozen
+    # prefix does not.
     getattr(model, name)({"use_reentrant": False})
     model.train()
 

@@ -116,7 +116,7 @@ def _fit_layer(
     probe, accuracy = fit(labels)
     weight = probe.coef_[0] / scale  # back to activation coordinates
     norm = np.linalg.norm(weight)
-    # Over all negative texts, held out or not: a scale for the loss, not a measure of the probe.
+    # Measured over all negative texts, held out or not, because it scales a loss and does not judge the probe.
     along = states[labels == 0] @ weight / norm
     return {
         "direction": weight / norm,

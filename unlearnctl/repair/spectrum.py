@@ -49,7 +49,7 @@ def second_moments(
 
     def note(name: str, x: Tensor) -> None:
         rows = x.reshape(-1, x.shape[-1])  # mixtures of experts pass routers the batch as one list of tokens
-        # An expert's linear layer sees only some tokens, and not which: then padding counts too.
+        # An expert's linear layer sees only some tokens, and we cannot tell which, so padding counts there too.
         if len(rows) == real.numel():
             rows = rows[real.reshape(-1)]
         rows = rows.double()

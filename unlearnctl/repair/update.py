@@ -64,7 +64,7 @@ class Update:
 
     def repaired(self, strength: float) -> dict[str, Tensor]:
         """Return every changed tensor: linear weights with their repaired update, others as they were."""
-        # From the base, not from the unlearned weights: what is left out of the update is the base's own value.
+        # Added to the base's weights, so that what is left out of the update returns to the base's value.
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         found = {name: self.changed[name] for name in self.others}
         for module, update in self.linear.items():
@@ -116,7 +116,7 @@ def search(
         UserError: no metric says anything about forgetting or retaining.
     """
     curve: list[dict[str, float]] = []
-    # From the weakest on, and only a larger value replaces it: at equal scores the update is changed least.
+    # Tried from the weakest on, and only a larger value replaces the best, so that a tie changes the update least.
     best, chosen = -1.0, 0.0
     for strength in sorted({0.0, *map(float, strengths)}):
         point = trade_off(base, measure(update.repaired(strength)))

@@ -25,7 +25,7 @@ def at_work(directory: Path) -> str | None:
 
 def _holder(directory: Path, name: str) -> str | None:
     try:
-        # Not blocking, and no links followed: somebody else's directory may hold a pipe of that name.
+        # Neither blocks nor follows links, because somebody else's directory may hold a pipe of that name.
         handle = os.open(directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None

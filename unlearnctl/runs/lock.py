@@ -45,7 +45,7 @@ def locked(directory: Path, wanted: bool = True) -> Iterator[None]:
                 os.write(file.fileno(), f"{json.dumps({'pid': os.getpid(), 'host': me})}\n".encode())
             yield
         finally:
-            # While the lock is still held: once released, the file may be another process's.
+            # Deleted while the lock is still held: once it is released, the file may be another process's.
             with suppress(OSError):  # the directory may be gone or read-only now
                 path.unlink(missing_ok=True)
 

@@ -50,7 +50,7 @@ class Board:
         self.trades: dict[Path, Trade | None] = {}
         self.read: dict[Path, tuple[tuple[int, int], Status]] = {}
         self.seen = {m.directory for m in self.members if m.status.state == "done"}
-        # Attempts before this sweep, or this resumption: a state that one of those left is no news.
+        # Attempts made before this sweep or resumption: how they ended is not reported again.
         self.tries = {m.directory: m.status.attempt for m in self.members}
         self.already, self.since = len(self.seen), time.monotonic()
         self.stopped, self.thread = threading.Event(), threading.Thread(target=self._watch, daemon=True)
@@ -163,7 +163,8 @@ def last_step(directory: Path) -> str:
     """Return the newest step in metrics.jsonl, or an empty text if there is none yet."""
     try:
         with (directory / "metrics.jsonl").open("rb") as file:
-            # The end alone, every second and for every running member; the first line of it may be half a row.
+            # Only the end is read, because this happens every second for every running member. Its first line may be
+            # half a row.
             file.seek(max(0, file.seek(0, 2) - 4096))
             rows: list[Any] = []
             for line in file.read().decode("utf-8", "replace").splitlines():

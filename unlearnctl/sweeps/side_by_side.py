@@ -60,7 +60,8 @@ def sweep(
     with ExitStack() as held:
         side = SideBySide(failed, held)
         cut = [not cfg.launch.dry_run and _was_cut(run_directory(cfg, "train")) for cfg in configs]
-        # All before the first trains: a mistake in the last config should not show after hours.
+        # Every config is checked before the first member trains, so that a mistake in the last one does not show hours
+        # later.
         setups = []
         for cfg, is_cut in zip(configs, cut, strict=True):
             if not is_cut and (setup := side.prepare(cfg)):
@@ -125,7 +126,7 @@ class SideBySide:
                     self._note(setup.directory, error)
                 raise
             print(f"side by side: {type(error).__name__} in this group; its members train one by one")
-            # Alone, each has all of the memory, and an error is its own.
+            # Trained alone, each member has all of the memory, and an error stops only its own run.
             for setup in left:
                 self._again(setup)
 

@@ -62,7 +62,7 @@ def run_together(setups: Sequence[Setup], ended: Ended, begun: Begun = lambda se
         for session in sessions:
             session.measure_base(models)
         _train(sessions, models, begun)
-        # All are saved, and their models freed, before the first is evaluated.
+        # All members are saved, and their models freed, before the first is evaluated.
         outcomes = [session.save() for session in sessions]
         for session, outcome in zip(sessions, outcomes, strict=True):
             _finish(session, models, outcome, ended)

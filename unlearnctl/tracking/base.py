@@ -72,7 +72,8 @@ class Trackers:
 
     def finish(self, status: str) -> None:
         """Close every tracker, once; a second call does nothing."""
-        # Taken off before it is closed: an error in closing one must not close it twice, nor spare the others.
+        # Removed before it is closed, so that an error in closing one neither closes it twice nor leaves the others
+        # open.
         while self.trackers:
             tracker = self.trackers.pop()
             with self._let_fail(tracker):

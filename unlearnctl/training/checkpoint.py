@@ -43,7 +43,7 @@ def write(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any], keep
         folder.mkdir(exist_ok=True)
         for left in folder.glob(".*.tmp"):  # of a process that was killed
             shutil.rmtree(left)
-        # Numbered by themselves, not by step: a run that is interrupted may write twice after the same step.
+        # Numbered in sequence, not by step, because an interrupted run may write twice after the same step.
         number = 1 + max((int(path.name) for path in numbered(folder)), default=0)
         temporary, target = folder / f".{number:06d}.tmp", folder / f"{number:06d}"
         try:
@@ -87,7 +87,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         manifest = loads((path / MANIFEST).read_text(encoding="utf-8"))
         _check_manifest(manifest)
-        # Before anything parses them: what a parser does with damaged bytes is anybody's guess.
+        # Checked before anything is parsed, because a parser may do anything with damaged bytes.
         for name, digest in manifest["files"].items():
             if sha256(path / name) != digest:
                 raise Damaged(f"{name} is damaged or cut short")

@@ -42,7 +42,7 @@ def fill_caches(
     Raises:
         UserError: an objective reads padding, of which nothing is kept.
     """
-    # Only what this call uses again survives, so memory never holds the rows of two groups of members.
+    # Only what this call uses again is kept, so that memory never holds the rows of two groups of members.
     made = dict(_kept)
     _kept.clear()
     for trainer in trainers:
@@ -104,7 +104,7 @@ def _on_disk(root: Path, key: Mapping[str, Any], parts: Iterator[dict[str, Tenso
 
 def _run_key(trainer: Trainer) -> dict[str, Any]:
     tapped = trainer.tapped
-    # Of the token ids themselves: a path, a tokenizer's name or a setting may stay while the rows change.
+    # The token ids themselves are hashed, because a path or a setting may stay the same while the rows change.
     seen = hashlib.sha256()
     for side, batch in batches(trainer):
         for part in (batch.input_ids, batch.attention_mask):

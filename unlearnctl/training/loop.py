@@ -88,7 +88,7 @@ class Trainer:
         """Take one step, log and evaluate it; returns False once there is nothing more to do."""
         started = time.perf_counter()
         beat(f"step {self.result.steps + 1}")
-        # Not at construction: a run that is resumed has its scales in the checkpoint, which is loaded in between.
+        # Not in the constructor, because a resumed run has its scales from the checkpoint, which is loaded in between.
         if self.result.steps == 0:
             self._calibrate()
         row = self.step(self.result.steps)
@@ -136,7 +136,7 @@ class Trainer:
     def _note(self, row: dict[str, Any], started: float) -> bool:
         """Log a step and evaluate after it; returns whether training may continue."""
         fit = self.result
-        # Before the step is counted: `step` made no update from these.
+        # Checked before the step is counted, because `step` made no update from such values.
         values = {f"loss term '{name}'": value for name, value in row["terms"].items()}
         values |= {"the loss": row["loss"], "the gradient": row.get("grad_norm", 0.0)}
         if bad := next((name for name, value in values.items() if not math.isfinite(value)), None):
@@ -243,7 +243,8 @@ class Trainer:
     def _backward(self, micro: Mapping[str, Batch], part: str, synchronise: bool) -> Loss:
         """Add one micro-batch's gradient; ranks exchange theirs with the last one only."""
         world = self.accelerator.num_processes
-        # With FSDP every micro-batch is exchanged: to wait for the last, each rank would hold whole gradients.
+        # With FSDP, gradients are exchanged after every micro-batch: to wait for the last, each rank would hold whole
+        # ones.
         with nullcontext() if synchronise or self.sharded else self.accelerator.no_sync(self.model):
             with self.accelerator.autocast():
                 # Through the wrapper of DDP, never through `tapped`: else gradients would not be exchanged.
@@ -255,7 +256,7 @@ class Trainer:
         return loss
 
     def _clip(self) -> float:
-        # Without a bound too: this call divides an fp16 gradient by its loss scale, and the norm is logged.
+        # Called even without a bound: this is what divides fp16 gradients by their loss scale, and the norm is logged.
         bound = self.settings.clip_norm or math.inf
         norm = self.accelerator.clip_grad_norm_(self.parameters, bound)
         return float(whole(norm))

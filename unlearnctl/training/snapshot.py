@@ -22,7 +22,7 @@ def snapshot(objective: nn.Module) -> Callable[[], None]:
     kept, generators = copy.deepcopy(objective_state(objective)), random_state()
 
     def restore() -> None:
-        # Copied here too: the objective holds what it is given, and would change what was remembered.
+        # Copied again, because the objective keeps what it is given, and would change what was remembered.
         load_objective(objective, copy.deepcopy(kept))
         load_random(generators)
 

@@ -42,7 +42,7 @@ def check_prefix_cache(ready: Prepared, data: ForgetRetain, rank: int, world: in
             f"{key}: {ready.spec.name} counts positions from the batch's edge; use data.padding_side=right"
         )
     lengths = _row_lengths(ready, data, rank, world)
-    # With and without the matrix's inputs, which in an MLP are several times as wide as the stream.
+    # The size with the matrix's inputs, which in an MLP are several times as wide as the stream, and without them.
     wide, needed = (_bytes(ready, lengths, width) for width in (_matrix_width(ready), 0))
     matrix = wide != needed and wide <= bound
     needed = wide if matrix else needed

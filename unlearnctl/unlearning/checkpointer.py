@@ -132,7 +132,7 @@ class Checkpointer:
             self.saved = trainer.result.steps
         except OSError as error:
             print(f"training checkpoint: not written ({error.strerror or error}: {self.folder})")
-        # After a failure too: a full disk is tried again after the next interval, not at every step.
+        # Set after a failure as well, so that a full disk is tried again after the next interval, not at every step.
         self.written = time.monotonic()
 
     def _drop_unproven(self, steps: int) -> None:

@@ -178,7 +178,7 @@ class Learner:
         start: Mapping[str, torch.Tensor],
     ) -> tuple[float, float]:
         """Train briefly with an action, score it, and put the weights back."""
-        # A copy: scorers, counters and noise must be as they were when the next episode or the run itself begins.
+        # A copy, because scorers, counters and noise must be unchanged for the next episode and for the run itself.
         objective = copy.deepcopy(self.objective)
         turn(objective, action, self.settings.choices())
         short = replace(trainer.settings, steps=self.settings.episode_steps, monitor=Monitor())

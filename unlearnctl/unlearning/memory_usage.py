@@ -56,7 +56,7 @@ class MemoryUsage:
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    # By address: a tied tensor has several names, and side by side members share what is frozen.
+    # Counted by address, because a tied tensor has several names.
     return sum({t.data_ptr(): t.nbytes for t in map(held, tensors)}.values())
 
 

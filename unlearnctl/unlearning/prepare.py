@@ -70,7 +70,7 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     check_topics(objective, plain(cfg.data))
     suites = build_suites(cfg.eval)
     _check_overrides(cfg, settings, suites)
-    # So far only the config was read; from here on the model's folder is, or the hub is asked.
+    # Up to here only the config was read; what follows reads the model's folder or asks the hub.
     spec = ModelSpec.from_config(plain(cfg.model))
     _check_loss_scale(settings, spec)
     shape, config = _shape(cfg, spec, offline)
@@ -107,7 +107,7 @@ def _what_trains(
     objective: Objective, settings: TrainerSettings, shape: Skeleton, head: bool
 ) -> tuple[list[str], int]:
     """Return the tensors that train, and the highest block that must run; the `head` needs all of them."""
-    # A tied tensor has two names: under both it would train, and be saved, twice.
+    # A tied tensor has two names, and under both of them it would be trained and saved twice.
     names = [name for name in shape.shapes if name not in shape.tied]
     matched = match(settings.trainable or objective.trainable(shape), names)
     # With the head every block runs, so nothing lies above what is read.

@@ -60,12 +60,13 @@ def run(setup: Setup) -> Outcome:
     try:
         with session.opened():
             models = shared_models([session])
-            # First, with the whole model, which is let go before the trunk for training is loaded.
+            # Before training, because the whole model is freed before the trunk is loaded.
             session.measure_base(models)
             with TrainProgress(enabled=session.is_main) as progress:
                 session.begin(models, progress)
                 models.drop_trunk()  # the trainer holds what it needs of it
-                # Before the checkpoint's weights are put in: what is cached of the reference is the base's own output.
+                # Caches are filled before the checkpoint's weights are loaded, because what they hold of the reference
+                # is the base's own output.
                 session.fill_caches()
                 session.restore()
                 session.explore()
@@ -209,7 +210,7 @@ class Session:
 
     def _state(self) -> dict[str, Any]:
         """Return what a training checkpoint holds, under the keys of all earlier versions."""
-        # With the last checkpoint only: a run that is resumed from there never holds again what training held.
+        # Only the last checkpoint has it: a run that is resumed from there never again holds what training held.
         memory = (self.memory or MemoryUsage.of(self.trainer)) if self.trainer.done else None
         return {
             **self._parts().state(),
@@ -221,7 +222,7 @@ class Session:
         """Save what changed, in the dtype in which the base folder stores it, and let the model go."""
         prepared, training = self.setup.prepared, self._parts()
         trainer, evaluator, fit = training.trainer, training.evaluator, training.trainer.result
-        # First: whatever fails from here on, evaluation above all, must not cost the training.
+        # Written first, so that a failure from here on, above all in evaluation, does not lose the training.
         self.checkpointer.write(trainer, self._state)
         on_main(lambda: recreate_directory(self.setup))
         self.trackers.finish(fit.status)

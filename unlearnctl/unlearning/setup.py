@@ -81,7 +81,7 @@ def check_setup(cfg: DictConfig, world: World, launch: Launch, directory: Path |
         directory = on_main(lambda: _free_directory(cfg, plan, launch))
     _check_processes(settings, world.size)
     check_meta(prepared.objective, settings, world.size)
-    # After the checks that take no time: tokenising a large corpus takes minutes.
+    # Tokenising comes after the quick checks, because a large corpus takes minutes.
     tokenizer, data = tokenised(cfg, prepared)
     # Ranks see different rows, and they must agree on what a cached row is.
     matrix = all_ranks(check_prefix_cache(prepared, data, world.rank, world.size))

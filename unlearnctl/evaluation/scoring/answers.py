@@ -29,7 +29,7 @@ class Answers:
     def __init__(self, folder: Path | None = None) -> None:
         self.rank, self.ranks = rank_and_size()
         self.folder = folder
-        # Read by rank 0 for all: ranks that know different answers would wait for each other's.
+        # Rank 0 reads for all, because ranks that knew different answers would wait for each other.
         self._known: dict[str, Any] = on_main(lambda: _read(folder)) if folder is not None else {}
         self.resumed = len(self._known)
         self.mute = False  # it has been said that they cannot be kept
@@ -47,10 +47,11 @@ class Answers:
             cost: of an index; ranks get runs of items, as they are ordered, of like cost.
         """
         keys = [_key(kind, item) for item in items]
-        # From the end, so that of equal items the first remains.
+        # Built from the end, so that of equal items the first one is kept.
         missing = list({k: i for i, k in reversed(list(enumerate(keys))) if k not in self._known}.values())
         price = cost or (lambda index: 1.0)
-        # Costly ones first: what does not fit into memory shows at once, and a batch has items of similar length.
+        # The costliest come first, so that running out of memory shows at once and a batch holds items of similar
+        # length.
         mine = sorted(_share(missing, price, self.rank, self.ranks), key=lambda i: (-price(i), i))
         found: dict[str, Any] = {}
         if mine:

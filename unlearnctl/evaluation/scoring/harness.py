@@ -57,15 +57,15 @@ class HarnessModel(HFLM):
     ) -> None:
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=WINDOWS)
         self.tokens, self.answers, self.key = tokens, answers or Answers(), key
-        # Handed out as they are, so a question's requests share one list. The wholes are as many as there are choices:
-        # an array takes 4 bytes a token, a list of numbers up to 36.
+        # Contexts are handed out as they are, so that a question's requests share one list. There are as many wholes as
+        # choices, so these are arrays: 4 bytes a token instead of up to 36.
         self._contexts: dict[str, list[int]] = {}
         self._wholes: dict[str, array[int]] = {}
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Score as the harness does, with all strings tokenised in batches beforehand."""
         pairs = [request.args for request in requests]
-        # Without spaces at the end, which the harness moves to the continuation before it tokenises.
+        # Trailing spaces are stripped, because the harness moves them to the continuation before it tokenises.
         self._contexts = dict(self._encode_all({context.rstrip() for context, _ in pairs}))
         self._wholes = {t: array("i", ids) for t, ids in self._encode_all({"".join(pair) for pair in pairs})}
         try:
@@ -90,7 +90,7 @@ class HarnessModel(HFLM):
 
     def _encode_all(self, strings: set[str]) -> Iterator[tuple[str, list[int]]]:
         bos = self.tokenizer.decode(self.prefix_token_id)
-        # What begins with the bos itself is left to the harness, which then adds no other.
+        # Texts that already begin with the bos are left to the harness, which then adds no second one.
         ordered = sorted(text for text in strings if text and not text.startswith(bos))
         kwargs = {} if self.add_bos_token is None else {"add_special_tokens": self.add_bos_token}
         for start in range(0, len(ordered), PORTION):
@@ -112,7 +112,7 @@ class HarnessModel(HFLM):
                     f"must be 1 to {self.max_length}"
                 )
         questions, where = _questions(requests, self.max_length)
-        # By their contexts, so that a rank's share has beginnings in common.
+        # Sorted by context, so that the questions in a rank's share have beginnings in common.
         order = sorted(range(len(questions)), key=lambda i: questions[i].context)
         ordered = [questions[i] for i in order]
 

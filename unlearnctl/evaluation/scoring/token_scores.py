@@ -210,7 +210,7 @@ def _greedy_batch(
     batch = torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=model.device)
     ends = model.generation_config.eos_token_id if model.generation_config else None
-    # Not the model's own, which may sample or punish repetition: scores have to compare models, not their settings.
+    # Not the model's own settings, which may sample or penalise repetition: scores are to compare models.
     settings = GenerationConfig(
         do_sample=False,
         max_new_tokens=max_new_tokens,

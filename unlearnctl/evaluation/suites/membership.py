@@ -158,7 +158,7 @@ def _gradient_norm(model: PreTrainedModel, ids: list[int], prompt: int, key: str
     import torch
 
     states = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    # In float64: a sum over billions of squares, most of them tiny.
+    # A sum over billions of squares, most of them tiny, needs float64.
     total = torch.zeros((), dtype=torch.float64, device=model.device)
 
     def count(p: torch.Tensor) -> None:

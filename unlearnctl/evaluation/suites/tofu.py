@@ -142,7 +142,7 @@ class TofuSuite(QuestionSuite):
         found = {
             "forget_probability": mean(forget.probability, "forget", "lower"),
             "forget_rouge": mean(forget.rouge, "forget", "lower").showing(self._asked(), forget.replies),
-            # As the authors take it on the forget set: 1 where right and wrong answers are equally likely.
+            # The authors' form for the forget set: 1 where right and wrong answers are equally likely.
             "forget_truth_ratio": mean([min(r, 1 / r) for r in forget.truth_ratio], "forget", "higher"),
             "extraction_strength": mean(forget.extraction, "forget", "lower"),
             "exact_memorisation": mean(forget.memorised, "forget", "lower"),

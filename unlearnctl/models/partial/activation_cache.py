@@ -30,8 +30,7 @@ class ActivationCache:
         rows: `CORPUS/INDEX@WHAT` → the values of that row's real tokens, [T, ...]; see `split_rows`.
     """
 
-    # One flat mapping of names to tensors, since that is what a safetensors file is: a folder on disk serves as it
-    # stands.
+    # Flat, because a safetensors file is a flat mapping too, so a folder on disk can serve as it is.
     rows: Mapping[str, Tensor] = field(default_factory=dict)
 
     def has(self, batch: Batch, what: object) -> bool:

@@ -52,8 +52,8 @@ class Decoder:
 
         No block runs: the model's own forward prepares the arguments, and stand-ins keep them.
         """
-        # Blocks of some architectures and versions return the stream, others a tuple that their model unpacks; a
-        # stand-in has to return the same, or the model would split the stream along its batch.
+        # Some blocks return the stream and others a tuple, which their model unpacks. A stand-in has to do the same, or
+        # the model would unpack the stream along its batch.
         if not self._peeked:
             self._peek(batch)
         # One recorder per block: models that mix sliding and full attention give each block a mask of its own, and a
@@ -119,7 +119,8 @@ class Decoder:
         try:
             yield
         finally:
-            # After an error too: a step that ran out of memory is tried again on this model (`trainer.on_oom`).
+            # Also after an error, because a step that ran out of memory is tried again on this model
+            # (`trainer.on_oom`).
             parent._modules[self._list_name] = own
 
 

@@ -57,7 +57,7 @@ def open_rows(root: Path, key: Mapping[str, Any]) -> DiskRows | None:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         files = manifest["files"]
-        # Through JSON, which turns tuples into lists; the key in the manifest has been through it.
+        # Compared as JSON, which has turned the tuples of the manifest's key into lists.
         same = manifest["format"] == FORMAT and manifest["key"] == json.loads(json.dumps(dict(key)))
         if same and all(sha256(folder / name) == files[name] for name in files):
             with suppress(OSError):  # the folder is another user's, or its disk is read-only
@@ -76,7 +76,7 @@ def write_rows(root: Path, key: Mapping[str, Any], rows: Iterable[Mapping[str, T
     Raises:
         OSError: the folder cannot be written; nothing is left behind.
     """
-    # A draft of this process's own: two runs that start together both write, and the first rename wins.
+    # Each process writes its own draft: if two runs start together, the first rename wins.
     folder, partial = root / digest(key), root / f".{digest(key)}.{os.getpid()}.tmp"
     shutil.rmtree(partial, ignore_errors=True)
     with naming(folder):
@@ -119,7 +119,7 @@ def _write_shards(folder: Path, rows: Iterable[Mapping[str, Tensor]]) -> Iterato
 
 def make_room(root: Path, bytes_needed: int, bound: int) -> None:
     """Delete the least recently used caches until the new one fits under the bound."""
-    # Not the hidden ones, which other processes are writing.
+    # Hidden folders are left out, because other processes are writing them.
     folders = sorted((f for f in root.glob("[!.]*") if f.is_dir()), key=lambda f: f.stat().st_mtime)
     sizes = {folder: sum(file.stat().st_size for file in folder.glob("*")) for folder in folders}
     for folder in folders:

@@ -76,7 +76,7 @@ def find_cut(block: nn.Module, trained: Collection[int], hidden: Tensor, call: C
         return None
     order, out = _leaf_calls(block, hidden, call)
     names = [name for name, _ in order]
-    # Called once, and as wide as the stream: otherwise it is not the module whose output the block adds.
+    # A module that is called twice, or is not as wide as the stream, is not the one whose output the block adds.
     if names.count(owners[0]) != 1 or dict(order)[owners[0]] != hidden.shape:
         return None
     after = names[names.index(owners[0]) + 1 :]
@@ -95,7 +95,7 @@ def _leaf_calls(block: nn.Module, hidden: Tensor, call: Call) -> tuple[list[tupl
     def note(name: str) -> Any:
         return lambda module, args, out: order.append((name, getattr(out, "shape", torch.Size())))
 
-    # By hooks: modules are registered in another order than they are called (Llama's norms come after its MLP).
+    # Hooks give the order of the calls. The order of registration differs: Llama registers its norms after its MLP.
     leaves = [(name, module) for name, module in block.named_modules() if not list(module.children())]
     handles = [module.register_forward_hook(note(name)) for name, module in leaves]
     try:

@@ -210,7 +210,7 @@ class TappedModel(nn.Module):
 
     def _prefix(self, batch: Batch, need: Needs, deep: bool = True) -> Prefix:
         start = self.start(need)
-        # Without gradients, or autograd would keep the frozen blocks' activations, although none of them is needed.
+        # No gradients here: autograd would otherwise keep the activations of the frozen blocks.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.lowest < 0):
             # Recorded even when the rows are cached: the blocks above need this batch's masks and positions.
             entering, calls = self.decoder.record(batch)

@@ -92,7 +92,7 @@ class Policy:
 
     def log_prob(self, action: Action) -> Tensor:
         """Return log π(action), differentiable in the policy's parameters."""
-        # Of what was drawn, not of the knob within its bounds: those belong to what is acted on, not to the policy.
+        # The density of the draw, before the knob is kept within its bounds: those are no part of the policy.
         z = torch.tensor([action.drawn[name] for name in self.starts])
         total = Normal(self.mean, self.log_spread.exp()).log_prob(z).sum()
         if action.choice is not None:
