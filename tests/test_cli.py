@@ -106,7 +106,7 @@ def test_a_dry_run_plans_an_8b_model_without_network_or_weights(
         "176,160,768 of",
         "8,030,261,248",
         "8 of 32",
-        "4.54 GB in bfloat16",
+        "4.89 GB in bfloat16, trained tensors in float32",
         "352.32 MB on disk",
         "wmdp, mmlu",
     ):

@@ -52,6 +52,7 @@ def make_trainer(
     architecture: str = "llama",
     topics: int = 1,
     side: str = "right",
+    dtype: torch.dtype = torch.float32,
     **settings: object,
 ) -> Trainer:
     values = {"steps": 10, "global_batch": 8, "optimizer": {"lr": 1e-3}, **settings}
@@ -62,9 +63,10 @@ def make_trainer(
     accelerator = Accelerator(cpu=True, mixed_precision=values.get("mixed_precision", "no"))
     if accelerator.mixed_precision == "fp16":  # what accelerate does on a GPU alone
         accelerator.scaler, accelerator.native_amp = torch.amp.GradScaler("cpu"), True
-    tapped = TappedModel(
-        tiny_model(architecture), shape.blocks, trainable, lowest_block(trainable, shape), needs
-    )
+    model = tiny_model(architecture).to(dtype)
+    tapped = TappedModel(model, shape.blocks, trainable, lowest_block(trainable, shape), needs)
+    if values.get("master_weights") == "auto":
+        tapped.hold_masters()
     if values.get("sharding") == "fsdp":
         shard(tapped, "cpu")
     objective.setup(32, topics, torch.Generator().manual_seed(0))

@@ -38,6 +38,23 @@ def test_an_objective_that_reads_logits_needs_every_block() -> None:
     assert plan.reference == 0
 
 
+def test_masters_are_float32_and_so_are_gradients_and_moments() -> None:
+    plain, masters = (
+        planned("objective=rmu", "model.dtype=bfloat16", f"trainer.master_weights={kind}")[1]
+        for kind in ("none", "auto")
+    )
+    trained = masters.trained_parameters
+    assert masters.weights - plain.weights == (4 - 2) * trained
+    assert (masters.gradients, masters.optimizer, masters.reference) == (
+        4 * trained,
+        8 * trained,
+        2 * trained,
+    )
+    assert (plain.gradients, plain.optimizer, plain.reference) == (2 * trained, 4 * trained, 2 * trained)
+    assert masters.checkpoint == plain.checkpoint == 2 * trained
+    assert planned("objective=rmu")[1] == planned("objective=rmu", "trainer.master_weights=none")[1]
+
+
 def test_a_larger_micro_batch_costs_activations_only() -> None:
     ready, plan = planned()
     twice = make_plan(ready, tokens=8 * 64)

@@ -118,7 +118,7 @@ class Trainer:
 
     def finite(self) -> bool:
         """Tell whether every weight that trains is a finite number, on this process."""
-        return all(bool(p.detach().isfinite().all()) for p in self.parameters)
+        return self.tapped.finite()
 
     def set_lr(self, lr: float) -> None:
         """Continue with another learning rate, at the same place of the schedule."""

@@ -57,6 +57,9 @@ class TrainerSettings:
     clip_norm: PositiveFloat | None = None
     sharpness: NonNegativeFloat = 0.0
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    master_weights: Literal["auto", "none"] = (
+        "none"  # a config of before this key was trained without masters
+    )
     gradient_checkpointing: bool = False
     on_oom: Literal["stop", "halve"] = "stop"
     compile: bool = False

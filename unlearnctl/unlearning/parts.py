@@ -110,6 +110,8 @@ def tapped_model(prepared: Prepared, model: PreTrainedModel) -> TappedModel:
     if prepared.lora:
         names = add_adapters(model, blocks, names, prepared.lora)
     tapped = TappedModel(model, blocks, names, prepared.lowest, prepared.objective.needs())
+    if prepared.settings.master_weights == "auto":
+        tapped.hold_masters()
     if prepared.settings.compile:
         compile_blocks(tapped)
     return tapped

@@ -51,7 +51,8 @@ def make_plan(ready: Prepared, tokens: int, slices: int = 1) -> Plan:
     changed = sum(prod(shape.shapes[name]) for name in ready.trainable)
     lora = ready.lora
     trained = sum(lora.parameters(shape.shapes[name]) for name in ready.trainable) if lora else changed
-    each = BYTES["float32"] if lora else width
+    masters = _holds_masters(ready)
+    each = BYTES["float32"] if lora or masters else width
     needs = ready.objective.needs()
     reference = any(need.reference for need in needs.values())
     reference &= not can_remember(needs, hidden=ready.settings.prefix_cache != "none")
@@ -59,16 +60,23 @@ def make_plan(ready: Prepared, tokens: int, slices: int = 1) -> Plan:
         blocks_loaded=loaded,
         blocks_total=shape.num_blocks,
         layers=union(list(needs.values())).layers,
-        weights=(shape.count(kept) * width + (trained * each if lora else 0)) // slices,
-        reference=trained * each // slices if reference else 0,
+        weights=(shape.count(kept) * width + trained * (each if lora else each - width)) // slices,
+        reference=trained * (each if lora else width) // slices if reference else 0,
         gradients=trained * each // slices,
         optimizer=2 * trained * each // slices,
-        activations=_activations(ready, tokens, width),
+        # Each side's pass keeps, until the backward pass, what it rounded the masters to.
+        activations=_activations(ready, tokens, width) + (len(needs) * trained * width if masters else 0),
         checkpoint=changed * width,
         trained_tensors=len(ready.trainable),
         trained_parameters=trained,
         total_parameters=shape.count(),
     )
+
+
+def _holds_masters(ready: Prepared) -> bool:
+    """Tell whether what trains is held in float32 and computed with in the model's dtype; adapters are float32."""
+    narrow = BYTES[ready.spec.dtype] < BYTES["float32"]
+    return narrow and ready.settings.master_weights == "auto" and not ready.lora
 
 
 def _in_trunk(ready: Prepared, name: str, held: range) -> bool:
@@ -114,13 +122,14 @@ def plan_rows(ready: Prepared, plan: Plan) -> list[tuple[str, str]]:
     )
     loaded = f"{plan.blocks_loaded} of {plan.blocks_total}{' (trunk; no LM head)' if ready.trunk else ''}"
     reference = "the original trainable tensors" if plan.reference else "its outputs are kept instead"
+    masters = ", trained tensors in float32" if _holds_masters(ready) else ""
     held = plan.weights + plan.reference + plan.gradients + plan.optimizer
     return [
         ("trained", trained),
         ("", names),
         *([("layers read", ", ".join(map(str, plan.layers)))] if plan.layers else []),
         ("blocks loaded", f"{loaded}; frozen prefix: {max(ready.lowest, 0)} blocks, run once"),
-        ("weights", size(plan.weights) + f" in {ready.spec.dtype}"),
+        ("weights", size(plan.weights) + f" in {ready.spec.dtype}{masters}"),
         *([("", f"dequantised from {packed}")] if (packed := source_of(Path(ready.spec.path))) else []),
         ("reference", f"{size(plan.reference)} ({reference})"),
         ("gradients", size(plan.gradients)),

@@ -245,6 +245,7 @@ class Session:
             meta=training.learner.record(fit.steps) if training.learner else None,
             token_weights=learned,
         )
+        trainer.tapped.drop_masters()  # evaluation may use the same model
         self.training = None  # and with it the model, before evaluation loads another
         return outcome
 

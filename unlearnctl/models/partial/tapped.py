@@ -5,7 +5,7 @@ Axes: B sequences, T positions, D hidden size, V vocabulary, M inputs of the fir
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from unlearnctl.models.partial.activation_cache import (
     split_rows,
 )
 from unlearnctl.models.partial.decoder import Call, Decoder
+from unlearnctl.models.partial.masters import hold_masters, slots_of
 from unlearnctl.models.partial.split_block import Cut, find_cut
 from unlearnctl.models.partial.stand_ins import Released
 from unlearnctl.objectives.base import Needs, Outputs, View
@@ -92,7 +93,7 @@ class TappedModel(nn.Module):
         for name, parameter in parameters.items():
             parameter.requires_grad_(name in chosen)
         # Looked up once: the reference is swapped in and out in every step.
-        self._slots = _slots(model, {id(parameters[name]): name for name in chosen})
+        self._slots = slots_of(model, {id(parameters[name]): name for name in chosen})
         wanted = any(need.reference for need in self.needs.values())
         self._reference = {n: parameters[n].detach().clone() for n in chosen} if wanted else {}
         self._cut: Cut | bool | None = None if lowest >= 0 else False  # None: not looked for yet; False: none
@@ -101,11 +102,20 @@ class TappedModel(nn.Module):
         self.remembered = ActivationCache()
         self.memo: MutableMapping[object, Prefix] | None = None
         self._sharded = False
+        self.drop_masters: Callable[[], None] = lambda: None
+
+    def hold_masters(self) -> None:
+        """Train float32 masters of what is stored in half precision; `drop_masters` rounds them back."""
+        self.drop_masters = hold_masters(self._slots)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Return the parameters that train, by their names in the whole causal LM."""
         parameters = dict(self.model.named_parameters())
         return {name: parameters[self.decoder.own_name(name)] for name in self.trainable}
+
+    def finite(self) -> bool:
+        """Tell whether every weight that trains is a finite number as it is computed with, on this process."""
+        return all(bool(getattr(module, leaf).detach().isfinite().all()) for module, leaf, _ in self._slots)
 
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, View]:
         """Compute a view of every side that the objective reads."""
@@ -258,7 +268,10 @@ class TappedModel(nn.Module):
         A block's parameters are gathered only while the block itself runs, so its modules cannot be called alone.
         """
         parameters = dict(self.model.named_parameters())
-        self._reference = {n: parameters[n].detach().clone() for n in self._reference}
+        # In the dtype that they are stored in, which masters do not have; what is copied back is the same.
+        self._reference = {
+            n: parameters[n].detach().to(v.dtype, copy=True) for n, v in self._reference.items()
+        }
         self._cut, self._sharded = False, True
 
     @contextmanager
@@ -294,13 +307,3 @@ class TappedModel(nn.Module):
         # Not buffers, which would be saved with the model and broadcast by DDP, but they must follow `.to()`.
         self._reference = {name: fn(value) for name, value in self._reference.items()}
         return self
-
-
-def _slots(model: nn.Module, wanted: Mapping[int, str]) -> list[tuple[nn.Module, str, str]]:
-    """Return every place (module, attribute) that holds a wanted parameter: tied weights have several."""
-    return [
-        (module, leaf, wanted[id(parameter)])
-        for module in model.modules()
-        for leaf, parameter in module._parameters.items()
-        if parameter is not None and id(parameter) in wanted
-    ]
