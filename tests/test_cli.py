@@ -79,7 +79,7 @@ def test_cfg_job_prints_the_resolved_config() -> None:
     ).out
     cfg = yaml.safe_load(out)
     assert cfg["model"]["path"] == "meta-llama/Meta-Llama-3-8B"
-    assert cfg["objective"]["layer"] == 7
+    assert cfg["objective"]["layer"] == 0.23
     assert cfg["data"]["forget"]["path"] == "cais/wmdp-bio-forget-corpus"
 
 

@@ -25,13 +25,13 @@ def of_topic(v: View, topic: int) -> View:
 
 
 def make() -> Composite:
-    return Composite({"facts": RMU(4, 2.0, 3.0, relative=True), "style": NPO(0.1, 1.0, 1.0, NLL())})
+    return Composite({"facts": RMU(4, 2.0, 3.0, relative="mean"), "style": NPO(0.1, 1.0, 1.0, NLL())})
 
 
 def test_each_topic_has_its_own_loss() -> None:
     composite = make()
     composite.setup(D, 2, torch.Generator().manual_seed(7))
-    alone = RMU(4, 2.0, 3.0, relative=True)
+    alone = RMU(4, 2.0, 3.0, relative="mean")
     alone.setup(D, 2, torch.Generator().manual_seed(7))
     for objective in (composite, alone):
         objective.calibrate(of_topic(view(1), 0))

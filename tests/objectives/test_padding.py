@@ -36,7 +36,7 @@ from unlearnctl.utils.errors import UserError
 
 READERS: dict[str, Callable[[], Objective]] = {
     "rmu_all": lambda: RMU(4, 4.0, 10.0, "all"),
-    "rmu_all_relative": lambda: RMU(4, 4.0, 10.0, "all", relative=True),
+    "rmu_all_relative": lambda: RMU(4, 4.0, 10.0, "all", relative="mean"),
     "rmu_all_noise": lambda: RMU(4, 4.0, 10.0, "all", retain_noise=0.2),
     "rmu_adaptive_all_topic": lambda: RMUAdaptive(4, 5.0, 10.0, "per_topic", "all"),
     "rmu_adaptive_all_token": lambda: RMUAdaptive(4, 5.0, 10.0, "per_token", "all"),
@@ -44,7 +44,7 @@ READERS: dict[str, Callable[[], Objective]] = {
 }
 OTHERS: dict[str, Callable[[], Objective]] = {
     **OBJECTIVES,
-    "rmu_relative": lambda: RMU(4, 4.0, 10.0, relative=True),
+    "rmu_relative": lambda: RMU(4, 4.0, 10.0, relative="mean"),
     "rmu_adaptive_topic": lambda: RMUAdaptive(4, 5.0, 10.0, "per_topic"),
     "simnpo_kl_embed": lambda: SimNPO(0.5, 0.0, 1.0, 0.1, EmbedDiff([1, 4])),
     "npo_kl": lambda: NPO(0.1, 1.0, 1.0, KL()),

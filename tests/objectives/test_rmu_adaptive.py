@@ -32,7 +32,7 @@ def test_invariances(granularity: str) -> None:
 
 def test_per_topic_is_rmu_with_a_relative_coefficient() -> None:
     adaptive = ready(RMUAdaptive(layer=4, scale_factor=5.0, alpha=0.5, granularity="per_topic"))
-    relative = ready(RMU(layer=4, steering_coeff=5.0, alpha=0.5, relative=True))
+    relative = ready(RMU(layer=4, steering_coeff=5.0, alpha=0.5, relative="mean"))
     assert torch.equal(loss(adaptive).total, loss(relative).total)
 
 

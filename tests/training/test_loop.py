@@ -51,7 +51,7 @@ def scorer(**changes: object) -> Learned:
 
 
 OBJECTIVES = {
-    "rmu": lambda: RMU(4, 4.0, 10.0, relative=True),
+    "rmu": lambda: RMU(4, 4.0, 10.0, relative="mean"),
     "rmu_cosine": lambda: RMUCosine([3, 4], "away", 5.0, 0.1),
     "npo": lambda: NPO(0.1, 1.0, 1.0, NLL()),
     "rmu_adaptive": lambda: RMUAdaptive(4, 5.0, 10.0, "per_token"),

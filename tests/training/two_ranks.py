@@ -33,8 +33,8 @@ def scorer() -> Learned:
 
 
 CASES: dict[str, tuple[Callable[[], Objective], dict[str, Any]]] = {
-    "rmu": (lambda: RMU(4, 4.0, 10.0, relative=True), {"prefix_cache": "none"}),
-    "rmu_cached": (lambda: RMU(4, 4.0, 10.0, relative=True), {"prefix_cache": "memory"}),
+    "rmu": (lambda: RMU(4, 4.0, 10.0, relative="mean"), {"prefix_cache": "none"}),
+    "rmu_cached": (lambda: RMU(4, 4.0, 10.0, relative="mean"), {"prefix_cache": "memory"}),
     "rmu_accumulated": (lambda: RMU(4, 4.0, 10.0), {"micro_batch": 2}),
     "npo_remembered": (lambda: NPO(0.1, 1.0, 1.0, NLL()), {}),
     "npo_kl": (lambda: NPO(0.1, 1.0, 1.0, KL()), {"trainable": [r"layers\."]}),

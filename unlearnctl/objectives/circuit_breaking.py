@@ -9,6 +9,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from unlearnctl.objectives.base import Architecture, Blocks, Loss, Needs, Objective, View, indices
+from unlearnctl.objectives.token_norms import SinkFactor, TokenNorms
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import cosine
 
@@ -24,11 +25,15 @@ class CircuitBreaking(Objective):
         layers: blocks, or shares of the depth; the authors have 9 and 19 of 32, their code's hidden states 10 and 20.
         alpha: α; the authors have 10.
         steps: T.
+        sink_factor: see `TokenNorms`; the authors count every token.
     """
 
-    def __init__(self, layers: Blocks, alpha: PositiveFloat, steps: PositiveInt) -> None:
+    def __init__(
+        self, layers: Blocks, alpha: PositiveFloat, steps: PositiveInt, sink_factor: SinkFactor = None
+    ) -> None:
         super().__init__()
         self.layers, self.alpha, self.steps, self.done = indices(layers), alpha, steps, 0
+        self.norms = TokenNorms(self.layers, sink_factor)
 
     def needs(self) -> dict[str, Needs]:
         """Read the residual stream after the layers, in both models."""
@@ -46,7 +51,9 @@ class CircuitBreaking(Objective):
         for layer in self.layers:
             cos = cosine(forget.hidden[layer], forget.reference.hidden[layer])
             moved: Tensor = (full(retain.hidden[layer]) - full(retain.reference.hidden[layer])).norm(dim=-1)
-            reroute = reroute + forget.token_mean(cos.relu()) / len(self.layers)
+            turned = self.norms.without_sinks(cos.relu(), forget, layer)
+            moved = self.norms.without_sinks(moved, retain, layer)
+            reroute = reroute + forget.token_mean(turned) / len(self.layers)
             keep = keep + retain.token_mean(moved) / len(self.layers)
         progress = min(self.done, self.steps) / (2 * self.steps)
         forgets = self.alpha * (1 - progress) * reroute

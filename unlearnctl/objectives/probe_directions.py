@@ -24,6 +24,7 @@ from unlearnctl.objectives.base import (
     indices,
     mlp_outputs,
 )
+from unlearnctl.objectives.token_norms import SinkFactor, TokenNorms
 from unlearnctl.ops.logprobs import kl_divergence
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import mean_square
@@ -44,6 +45,7 @@ class ProbeDirections(Objective):
         kl: κ; above 0 the whole depth runs.
         probe: folder of `unlearnctl probe`; None fits probes on the run's own forget and retain texts.
         forget_coeff: weight of the probe loss; 0 is the control that any effect has to be compared with.
+        sink_factor: see `TokenNorms`.
     """
 
     direction: Tensor
@@ -62,10 +64,12 @@ class ProbeDirections(Objective):
         kl: NonNegativeFloat,
         probe: str | None = None,
         forget_coeff: NonNegativeFloat = 1.0,
+        sink_factor: SinkFactor = None,
     ) -> None:
         super().__init__()
         self.layers, self.loss, self.margin, self.weighting = indices(layers), loss, margin, weighting
         self.alpha, self.kl, self.probe, self.forget_coeff = alpha, kl, probe, forget_coeff
+        self.norms = TokenNorms(self.layers, sink_factor)
 
     def needs(self) -> dict[str, Needs]:
         """Read the residual stream after the layers; on the retain side also the reference's, and its logits for KL."""
@@ -100,9 +104,8 @@ class ProbeDirections(Objective):
         mean, scale = self.neutral_mean[place], self.neutral_scale[place]
         s = (along - mean) / scale
         b = (self.threshold[place] - mean) / scale
-        return forget.token_mean(
-            {"project": s**2, "hinge": F.relu(s - b + self.margin), "push": s}[self.loss]
-        )
+        values = {"project": s**2, "hinge": F.relu(s - b + self.margin), "push": s}[self.loss]
+        return forget.token_mean(self.norms.without_sinks(values, forget, self.layers[place]))
 
     def forward(self, forget: View, retain: View) -> Loss:
         """Evaluate the equation above."""
@@ -111,6 +114,7 @@ class ProbeDirections(Objective):
             erase = erase + self.weight[place] * self.forget_term(forget, place)
             h, h0 = retain.hidden[layer], full(retain.reference.hidden[layer])
             moved = mean_square(h, h0) / h0.square().mean(-1).clamp_min(1e-12)
+            moved = self.norms.without_sinks(moved, retain, layer)
             keep = keep + retain.token_mean(moved) / len(self.layers)
         terms = {"forget": erase, "retain": keep}
         total = self.forget_coeff * erase + self.alpha * keep

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from unlearnctl.objectives.base import Objective
+from unlearnctl.objectives.token_norms import Norms
 from unlearnctl.objectives.token_weights import TokenWeights
 from unlearnctl.utils.errors import UserError
 
@@ -48,6 +49,19 @@ class UsesProbes(Protocol):
 
     def take_probes(self, probes: Mapping[str, Tensor]) -> None:
         """Take what was found at those layers; see `unlearnctl.probes.fit.Probes`."""
+        ...
+
+
+@runtime_checkable
+class UsesNorms(Protocol):
+    """A part of an objective that needs the original model's token norms before the first step."""
+
+    def norm_layers(self) -> tuple[int, ...]:
+        """Return the layers whose norms are needed; empty if none are."""
+        ...
+
+    def take_norms(self, norms: Norms) -> None:
+        """Take what was measured, at those layers and perhaps at others."""
         ...
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from unlearnctl.objectives.base import Blocks, Needs, RetainTerm, View, indices
+from unlearnctl.objectives.token_norms import SinkFactor, TokenNorms
 from unlearnctl.ops.logprobs import kl_divergence
 from unlearnctl.ops.vectors import mean_square
 
@@ -38,11 +39,17 @@ class KL(RetainTerm):
 
 
 class EmbedDiff(RetainTerm):
-    """`⟨‖h_l(x_r;θ) − h_l(x_r;θ0)‖²⟩/D`, mean over layers: RMU's retain term for any objective."""
+    """`⟨‖h_l(x_r;θ) − h_l(x_r;θ0)‖²⟩/D`, mean over layers: RMU's retain term for any objective.
 
-    def __init__(self, layers: Blocks) -> None:
+    Args:
+        layers: blocks, as indices or shares of the depth.
+        sink_factor: see `TokenNorms`.
+    """
+
+    def __init__(self, layers: Blocks, sink_factor: SinkFactor = None) -> None:
         super().__init__()
         self.layers = indices(layers)
+        self.norms = TokenNorms(self.layers, sink_factor)
 
     def needs(self) -> Needs:
         """Read the residual stream of both models."""
@@ -50,8 +57,8 @@ class EmbedDiff(RetainTerm):
 
     def forward(self, retain: View) -> Tensor:
         """Return the mean squared change of the activations."""
-        per_layer = [
-            retain.token_mean(mean_square(retain.hidden[layer], retain.reference.hidden[layer]))
-            for layer in self.layers
-        ]
+        per_layer = []
+        for layer in self.layers:
+            moved = mean_square(retain.hidden[layer], retain.reference.hidden[layer])
+            per_layer.append(retain.token_mean(self.norms.without_sinks(moved, retain, layer)))
         return torch.stack(per_layer).mean()

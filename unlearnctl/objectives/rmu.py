@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from unlearnctl.objectives.base import Architecture, Layer, Loss, Needs, Objective, View, indices, mlp_outputs
 from unlearnctl.objectives.retain_noise import RetainNoise
+from unlearnctl.objectives.token_norms import SinkFactor, TokenNorms
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import mean_square, unit_uniform
 
@@ -23,13 +24,14 @@ class RMU(Objective):
     Args:
         layer: block l whose output is steered, as an index or a share of the depth; blocks l−2, l−1, l train their MLP
             output matrices.
-        steering_coeff: c, in units of the residual norm at that layer (see `relative`).
+        steering_coeff: c, in units of the residual stream at that layer, or multiples of its norm (see `relative`).
         alpha: weight of the retain term.
         reduction: `masked` averages over real tokens; `sequence` over those of each sequence, then over sequences,
             as OpenUnlearning does; `all` over padding as well, as the paper's code does (exact for an undivided batch).
-        relative: c counts in multiples of the reference's mean residual norm on the topic's first batch
-            instead of absolute units (our addition: 6.5 is half a norm on one model and a hundredth on another).
+        relative: c counts in multiples of the layer's median token norm instead of absolute units (our addition: 6.5 is
+            half a norm on one model and a hundredth on another); `mean` takes the mean over the topic's first batch.
         retain_noise: see `RetainNoise`.
+        sink_factor: see `TokenNorms`; the authors count every token.
     """
 
     control_vector: Tensor
@@ -41,20 +43,22 @@ class RMU(Objective):
         steering_coeff: PositiveFloat,
         alpha: NonNegativeFloat,
         reduction: Reduction = "masked",
-        relative: bool = False,
+        relative: bool | Literal["mean"] = False,
         retain_noise: NonNegativeFloat = 0.0,
+        sink_factor: SinkFactor = None,
     ) -> None:
         super().__init__()
         (self.layer,) = indices(layer)
         self.steering_coeff, self.alpha = steering_coeff, alpha
         self.reduction, self.relative = reduction, relative
         self.noise = RetainNoise(retain_noise)
+        self.norms = TokenNorms((self.layer,), sink_factor, scaled=relative is True)
 
     def needs(self) -> dict[str, Needs]:
         """Read the residual stream after one block; for the retain side also the reference's."""
         layers, padding = (self.layer,), self.reduction == "all"
         return {
-            "forget": Needs(layers=layers, reference=self.relative, padding=padding),
+            "forget": Needs(layers=layers, reference=self.relative == "mean", padding=padding),
             "retain": Needs(layers=layers, reference=True, padding=padding),
         }
 
@@ -63,24 +67,27 @@ class RMU(Objective):
         return mlp_outputs(arch, (self.layer,))
 
     def setup(self, hidden_size: int, topics: int, generator: Generator) -> None:
-        """Draw one control vector per topic; calibration sets its length."""
+        """Draw one control vector per topic; with `relative=mean` calibration sets its length."""
         self.register_buffer("control_vector", unit_uniform(topics, hidden_size, generator))
-        self.register_buffer("scale", torch.full((topics,), 0.0 if self.relative else 1.0))
+        self.register_buffer("scale", torch.full((topics,), 0.0 if self.relative == "mean" else 1.0))
         self.noise.setup(generator)
 
     def calibration(self) -> tuple[str, ...]:
-        """Name the scale, which only a relative coefficient has to calibrate."""
-        return ("scale",) if self.relative else ()
+        """Name the scale, which only a coefficient in units of a batch's mean has to calibrate."""
+        return ("scale",) if self.relative == "mean" else ()
 
     def calibrate(self, forget: View) -> None:
         """Add this micro-batch's share of the reference's mean residual norm, the mean that the loss takes."""
         norm = full(forget.reference.hidden[self.layer]).norm(dim=-1)
-        self.scale[forget.batch.topic] += self.mean(forget, norm)
+        self.scale[forget.batch.topic] += self.mean(
+            forget, self.norms.without_sinks(norm, forget, self.layer)
+        )
 
     def target(self, forget: View) -> Tensor:
         """Return where forget activations are steered to: c·u, broadcastable to [B, T, D]."""
         topic = forget.batch.topic
-        return self.steering_coeff * self.scale[topic] * self.control_vector[topic]
+        unit = self.norms.typical(self.layer) if self.relative is True else self.scale[topic]
+        return self.steering_coeff * unit * self.control_vector[topic]
 
     def mean(self, view: View, values: Tensor) -> Tensor:
         """Average over tokens, over the sequences' token means, or over all positions, padding included."""
@@ -93,9 +100,10 @@ class RMU(Objective):
 
     def forward(self, forget: View, retain: View) -> Loss:
         """Evaluate the two terms of the equation."""
-        steer = self.mean(forget, mean_square(forget.hidden[self.layer], self.target(forget)))
-        kept = self.noise(retain, self.layer)
-        keep = self.mean(retain, mean_square(retain.hidden[self.layer], kept))
+        missed = mean_square(forget.hidden[self.layer], self.target(forget))
+        moved = mean_square(retain.hidden[self.layer], self.noise(retain, self.layer))
+        steer = self.mean(forget, self.norms.without_sinks(missed, forget, self.layer))
+        keep = self.mean(retain, self.norms.without_sinks(moved, retain, self.layer))
         return Loss(steer + self.alpha * keep, {"forget": steer, "retain": keep}, steer)
 
     def after_step(self, terms: Mapping[str, float]) -> None:

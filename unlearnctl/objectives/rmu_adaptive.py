@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unlearnctl.objectives.base import Layer, Needs, View
 from unlearnctl.objectives.rmu import RMU, Reduction
+from unlearnctl.objectives.token_norms import SinkFactor
 from unlearnctl.ops.precision import full
 
 
@@ -21,7 +22,7 @@ class RMUAdaptive(RMU):
             does (which takes it from the model in training: for a second topic, after one step on the first);
             `per_token` takes each token's own norm.
         reduction: as in RMU; with `all` the mean of the norms takes in padding too, as in the authors' code.
-        layer, alpha, retain_noise: as in RMU.
+        layer, alpha, retain_noise, sink_factor: as in RMU.
     """
 
     def __init__(
@@ -32,8 +33,10 @@ class RMUAdaptive(RMU):
         granularity: Literal["per_topic", "per_token"],
         reduction: Reduction = "masked",
         retain_noise: NonNegativeFloat = 0.0,
+        sink_factor: SinkFactor = None,
     ) -> None:
-        super().__init__(layer, scale_factor, alpha, reduction, granularity == "per_topic", retain_noise)
+        relative: Literal[False, "mean"] = "mean" if granularity == "per_topic" else False
+        super().__init__(layer, scale_factor, alpha, reduction, relative, retain_noise, sink_factor)
         self.granularity = granularity
 
     def needs(self) -> dict[str, Needs]:

@@ -25,6 +25,7 @@ from unlearnctl.objectives.base import (
     mlp_outputs,
 )
 from unlearnctl.objectives.retain_noise import RetainNoise
+from unlearnctl.objectives.token_norms import SinkFactor, TokenNorms
 from unlearnctl.ops.precision import full
 from unlearnctl.ops.vectors import cosine, norm_ratio, unit_uniform
 from unlearnctl.utils.errors import UserError
@@ -47,6 +48,7 @@ class RMUCosine(Objective):
         tilt: at θ = θ0 the last three targets are stationary (cos = 1), so that without a tilt rounding alone
             would choose where the first steps go, differently for every batch split, device and dtype.
         retain_noise: see `RetainNoise`.
+        sink_factor: see `TokenNorms`.
     """
 
     control_vector: Tensor
@@ -59,11 +61,13 @@ class RMUCosine(Objective):
         norm_anchor: NonNegativeFloat,
         tilt: NonNegativeFloat = 0.1,
         retain_noise: NonNegativeFloat = 0.0,
+        sink_factor: SinkFactor = None,
     ) -> None:
         super().__init__()
         self.layers = self.active = indices(layer)
         self.target, self.alpha, self.norm_anchor, self.tilt = target, alpha, norm_anchor, tilt
         self.noise = RetainNoise(retain_noise)
+        self.norms = TokenNorms(self.layers, sink_factor)
 
     def needs(self) -> dict[str, Needs]:
         """Read the residual stream after the layers; a random target needs no reference on the forget side."""
@@ -92,10 +96,12 @@ class RMUCosine(Objective):
         h = forget.hidden[layer]
         u = self.control_vector[forget.batch.topic]
         if self.target == "random":
-            return forget.token_mean(1 - cosine(h, u))
-        h0 = full(forget.reference.hidden[layer])
-        cos = cosine(h, h0 + self.tilt * h0.norm(dim=-1, keepdim=True) * u)
-        return forget.token_mean({"away": cos.relu(), "opposite": 1 + cos, "orthogonal": cos**2}[self.target])
+            values = 1 - cosine(h, u)
+        else:
+            h0 = full(forget.reference.hidden[layer])
+            cos = cosine(h, h0 + self.tilt * h0.norm(dim=-1, keepdim=True) * u)
+            values = {"away": cos.relu(), "opposite": 1 + cos, "orthogonal": cos**2}[self.target]
+        return forget.token_mean(self.norms.without_sinks(values, forget, layer))
 
     def forward(self, forget: View, retain: View) -> Loss:
         """Evaluate the equation above."""
@@ -103,8 +109,10 @@ class RMUCosine(Objective):
         for layer in self.active:
             h, h0 = retain.hidden[layer], self.noise(retain, layer)
             steer = steer + self.forget_term(forget, layer) / len(self.active)
-            keep = keep + retain.token_mean(1 - cosine(h, h0)) / len(self.active)
-            anchor = anchor + retain.token_mean((norm_ratio(h, h0) - 1) ** 2) / len(self.active)
+            turned = self.norms.without_sinks(1 - cosine(h, h0), retain, layer)
+            stretched = self.norms.without_sinks((norm_ratio(h, h0) - 1) ** 2, retain, layer)
+            keep = keep + retain.token_mean(turned) / len(self.active)
+            anchor = anchor + retain.token_mean(stretched) / len(self.active)
         total = steer + self.alpha * keep + self.norm_anchor * anchor
         return Loss(total, {"forget": steer, "retain": keep, "norm": anchor}, steer)
 

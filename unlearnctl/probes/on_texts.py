@@ -33,7 +33,7 @@ def fit_on(
     states = {}
     for side in SIDES:
         states[side] = pooled_states(
-            decoder, _batches(decoder, data, side, texts, batch_size, topic), layers, pool
+            decoder, batches_of(decoder, data, side, texts, batch_size, topic), layers, pool
         )
         if len(states[side]) < 8:
             raise UserError(
@@ -42,9 +42,10 @@ def fit_on(
     return fit_probes(states["forget"], states["retain"], layers, seed)
 
 
-def _batches(
-    decoder: Decoder, data: ForgetRetain, side: str, texts: int, size: int, topic: str | None
+def batches_of(
+    decoder: Decoder, data: ForgetRetain, side: str, texts: int, size: int, topic: str | None = None
 ) -> Iterator[Batch]:
+    """Yield the first `texts` texts of a side, of one topic or of all in turns, in batches on the model's device."""
     topics = [topic] if topic else data.topics
     most = max(len(data.rows[side][name]) for name in topics)
     turns = -(-min(texts, most * len(topics)) // (size * len(topics)))

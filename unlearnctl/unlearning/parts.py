@@ -15,8 +15,9 @@ from unlearnctl.models.adapters import add_adapters
 from unlearnctl.models.load import compile_blocks, enable_checkpointing
 from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.sharding import shard
-from unlearnctl.objectives.protocols import UsesProbes, parts_of
+from unlearnctl.objectives.protocols import UsesNorms, UsesProbes, parts_of
 from unlearnctl.probes.fit import Probes, load_probes
+from unlearnctl.probes.norms import token_norms
 from unlearnctl.probes.on_texts import fit_on
 from unlearnctl.results.record import scores_to_json
 from unlearnctl.training.evaluator import Evaluator
@@ -76,13 +77,14 @@ def make_training(
         tapped: the model that trains.
         accelerator: of the run.
         trackers: take the rows.
-        fresh: find probes and the first scores; a run that is resumed has them in its checkpoint.
+        fresh: find probes, norms and the first scores; a run that is resumed has them in its checkpoint.
         say: takes a line for people.
     """
     settings, objective = setup.prepared.settings, setup.prepared.objective
     evaluator = make_evaluator(setup, tapped, trackers)
     if fresh:
         give_probes(setup, tapped)
+        give_norms(setup, tapped)
         evaluator.start()
     if settings.sharding == "fsdp":
         shard(tapped, accelerator.device.type)  # before the optimiser is made: it has to see the slices
@@ -152,6 +154,19 @@ def give_probes(setup: Setup, tapped: TappedModel) -> None:
             layers, folder = part.probe_layers(), part.probe_folder()
             probes = load_probes(Path(folder)) if folder else _fit_probes(setup, tapped, layers, topic)
             part.take_probes(probes.of(layers))
+
+
+def give_norms(setup: Setup, tapped: TappedModel) -> None:
+    """Measure token norms once, if any part of the objective uses them, and say where sinks are."""
+    modules = setup.prepared.objective.modules()
+    asking = [part for part in modules if isinstance(part, UsesNorms) and part.norm_layers()]
+    if not asking:
+        return
+    norms = token_norms(
+        tapped.decoder, setup.data, sorted({n for part in asking for n in part.norm_layers()})
+    )
+    for part in asking:
+        part.take_norms(norms)
 
 
 def _fit_probes(setup: Setup, tapped: TappedModel, layers: Sequence[int], topic: str | None) -> Probes:
