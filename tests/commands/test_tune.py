@@ -49,7 +49,8 @@ def test_a_search_writes_a_recipe_is_continued_and_the_recipe_trains(
     monkeypatch.chdir(tmp_path)
     out = succeed("tune", *ARGS, "tune.trials=2").out
     root = Path("outputs/tune/tinyworld-tinyworld_hazard-rmu/a")
-    assert out.count("] trial ") == 2
+    assert out.count(": score ") == 2
+    assert out.count("step 6 of 12") == 2
     assert "the search ended: all 2 trials are done" in out
     found = yaml.safe_load((root / "recipe.yaml").read_text())
     assert set(found) == {"objective", "trainer"}
@@ -58,7 +59,7 @@ def test_a_search_writes_a_recipe_is_continued_and_the_recipe_trains(
     assert trial["trainer"]["monitor"]["every"] == 6
     assert "tune" not in trial
     again = succeed("tune", *ARGS, "tune.trials=3").out
-    assert again.count("] trial ") == 1
+    assert again.count(": score ") == 1
     assert sorted(path.name for path in (root / "train/trials").iterdir()) == ["000", "001", "002"]
     done = succeed(
         "train", "objective=rmu", f"recipe={root}/recipe.yaml", "eval=[smoke]", "trainer.steps=2", "run=b"

@@ -92,6 +92,9 @@ class Trials:
         return redirect_stdout((self.root / "trials.log").open("a", encoding="utf-8"))
 
     def _train(self, group: list[Setup]) -> None:
+        names = ", ".join(str(self.running[setup.directory].number) for setup in group)
+        together = " side by side" if len(group) > 1 else ""
+        self.say(f"trial{'s' if len(group) > 1 else ''} {names}: training{together}")
         try:
             with self._log():
                 run_together(group, self._ended, self._begun)
@@ -108,11 +111,16 @@ class Trials:
 
     def _begun(self, session: Session) -> None:
         """Have a trial stopped where others at the same point were clearly better."""
-        trial = self.running[session.setup.directory]
+        trial, steps = self.running[session.setup.directory], session.setup.prepared.settings.steps
 
         def judge(step: int, forgotten: float, retained: float) -> str | None:
             trial.report(forgotten * retained, step)
-            if step == session.setup.prepared.settings.steps or not trial.should_prune():
+            if step == steps:
+                return None
+            self.say(
+                f"trial {trial.number}: step {step} of {steps}, forgotten {forgotten:.2f}, kept {retained:.2f}"
+            )
+            if not trial.should_prune():
                 return None
             self.stopped.add(trial.number)
             return f"other trials were better at step {step}"
