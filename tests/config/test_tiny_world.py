@@ -122,7 +122,7 @@ def test_attack_takes_suites_and_texts_of_the_run() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_attacks_that_read_the_tiny_worlds_questions_are_refused() -> None:
-    done = run("attack", f"run_dir={RUN}")
+    done = run("attack", f"run_dir={RUN}", "attack=[relearn,quantize,fewshot,prefix,latent]")
     assert (done.code, done.err) == (
         2,
         "error: attack.prefix.search.corpus.path=tinyworld:corpora/relearn_domain.jsonl: texts of the embedded tiny "

@@ -9,10 +9,10 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from tests.command import QUICK, run, succeed
-from unlearnctl.runs.inherit import of_model, relearn_corpora
+from unlearnctl.runs.inherit import leave_out_tinyworld, of_model, relearn_corpora
 from unlearnctl.tinyworld import model_dir
 
 SMOKE = ("eval=[smoke]", "device=cpu")
@@ -163,6 +163,32 @@ def test_relearning_reads_conversations_as_the_run_did() -> None:
         "domain": {"chat_template": True, "path": "f.jsonl", "field": "messages", "long": "cut"},
         "own": {"path": "mine.jsonl"},
     }
+
+
+def attacks() -> DictConfig:
+    world = {"path": "tinyworld:x"}
+    return OmegaConf.create(
+        {"attack": {"latent": {"train": world}, "prefix": {"texts": ["a"], "search": {"corpus": world}}}}
+    )
+
+
+def test_default_attacks_on_the_tiny_worlds_facts_are_left_out(capsys: pytest.CaptureFixture) -> None:
+    cfg = attacks()
+    with mock.patch("unlearnctl.runs.inherit.typed", return_value=(None, [])):
+        leave_out_tinyworld(cfg)
+    assert cfg.attack == {"prefix": {"texts": ["a"], "search": None}}
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == ["latent", "prefix"]
+    with mock.patch("unlearnctl.runs.inherit.typed", return_value=("[latent,prefix]", [])):
+        leave_out_tinyworld(named := attacks())
+    assert named == attacks()
+
+
+def test_default_attacks_on_files_of_ones_own_stay() -> None:
+    cfg = attacks()
+    cfg.attack.latent.train.path = cfg.attack.prefix.search.corpus.path = "mine.jsonl"
+    kept = cfg.copy()
+    leave_out_tinyworld(cfg)
+    assert cfg == kept
 
 
 @pytest.mark.parametrize(

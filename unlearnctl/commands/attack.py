@@ -5,7 +5,8 @@ usage: unlearnctl attack RUN [attack=[a,b]] [eval=[a,b]] [key=value ...]
 
 Each attack tries variants; the suites in eval score each of them, on facts that no attack's text states. One table,
 with the share of what was forgotten that came back, and the worst case of each attack. On another model than the tiny
-world, suites and the texts to relearn from are the run's own unless others are named.
+world, suites and the texts to relearn from are the run's own unless others are named, and attacks that need facts of
+the tiny world are left out unless they are named.
 
 groups: attack=[relearn,quantize,fewshot,prefix,latent] eval=[a,b] model=
 
@@ -42,7 +43,14 @@ from unlearnctl.results.record import record
 from unlearnctl.results.schema import write_results
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, own_config, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
-from unlearnctl.runs.inherit import of_model, relearn_corpora, suites_of_run, typed, with_model_of
+from unlearnctl.runs.inherit import (
+    leave_out_tinyworld,
+    of_model,
+    relearn_corpora,
+    suites_of_run,
+    typed,
+    with_model_of,
+)
 from unlearnctl.runs.lock import locked
 from unlearnctl.runs.update import update_of
 from unlearnctl.unlearning.outcome import command_line
@@ -130,6 +138,7 @@ def complete(cfg: DictConfig) -> DictConfig:
         merged.eval = suites_of_run(cfg, run)
         if "relearn" in (cfg.get("attack") or {}):
             relearn_corpora(trained, merged)
+        leave_out_tinyworld(merged)
     return merged
 
 

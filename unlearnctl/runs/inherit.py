@@ -108,6 +108,27 @@ def relearn_corpora(trained: DictConfig, cfg: DictConfig) -> None:
         print(f"relearn: {name} texts are data.{side} of the run")
 
 
+def leave_out_tinyworld(cfg: DictConfig) -> None:
+    """Leave out default attacks that would read the tiny world's facts: `latent`, and the search of `prefix`.
+
+    Changes `cfg.attack`, and says so. Attacks that were named on the command line stay as they are.
+    """
+    if typed("attack")[0] is not None:
+        return
+    if _is_ours(cfg, "attack.latent.train.path"):
+        del cfg.attack.latent
+        print(
+            "latent: left out; it needs attack=[latent] attack.latent.train.path=FILE attack.latent.test.path=FILE"
+        )
+    if _is_ours(cfg, "attack.prefix.search.corpus.path"):
+        cfg.attack.prefix.search = None
+        print("prefix: fixed texts alone; a search needs attack.prefix.search.corpus.path=FILE")
+
+
+def _is_ours(cfg: DictConfig, key: str) -> bool:
+    return str(OmegaConf.select(cfg, key)).startswith(SCHEME)
+
+
 def model_of_run(own: DictConfig, cfg: DictConfig, run: Path, key: str = "run_dir") -> DictConfig:
     """Return the run's model with what was typed of it, above all `model.path` where its base has moved.
 

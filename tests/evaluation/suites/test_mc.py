@@ -115,6 +115,18 @@ def test_a_prefix_stands_before_the_examples(tmp_path: Path) -> None:
     assert suite.context("forget", question) == f"{first}Question: {question.text}\nAnswer:"
 
 
+def test_without_files_of_examples_the_other_questions_are_examples(tmp_path: Path) -> None:
+    asked = rows(5, 7)
+    suite = MultipleChoiceSuite(write(tmp_path / "q.jsonl", asked), num_fewshot=2)
+    suite.validate()
+    for place, question in enumerate(suite._asked["forget"]):
+        shots = [row["question"] for k, row in enumerate(asked) if k != place][:2]
+        wanted = [f"Question: {text}\nAnswer:" for text in (*shots, question.text)]
+        parts = suite.context("forget", question).split("\n\n")
+        assert [part[: len(text)] for part, text in zip(parts, wanted, strict=True)] == wanted
+        assert parts[-1] == wanted[-1]
+
+
 def test_a_limit_draws_a_sample_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = write(tmp_path / "q.jsonl", rows(40, 6))
     drawn = []
@@ -196,10 +208,12 @@ def test_examples_that_are_missing_or_too_few(tmp_path: Path) -> None:
     path = write(tmp_path / "q.jsonl", [GOOD])
     with pytest.raises(UserError, match=r"eval\.mc\.forget=\S+q\.json: no such file \(did you mean"):
         MultipleChoiceSuite(path[:-1]).validate()
-    with pytest.raises(UserError, match=r"num_fewshot=1: needs eval\.mc\.examples"):
+    with pytest.raises(UserError, match=r"num_fewshot=1: .*q\.jsonl has 1 questions, the asked one included"):
         MultipleChoiceSuite(path, num_fewshot=1).validate()
     with pytest.raises(UserError, match=r"num_fewshot=2: .*q\.jsonl has 1 questions"):
         MultipleChoiceSuite(path, num_fewshot=2, examples=path).validate()
+    with pytest.raises(UserError, match=r"eval\.mc\.examples: has no file for birds \(did you mean 'bird'"):
+        MultipleChoiceSuite({"birds": path}, num_fewshot=1, examples={"bird": path}).validate()
 
 
 def test_the_shipped_config_builds(tmp_path: Path) -> None:

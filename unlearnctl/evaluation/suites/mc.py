@@ -13,7 +13,7 @@ from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.suites.mc_questions import Question, QuestionFields, letter, read_questions
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import mean, share
-from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,8 +38,8 @@ class MultipleChoiceSuite:
         question_field, choices_field, answer_field: field names or dotted paths. `choices_field` may list one field
             for each choice. Without `answer_field`, it is `gold` or `answer`. An answer is a number counted from 0,
             a letter or the text of a choice.
-        num_fewshot: the first n of `examples` before each question, as in lm-eval.
-        examples: files of questions, as `forget`; none of them may be asked.
+        num_fewshot: the first n of `examples` before each question, as in lm-eval; never the question itself.
+        examples: files of questions, as `forget`; None = the same files.
         prefix: text before every prompt, examples included.
         limit: questions of each file, drawn at random with seed 0; None = all.
         batch_tokens: read in one pass; halved where a GPU runs out of memory.
@@ -87,8 +87,9 @@ class MultipleChoiceSuite:
                 f"{self.key}.forget and {self.key}.retain: give a file of questions for one or both"
             )
         for name, file in self.files.items():
-            self._asked[name] = self._draw(name, self._read(self.roles[name], name, file))
-            self._shots[name] = self._examples(name) if self.num_fewshot else []
+            every = self._read(self.roles[name], name, file)
+            self._asked[name] = self._draw(name, every)
+            self._shots[name] = self._examples(name, every) if self.num_fewshot else []
 
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
@@ -117,7 +118,8 @@ class MultipleChoiceSuite:
 
     def context(self, name: str, question: Question) -> str:
         """Write what the model reads before a choice: prefix, examples, prompt."""
-        shots = "".join(f"{self._put(shot)}{self._said(shot)[shot.answer]}\n\n" for shot in self._shots[name])
+        others = [shot for shot in self._shots[name] if shot != question][: self.num_fewshot]
+        shots = "".join(f"{self._put(shot)}{self._said(shot)[shot.answer]}\n\n" for shot in others)
         return f"{self.prefix}{shots}{self._put(question)}"
 
     def _scores(
@@ -162,19 +164,18 @@ class MultipleChoiceSuite:
         places = random.Random(0).sample(range(len(questions)), self.limit)
         return [questions[place] for place in sorted(places)]
 
-    def _examples(self, name: str) -> list[Question]:
+    def _examples(self, name: str, asked: Sequence[Question]) -> Sequence[Question]:
+        """Return one question more than is needed, because the asked one may be among them."""
         given = _named(self.examples, name)
-        if name not in given:
+        if given and name not in given:
+            raise UserError(f"{self.key}.examples: has no file for {name}{nearest(name, given)}")
+        found = self._read("examples", name, given[name]) if given else asked
+        if len(found) <= self.num_fewshot and (not given or len(found) < self.num_fewshot):
+            whose = given.get(name, self.files[name])
             raise UserError(
-                f"{self.key}.num_fewshot={self.num_fewshot}: needs {self.key}.examples, a file of questions "
-                f"that are not asked{f', for {name}' if given else ''}"
+                f"{self.key}.num_fewshot={self.num_fewshot}: {whose} has {len(found)} questions, the asked one included"
             )
-        found = self._read("examples", name, given[name])
-        if len(found) < self.num_fewshot:
-            raise UserError(
-                f"{self.key}.num_fewshot={self.num_fewshot}: {given[name]} has {len(found)} questions"
-            )
-        return found[: self.num_fewshot]
+        return found[: self.num_fewshot + 1]
 
 
 def _named(files: Files, name: str) -> dict[str, str]:
