@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from unittest import mock
@@ -27,6 +29,17 @@ class Done:
         return last.removeprefix("run: ")
 
 
+COUNTS: set[int] = set()  # of imported modules, after the commands so far
+
+
+def let_be_what_was_imported() -> None:
+    """Each command collects garbage; it need not walk through the libraries that others imported."""
+    if len(sys.modules) not in COUNTS:
+        COUNTS.add(len(sys.modules))
+        gc.collect()
+        gc.freeze()
+
+
 def run(*args: str) -> Done:
     """`unlearnctl ARGS`, as a user would type it."""
     out, err = io.StringIO(), io.StringIO()
@@ -38,6 +51,7 @@ def run(*args: str) -> Done:
             code = 0
         except SystemExit as stop:
             code = int(stop.code or 0)
+    let_be_what_was_imported()
     return Done(code, out.getvalue(), err.getvalue())
 
 
