@@ -1,6 +1,6 @@
-"""Run by test_processes under torch.distributed.run: the same ten steps on several gloo ranks.
+"""Run by test_processes: the same ten steps on several gloo ranks, forked from a process that imported the libraries.
 
-python -m tests.training.two_ranks OUT WORLD none|fsdp
+python -m tests.training.two_ranks OUT WORLD none|fsdp [OUT WORLD none|fsdp …]
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tests.models.tiny import ARCHITECTURES
+from tests.ranks import fork_ranks
 from tests.training.synthetic import make_trainer
 from unlearnctl.models.sharding import whole
 from unlearnctl.objectives.atwu import ATWU
@@ -103,7 +105,12 @@ def check_optimizer(trainer: Trainer) -> None:
 
 
 def main() -> None:
-    out, world, sharding = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    for out, world, sharding in zip(sys.argv[1::3], sys.argv[2::3], sys.argv[3::3], strict=True):
+        fork_ranks(int(world), partial(rank, out, int(world), sharding))
+
+
+def rank(out: str, world: int, sharding: str) -> None:
+    """What each of them does; the first writes what came of it."""
     # four ranks share two cores: not all of them
     names = [name for name in CASES if world == 2 or name in FEW]
     names = [name for name in names if sharding == "none" or name not in NOT_SLICED]
@@ -111,9 +118,8 @@ def main() -> None:
     for name in FEW if world == 2 else ():
         if name in done:
             check_resumed(name, sharding, done[name][1])
-    rank = torch.distributed.get_rank()
     assert torch.distributed.get_world_size() == world, "the launcher gave another number of processes"
-    if rank == 0:
+    if torch.distributed.get_rank() == 0:
         torch.save(done, out)
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()

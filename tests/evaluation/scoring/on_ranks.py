@@ -1,6 +1,6 @@
-"""Run by test_ranks under torch.distributed.run: one evaluation on several gloo ranks.
+"""Run by test_ranks: one evaluation on several gloo ranks, forked from a process that imported the libraries.
 
-python -m tests.evaluation.scoring.on_ranks OUT
+python -m tests.evaluation.scoring.on_ranks OUT WORLD [WORLD …]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 import torch.distributed as dist
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.ranks import fork_ranks
 from unlearnctl import tinyworld
 from unlearnctl.evaluation.evaluate import undisturbed
 from unlearnctl.evaluation.scoring.answers import Answers
@@ -74,10 +76,15 @@ class Counting(Answers):
 
 
 def main() -> None:
+    for world in sys.argv[2:]:
+        fork_ranks(int(world), partial(rank, f"{sys.argv[1]}.{world}"))
+
+
+def rank(out: str) -> None:
     dist.init_process_group("gloo", timeout=timedelta(seconds=120))
     answers = Counting()
     found = measured(answers)
-    Path(f"{sys.argv[1]}.{dist.get_rank()}").write_text(json.dumps(found | {"asked": answers.asked}))
+    Path(f"{out}.{dist.get_rank()}").write_text(json.dumps(found | {"asked": answers.asked}))
     dist.destroy_process_group()
 
 
