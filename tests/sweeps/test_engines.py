@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import QUICK
+from tests.command import QUICK, run
 from tests.extras import RAY
 from tests.sweeps.test_sweep import FOLDER, TINY, states, table
 
@@ -31,10 +31,34 @@ def command(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *args], capture_output=True, text=True, timeout=300)
 
 
+SWEEP = ("train", "-m", *QUICK, *TINY, "run=s", "objective.alpha=1,10,much")
+
+
+def checked(code: int, said: str) -> tuple[list[dict[str, str]], list[str]]:
+    """Rows and members of the sweep in the working directory, one of which failed."""
+    assert code == 2, said
+    assert "error: 1 of the sweep's members failed" in said
+    assert sorted(status.state for status in states().values()) == ["done", "done", "failed"]
+    assert (FOLDER / "summary.md").is_file()
+    return table(), sorted(states())
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, str]], list[str]]:
+    """The sweep without an engine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("here"))
+        done = run(*SWEEP)
+        return checked(done.code, done.err)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_same_table_and_the_same_failure(
-    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: str,
+    here: tuple[list[dict[str, str]], list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if engine == "ray":
         if not RAY.is_dir():
@@ -42,18 +66,9 @@ def test_the_same_table_and_the_same_failure(
     else:
         pytest.importorskip(f"hydra_plugins.hydra_{engine}_launcher", exc_type=ImportError)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{RAY}" if engine == "ray" else str(ROOT))
-    sweep = ["train", "-m", *QUICK, *TINY, "run=s", "objective.alpha=1,10,much"]
-    found = []
-    for name, how in (("here", []), ("there", ENGINES[engine])):
-        (tmp_path / name).mkdir()
-        monkeypatch.chdir(tmp_path / name)
-        done = command("-c", CODE, *sweep, *how)
-        assert done.returncode == 2, done.stdout + done.stderr
-        assert "error: 1 of the sweep's members failed" in done.stderr
-        assert sorted(status.state for status in states().values()) == ["done", "done", "failed"]
-        found.append((table(), sorted(states())))
-    assert found[0] == found[1]
-    assert (FOLDER / "summary.md").is_file()
+    monkeypatch.chdir(tmp_path)
+    done = command("-c", CODE, *SWEEP, *ENGINES[engine])
+    assert checked(done.returncode, done.stderr) == here
 
 
 @pytest.mark.full

@@ -57,8 +57,8 @@ def test_members_equal_their_runs_alone(how: tuple[str, ...]) -> None:
 
 @pytest.mark.full
 def test_those_that_cannot_share_train_apart() -> None:
-    sweep = ("train", "-m", *QUICK, "run=s", "objective=rmu", "objective.layer=3,4", "seed=0,1,2", SIDE)
-    done = succeed(*sweep, "hydra.launcher.members=2")
+    sweep = ("train", "-m", *QUICK, "objective=rmu", "objective.layer=3,4", "seed=0,1,2", SIDE)
+    done = succeed(*sweep, "eval=[]", "run=s", "hydra.launcher.members=2")
     groups = [line for line in done.out.splitlines() if line.startswith("side by side: ")]
     assert [line.count(",") + 1 for line in groups] == [2, 2]  # and of each layer one alone
     assert len(members(done)) == 6
@@ -68,7 +68,7 @@ def test_those_that_cannot_share_train_apart() -> None:
 @pytest.mark.parametrize("how", [(), (SIDE,)])
 def test_members_may_differ_in_precision(how: tuple[str, ...]) -> None:
     """accelerate keeps one for the whole process; each is as it would be alone, whatever came before it."""
-    only = ("objective=rmu", "trainer.steps=2", "run=s")
+    only = ("objective=rmu", "trainer.steps=2", "eval=[]", "run=s")
     done = succeed("train", "-m", *QUICK, *only, "trainer.mixed_precision=bf16,no", *how, "output_dir=both")
     alone = succeed("train", "-m", *QUICK, *only, "trainer.mixed_precision=no", "output_dir=alone")
     both, (name, expected) = members(done), members(alone).popitem()
@@ -79,7 +79,7 @@ def test_members_may_differ_in_precision(how: tuple[str, ...]) -> None:
 
 @pytest.mark.full
 def test_a_wrong_member_is_named_before_any_trains_and_the_others_do() -> None:
-    done = run("train", "-m", *QUICK, "run=s", "objective=rmu", "objective.layer=3,99", SIDE)
+    done = run("train", "-m", *QUICK, "eval=[]", "run=s", "objective=rmu", "objective.layer=3,99", SIDE)
     assert done.code == 2
     lines = done.err.splitlines()
     assert lines[0].startswith("error: objective.layer=99: tinyworld has 8 blocks")
@@ -119,7 +119,7 @@ def test_an_interruption_of_the_last_member_ends_the_sweep_as_one(monkeypatch: p
 
     with monkeypatch.context() as patched:
         patched.setattr(together, "interruption", after_the_second)
-        done = run("train", "-m", *QUICK, "objective=rmu", "trainer.steps=2,3", "run=s", SIDE)
+        done = run("train", "-m", *QUICK, "objective=rmu", "trainer.steps=2,3", "eval=[]", "run=s", SIDE)
     assert done.code == 130
     states = sorted(
         json.loads(p.read_text())["state"] for p in Path("outputs/train/sweep/s").glob("*/status.json")

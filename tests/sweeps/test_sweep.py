@@ -90,7 +90,7 @@ def test_a_member_that_was_cut_is_finished(monkeypatch: pytest.MonkeyPatch) -> N
 
     with monkeypatch.context() as patched:
         patched.setattr(Session, "finish", stopping)
-        done = run("train", "-m", *QUICK, *TINY, "run=s", "seed=0,1,2")
+        done = run("train", "-m", *QUICK, *TINY, "eval=[]", "run=s", "seed=0,1,2")
     assert done.code == 130
     assert "resume it: unlearnctl train --resume outputs/train/sweep/s" in done.err
     assert sorted(s.state for s in states().values()) == ["done", "interrupted", "planned"]
@@ -113,7 +113,7 @@ def test_an_error_in_training_costs_only_its_member(monkeypatch: pytest.MonkeyPa
         begin(self, models, progress)
 
     monkeypatch.setattr(Session, "begin", failing)
-    done = run("train", "-m", *QUICK, *TINY, "run=s", "seed=0,1,2", SIDE)
+    done = run("train", "-m", *QUICK, *TINY, "eval=[]", "run=s", "seed=0,1,2", SIDE)
     assert done.code == 2
     assert "its members train one by one" in done.out
     assert sorted(s.state for s in states().values()) == ["done", "done", "failed"]
@@ -138,7 +138,7 @@ def test_what_cannot_be_resumed_is_said_in_one_line(args: tuple[str, ...], messa
 def test_members_in_one_process_tokenise_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, load = [], shared_data.load_data
     monkeypatch.setattr(shared_data, "load_data", lambda *args: calls.append(args) or load(*args))
-    succeed("train", "-m", *QUICK, *TINY, "run=s", "seed=0,1")
+    succeed("train", "-m", *QUICK, *TINY, "eval=[]", "run=s", "seed=0,1")
     assert len(calls) == 1
     prints = {json.loads(p.read_text())["provenance"]["data"] for p in FOLDER.glob("*/results.json")}
     assert len(prints) == 2  # the order of each seed is its own
@@ -146,8 +146,8 @@ def test_members_in_one_process_tokenise_once(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.full
 def test_a_sweep_does_not_write_into_another() -> None:
-    succeed("train", "-m", *QUICK, *TINY, "run=s", "seed=0")
-    done = run("train", "-m", *QUICK, *TINY, "run=s", "seed=1")
+    succeed("train", "-m", *QUICK, *TINY, "eval=[]", "run=s", "seed=0")
+    done = run("train", "-m", *QUICK, *TINY, "eval=[]", "run=s", "seed=1")
     assert done.code == 2
     assert "run=s: outputs/train/sweep/s exists already; choose another run=NAME, or finish" in done.err
     assert len(states()) == 1
