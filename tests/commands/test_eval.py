@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -46,17 +45,16 @@ def test_no_disk_space(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.full
-def test_an_evaluation_that_is_killed_resumes(tmp_path: Path) -> None:
+def test_an_evaluation_that_is_killed_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL after the third line of answers; the second run asks only for the rest and gives the same scores."""
-    env = {
-        **os.environ,
-        "UNLEARNCTL_CACHE": str(tmp_path / "cache"),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-    command = [sys.executable, "-m", "unlearnctl", "eval", "eval=[tinyworld]", "eval.tinyworld.parts=[mcq]"]
+    monkeypatch.setenv("UNLEARNCTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    command = ["eval", "eval=[tinyworld]", "eval.tinyworld.parts=[mcq]"]
     command += ["eval.tinyworld.limit=40", "eval.tinyworld.batch_tokens=64", "device=cpu"]
     first = subprocess.Popen(
-        [*command, "run=a"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "unlearnctl", *command, "run=a"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and first.poll() is None:
@@ -68,13 +66,7 @@ def test_an_evaluation_that_is_killed_resumes(tmp_path: Path) -> None:
         time.sleep(0.01)
     first.kill()
     assert first.wait() == -signal.SIGKILL
-    second = subprocess.run(
-        [*command, "run=b"], env=env, capture_output=True, text=True, timeout=120, check=True
-    )
-    assert "of an interrupted one" in second.stdout
-    whole = subprocess.run(
-        [*command, "run=c"], env=env, capture_output=True, text=True, timeout=120, check=True
-    )
-    assert "of an interrupted one" not in whole.stdout
+    assert "of an interrupted one" in succeed(*command, "run=b").out
+    assert "of an interrupted one" not in succeed(*command, "run=c").out
     made = [json.loads(Path(f"outputs/eval/tinyworld/{run}/items.json").read_text()) for run in "bc"]
     assert made[0] == made[1]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from tests.command import QUICK, succeed
 from unlearnctl.config.instantiate import plain
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.tinyworld import build
+from unlearnctl.tinyworld import build, measure
 from unlearnctl.tinyworld import on_demand as built
 from unlearnctl.tinyworld.resolve import provide, resolve
 from unlearnctl.utils.paths import conf_dir
@@ -21,10 +23,16 @@ from unlearnctl.utils.paths import conf_dir
 
 @pytest.fixture(autouse=True)
 def _short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two steps of pretraining, in a cache of this test's own."""
+    """Two steps of pretraining and eight questions of each kind, in a cache of this test's own."""
     whole = build.build
+    for name in ("accuracy", "perplexity", "toxicity"):
+        monkeypatch.setattr(measure, name, on_eight(getattr(measure, name)))
     monkeypatch.setattr(build, "build", lambda to, arch: whole(to, steps=2, arch=arch))
     monkeypatch.setenv("UNLEARNCTL_CACHE", str(tmp_path / "cache"))
+
+
+def on_eight(whole: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda model, tokenizer, rows: whole(model, tokenizer, rows[:8])
 
 
 def spec_of(arch: str) -> ModelSpec:
