@@ -105,6 +105,26 @@ def test_evaluation_without_before_or_curves(tmp_path, make):
     assert "export" not in " ".join(page(run)[0].text)
 
 
+def test_questions_are_shown_with_their_right_answers(tmp_path, make):
+    entry = {
+        "suite": "mc",
+        "metric": "birds",
+        "question": "<b>Who?",
+        "expected": "you",
+        "before": "me",
+        "after": "",
+    }
+    body = make.results(questions={"forgotten": [entry, {"question": 3}], "kept": []})
+    run = make.write_run(tmp_path / "run", body)
+    said = {"mc": {"birds": [{"prompt": "shown once", "reply": "x", "score": None}]}}
+    (run / "samples.json").write_text(json.dumps({"before": said, "after": said}))
+    write_report(run)
+    text = " ".join(" ".join(page(run)[0].text).split())
+    assert "Forgotten: right before, wrong after <b>Who? Right: you before me after (empty)" in text
+    assert "Kept: right" not in text
+    assert "shown once" not in text
+
+
 def test_each_unit_has_an_axis_of_its_own(tmp_path, make, monkeypatch):
     body, shown = make.results(), []
     for part in ("before", "after"):

@@ -72,6 +72,7 @@ def render(run: Run) -> str:
         words=WORDS,
         charts=figures,
         texts=token_weights(run),
+        questions=texts.questions(run),
         samples=texts.samples(run),
         frame=svg,
         hover=hover,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from itertools import zip_longest
 from typing import Any
 
 from unlearnctl.results.run import Run
 from unlearnctl.utils import numbers
 
+KINDS = ("forgotten", "kept")
 TOXIC = 0.5  # the score of a classifier from which a text counts as toxic
 
 
@@ -41,11 +42,42 @@ class Pair:
         return any(reply is not None and reply.toxic for reply in (self.before, self.after))
 
 
+@dataclass(frozen=True)
+class Answered:
+    """A multiple-choice question with its right answer and the replies of both models."""
+
+    question: str
+    expected: str
+    before: str
+    after: str
+
+
+def questions(run: Run) -> dict[str, list[Answered]]:
+    """Read the questions of results.json: `forgotten` and `kept`; odd shapes are left out."""
+    found: dict[str, list[Answered]] = {}
+    for kind in KINDS:
+        for entry in _answered(run, (kind,)):
+            texts = [entry.get(field.name) for field in fields(Answered)]
+            if all(isinstance(text, str) for text in texts):
+                found.setdefault(kind, []).append(Answered(*map(str, texts)))
+    return found
+
+
+def _answered(run: Run, kinds: Sequence[str] = KINDS) -> Iterator[dict[str, Any]]:
+    saved = run.results.get("questions")
+    for kind in kinds:
+        entries = saved.get(kind) if isinstance(saved, dict) else None
+        if isinstance(entries, list):
+            yield from (entry for entry in entries if isinstance(entry, dict))
+
+
 def samples(run: Run) -> dict[str, list[Pair]]:
     """Read samples.json: `suite/metric` → prompts with the replies before and after; odd shapes are left out."""
     saved = _read(run, "samples.json")
     before, after = _by_metric(saved.get("before")), _by_metric(saved.get("after"))
-    pairs = {name: list(_pairs(before.get(name, []), after.get(name, []))) for name in before | after}
+    answered = {f"{each.get('suite')}/{each.get('metric')}" for each in _answered(run)}
+    names = [name for name in before | after if name not in answered]  # those are shown as questions
+    pairs = {name: list(_pairs(before.get(name, []), after.get(name, []))) for name in names}
     return {name: found for name, found in pairs.items() if found}
 
 

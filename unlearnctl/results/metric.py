@@ -18,6 +18,7 @@ class Sample(NamedTuple):
     prompt: str
     reply: str
     score: float | None = None  # toxicity, 0-1, if a classifier judged it
+    expected: str | None = None  # the right answer, of a multiple-choice question
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ class Metric:
         kept = zip(prompts, replies, known, strict=True)
         cut = (Sample(p[-CHARACTERS:], r[:CHARACTERS], s) for p, r, s in kept)
         return replace(self, samples=tuple(itertools.islice(cut, SAMPLES)))
+
+    def answering(self, questions: Sequence[str], replies: Sequence[str], expected: Sequence[str]) -> Metric:
+        """Return a copy with the replies to its first questions, beside the right answers."""
+        each = zip(questions, replies, expected, strict=True)
+        cut = (Sample(q[-CHARACTERS:], r[:CHARACTERS], None, e[:CHARACTERS]) for q, r, e in each)
+        return replace(self, samples=tuple(cut))
 
     def to_json(self) -> dict[str, Any]:
         """Return what results.json holds: no items, no samples, and null for a number that is not finite."""

@@ -65,13 +65,21 @@ def items_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
 
 
 def samples_to_json(scores: Scores) -> dict[str, dict[str, Any]]:
-    """Turn the scores that have samples into {suite: {metric: [{prompt, reply, score}]}}."""
+    """Turn the scores that have samples into {suite: {metric: [{prompt, reply, score}]}}.
+
+    Replies to questions with a right answer also have it, as `expected`.
+    """
     found = {}
     for suite, metrics in scores.items():
         with_samples = {name: metric for name, metric in metrics.items() if metric.samples}
         if with_samples:
             found[suite] = with_samples
-    return _for_each(found, lambda metric: [sample._asdict() for sample in metric.samples or ()])
+    return _for_each(found, lambda metric: [_sample(sample) for sample in metric.samples or ()])
+
+
+def _sample(sample: Sample) -> dict[str, Any]:
+    known = sample._asdict()
+    return known if sample.expected is not None else {k: v for k, v in known.items() if k != "expected"}
 
 
 def _for_each(scores: Scores, part: Callable[[Metric], Any]) -> dict[str, dict[str, Any]]:

@@ -130,6 +130,7 @@ class Results(Part):
     paired: dict[str, dict[str, dict[str, Any]]] | None = None
     attacks: list[Attack] | None = None
     flags: list[dict[str, Any]] | None = None
+    questions: dict[str, list[dict[str, Any]]] | None = None
 
 
 def validate_results(record: Any) -> None:

@@ -14,6 +14,7 @@ from unlearnctl.evaluation.collapse import flags
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.provenance import now, of_run
+from unlearnctl.results.questions import changed_questions
 from unlearnctl.results.record import paired_tests, record, write_items
 from unlearnctl.results.schema import read_ending, write_results
 from unlearnctl.runs.disk import report_or_say
@@ -80,6 +81,7 @@ def results(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         **({"changed": history.changed} if history.changed else {}),
         **({"resumed_after": history.resumed_after} if history.resumed_after else {}),
     }
+    questions = changed_questions(before, after)
     return record(
         plain(setup.cfg),
         of_run(history.command, setup.cfg.seed, history.started, **origin),
@@ -90,6 +92,7 @@ def results(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         train=_training(setup, outcome),
         paired=paired_tests(before, after),
         flags=flags(before, after),
+        **({"questions": questions} if questions else {}),
     )
 
 

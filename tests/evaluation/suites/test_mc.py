@@ -90,6 +90,25 @@ def test_scores_are_those_of_an_lm_eval_task(
     assert scores[f"forget_{metric}"].value == theirs["results"]["mine"][f"{metric},none"]
 
 
+def test_the_first_questions_are_answered_in_the_models_own_words(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.jsonl", asked := rows(5, 8))
+    model, tokenizer = tiny_model("llama"), word_tokenizer()
+    suite = MultipleChoiceSuite(path, replies=3, max_new_tokens=4)
+    samples = suite.run(model, tokenizer, Answers())["forget_acc_norm"].samples
+    assert samples is not None
+    assert [(s.prompt, s.expected) for s in samples] == [
+        (row["question"], row["choices"][row["gold"]]) for row in asked[:3]
+    ]
+    ids = tokenizer(f"Question: {asked[0]['question']}\nAnswer:", return_tensors="pt")["input_ids"]
+    grown = model.generate(ids, max_new_tokens=4, do_sample=False, pad_token_id=0)
+    naive = tokenizer.decode(grown[0, ids.shape[1] :], skip_special_tokens=True)
+    assert samples[0].reply == naive.strip()
+    assert (
+        MultipleChoiceSuite(path, replies=0).run(model, tokenizer, Answers())["forget_acc_norm"].samples
+        is None
+    )
+
+
 def test_roles_names_chance_and_intervals(tmp_path: Path) -> None:
     mixed = rows(9, 2) + rows(9, 3, least=2)
     files = {"birds": write(tmp_path / "a.jsonl", mixed), "fish": write(tmp_path / "b.jsonl", rows(5, 4))}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from unlearnctl.evaluation.scoring.answers import Answers
+from unlearnctl.evaluation.scoring.token_scores import greedy_replies
 from unlearnctl.evaluation.suites.mc_questions import Question, QuestionFields, letter, read_questions
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import mean, share
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Files = str | Mapping[str, str] | None
+REPLIES_AT_ONCE = 20  # generated in one batch
 QUESTION, CHOICES = "{question}", "{choices}"
 
 
@@ -41,6 +43,9 @@ class MultipleChoiceSuite:
         num_fewshot: the first n of `examples` before each question, as in lm-eval; never the question itself.
         examples: files of questions, as `forget`; None = the same files.
         prefix: text before every prompt, examples included.
+        replies: of each file, so many of the first questions are also answered in the model's own words, for people
+            to read; 0 = none.
+        max_new_tokens: of such a reply, which ends with the line.
         limit: questions of each file, drawn at random with seed 0; None = all.
         batch_tokens: read in one pass; halved where a GPU runs out of memory.
         key: config key for messages.
@@ -58,6 +63,8 @@ class MultipleChoiceSuite:
         num_fewshot: NonNegativeInt = 0,
         examples: Files = None,
         prefix: str | None = None,
+        replies: NonNegativeInt = 40,
+        max_new_tokens: PositiveInt = 16,
         limit: PositiveInt | None = None,
         batch_tokens: PositiveInt = 4096,
         key: str = "eval.mc",
@@ -73,6 +80,7 @@ class MultipleChoiceSuite:
         self.fields = QuestionFields(question_field, choices_field, answer_field)
         self.num_fewshot, self.examples = num_fewshot, examples
         self.limit, self.batch_tokens = limit, batch_tokens
+        self.replies, self.max_new_tokens = replies, max_new_tokens
         self._asked: dict[str, list[Question]] = {}
         self._shots: dict[str, list[Question]] = {}
 
@@ -105,10 +113,31 @@ class MultipleChoiceSuite:
             mine = [next(scores) for _ in questions]
             hits = [self._is_right(each, s) for each, s in zip(questions, mine, strict=True)]
             chance = fmean(1 / len(each.choices) for each in questions)
-            found[f"{name}_{self.metric}"] = share(hits, chance, role, goal)
+            found[f"{name}_{self.metric}"] = self._with_replies(
+                name, share(hits, chance, role, goal), model, tokenizer, answers
+            )
             said = [s[each.answer] for each, s in zip(questions, mine, strict=True)]
             found[f"{name}_logp"] = mean(said, role, goal)
         return found
+
+    def _with_replies(
+        self,
+        name: str,
+        metric: Metric,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        answers: Answers,
+    ) -> Metric:
+        """Add what the model itself says to the first questions."""
+        first = self._asked[name][: self.replies]
+        if not first:
+            return metric
+        prompts = [self.context(name, each) for each in first]
+        said = greedy_replies(
+            answers, model, tokenizer, prompts, self.max_new_tokens, REPLIES_AT_ONCE, stop=("\n",)
+        )
+        right = [self._said(each)[each.answer].strip() for each in first]
+        return metric.answering([each.text for each in first], said, right)
 
     def _is_right(self, question: Question, scores: Sequence[float]) -> float:
         """Return 1 if the right choice is the model's answer, else 0; the first of equal ones counts, as in lm-eval."""
@@ -164,7 +193,7 @@ class MultipleChoiceSuite:
         places = random.Random(0).sample(range(len(questions)), self.limit)
         return [questions[place] for place in sorted(places)]
 
-    def _examples(self, name: str, asked: Sequence[Question]) -> Sequence[Question]:
+    def _examples(self, name: str, asked: Sequence[Question]) -> list[Question]:
         """Return one question more than is needed, because the asked one may be among them."""
         given = _named(self.examples, name)
         if given and name not in given:
@@ -175,7 +204,7 @@ class MultipleChoiceSuite:
             raise UserError(
                 f"{self.key}.num_fewshot={self.num_fewshot}: {whose} has {len(found)} questions, the asked one included"
             )
-        return found[: self.num_fewshot + 1]
+        return list(found[: self.num_fewshot + 1])
 
 
 def _named(files: Files, name: str) -> dict[str, str]:
