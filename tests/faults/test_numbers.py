@@ -125,6 +125,19 @@ def test_another_rate_half_way_is_taken_and_recorded() -> None:
 
 
 @pytest.mark.full
+def test_an_absolute_rate_replaces_a_relative_one_half_way() -> None:
+    with bad_term(4, math.nan):
+        assert run("train", *SHORT, f"{RATE}=null", "trainer.relative_lr=0.01", "run=r").code == 2
+    succeed("train", f"resume={RUN}", f"{RATE}=1e-4")
+    changed = {RATE: [None, 1e-4], "trainer.relative_lr": [0.01, None]}
+    assert results()["provenance"]["changed"] == [{"after_step": 2, **changed}]
+    rates = [row["lr"] for row in load_run(RUN).train]
+    assert rates[0] == rates[1] > 2e-4
+    assert rates[2:] == [1e-4, 1e-4]
+    assert results()["train"]["lr"] == 1e-4
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["gpu", "cpu", "python"])
 def test_too_little_memory_says_what_to_lower(kind: str) -> None:
     with memory_for(2, kind, step=3):

@@ -120,6 +120,11 @@ class Trainer:
         """Tell whether every weight that trains is a finite number, on this process."""
         return self.tapped.finite()
 
+    @property
+    def lr(self) -> float:
+        """Return the learning rate in absolute units, before its schedule."""
+        return float(self.scheduler.base_lrs[0])
+
     def set_lr(self, lr: float) -> None:
         """Continue with another learning rate, at the same place of the schedule."""
         # The scheduler computes a rate from `base_lrs` when it next steps. Until then the optimiser reads its groups,

@@ -49,6 +49,7 @@ class TrainerSettings:
     steps: PositiveInt
     global_batch: PositiveInt
     optimizer: Mapping[str, Any]
+    relative_lr: PositiveFloat | None = None  # in units of the RMS of what trains, see training/rate.py
     micro_batch: PositiveInt | None = None
     trainable: Annotated[list[str], MinLen(1)] | None = None  # None: the objective's own choice
     lora: Lora | None = None
@@ -73,7 +74,12 @@ class TrainerSettings:
     meta: MetaSettings | None = None
 
     def __post_init__(self) -> None:
-        check_value("trainer.optimizer.lr", self.optimizer.get("lr"), PositiveFloat)
+        lr = self.optimizer.get("lr")
+        check_value("trainer.optimizer.lr", lr, PositiveFloat | None)
+        if lr is not None and self.relative_lr is not None:
+            raise UserError(
+                f"trainer.relative_lr={self.relative_lr:g}: trainer.optimizer.lr={lr:g} is set too; set one to null"
+            )
         sharded, half = self.sharding == "fsdp", self.mixed_precision == "fp16"
         if self.sharpness and (sharded or half):
             raise UserError(

@@ -37,7 +37,7 @@ def as_user_error(
 
 def divergence(setup: Setup, outcome: Outcome, saved: int | None) -> str:
     """Say what to do after a loss, gradient or weight that was not finite."""
-    lr, dtype = float(setup.cfg.trainer.optimizer.lr), setup.cfg.model.dtype
+    lr, dtype = outcome.lr, setup.cfg.model.dtype
     mixed = setup.prepared.settings.mixed_precision
     narrow = [f"model.dtype={dtype}"] if dtype not in ("float32", "auto") else []
     narrow += [f"trainer.mixed_precision={mixed}"] if mixed != "no" else []

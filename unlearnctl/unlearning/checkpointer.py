@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 State = dict[str, Any]
 
 FOLDER = "training"
+RATES = ("trainer.optimizer.lr", "trainer.relative_lr")  # setting one of them sets the other to null
 CHANGEABLE = (  # what a run that failed may be resumed with: how fast, and in what pieces, not what is computed
-    "trainer.optimizer.lr",
+    *RATES,
     "trainer.clip_norm",
     "trainer.micro_batch",
     "trainer.gradient_checkpointing",
@@ -161,7 +162,8 @@ def about(setup: Setup, base: str, processes: int) -> State:
     fixed = setup.cfg.copy()
     changeable = {key: OmegaConf.select(fixed, key) for key in CHANGEABLE}
     for key in CHANGEABLE:
-        OmegaConf.update(fixed, key, None)
+        if key != "trainer.relative_lr" or "relative_lr" in fixed.trainer:  # configs of older runs lack it
+            OmegaConf.update(fixed, key, None)
     return {
         "config": config_hash(fixed),
         "changeable": changeable,

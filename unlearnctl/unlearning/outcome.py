@@ -65,6 +65,7 @@ class Outcome:
     manifest: dict[str, Any]  # of the checkpoint; empty if none was saved
     memory: MemoryUsage
     history: History
+    lr: float  # in absolute units, before its schedule
     best_step: int | None = None
     meta: dict[str, Any] | None = None  # what the learner of `trainer=meta` did
     token_weights: dict[str, Any] | None = None
@@ -99,6 +100,7 @@ def results(setup: Setup, outcome: Outcome) -> dict[str, Any]:
 def _training(setup: Setup, outcome: Outcome) -> dict[str, Any]:
     fit, plan = outcome.fit, setup.plan
     optional = {
+        "lr": outcome.lr,
         "layers": list(plan.layers),
         "micro_batch": fit.micro_batch,
         "meta": outcome.meta,

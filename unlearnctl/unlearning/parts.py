@@ -22,6 +22,7 @@ from unlearnctl.probes.on_texts import fit_on
 from unlearnctl.results.record import scores_to_json
 from unlearnctl.training.evaluator import Evaluator
 from unlearnctl.training.loop import Trainer
+from unlearnctl.training.rate import relative_rate, typical_rms
 from unlearnctl.training.state import load_trainer, trainer_state
 from unlearnctl.unlearning.learner import Learner
 from unlearnctl.unlearning.saving import changed_tensors
@@ -89,6 +90,11 @@ def make_training(
     if settings.sharding == "fsdp":
         shard(tapped, accelerator.device.type)  # before the optimiser is made: it has to see the slices
     trainer = make_trainer(setup, tapped, objective, settings, accelerator)
+    if relative := relative_rate(settings, objective.needs()):
+        rms = trainer.lr / relative
+        say(
+            f"learning rate: {trainer.lr:.3g}, {relative:g} × {rms:.3g} (the median RMS of the matrices that train)"
+        )
     trainer.after_step = evaluator.after_step
     if settings.meta is None:
         return Training(trainer, evaluator, None)
@@ -127,7 +133,9 @@ def make_trainer(
     accelerator: Accelerator,
 ) -> Trainer:
     """Make a trainer of the run's model and data, with a new optimiser."""
-    optimizer = build("trainer.optimizer", settings.optimizer, params=tapped.trained().values())
+    trained, relative = list(tapped.trained().values()), relative_rate(settings, objective.needs())
+    lr = relative * typical_rms(trained) if relative else settings.optimizer["lr"]
+    optimizer = build("trainer.optimizer", {**settings.optimizer, "lr": lr}, params=trained)
     return Trainer(tapped, objective, setup.data, settings, optimizer, accelerator)
 
 

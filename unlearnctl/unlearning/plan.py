@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from unlearnctl.models.gguf import source_of
 from unlearnctl.models.partial.tapped import can_remember
 from unlearnctl.objectives.base import union
+from unlearnctl.training.rate import relative_rate
 
 if TYPE_CHECKING:
     from unlearnctl.unlearning.prepare import Prepared
@@ -137,9 +138,15 @@ def plan_rows(ready: Prepared, plan: Plan) -> list[tuple[str, str]]:
         ("activations", f"about {size(plan.activations)} a micro-batch"),
         ("held in training", size(held) + " and activations"),
         ("checkpoint", size(plan.checkpoint) + " on disk"),
+        ("learning rate", _rate(ready)),
         ("steps", f"{s.steps} × {s.global_batch} sequences on each side"),
         ("suites", ", ".join(ready.suites) or "none"),
     ]
+
+
+def _rate(ready: Prepared) -> str:
+    relative = relative_rate(ready.settings, ready.objective.needs())
+    return f"{relative:g} × the RMS of what trains" if relative else f"{ready.settings.optimizer['lr']:g}"
 
 
 def _left_out(ready: Prepared) -> str:

@@ -85,7 +85,9 @@ def prepare(cfg: DictConfig, offline: bool = False) -> Prepared:
     lowest = lowest_block(trainable, shape)
     check_lengths(data, config)
     check_read(suites, "eval", config)
-    try_optimizer(settings.optimizer)
+    try_optimizer(
+        {**settings.optimizer, "lr": settings.optimizer.get("lr") or 1.0}
+    )  # relative rates need weights
     return Prepared(spec, shape, objective, settings, suites, trainable, lowest, top, trunk, settings.lora)
 
 

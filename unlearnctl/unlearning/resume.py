@@ -18,7 +18,7 @@ from unlearnctl.results.schema import ENDED, read_ending
 from unlearnctl.runs.directory import keep_config, own_config
 from unlearnctl.runs.layout import HARMLESS
 from unlearnctl.runs.lock import locked
-from unlearnctl.unlearning.checkpointer import CHANGEABLE, FOLDER
+from unlearnctl.unlearning.checkpointer import CHANGEABLE, FOLDER, RATES
 from unlearnctl.utils.errors import UserError
 
 
@@ -34,7 +34,11 @@ def config_to_resume(directory: Path, changes: Mapping[str, Any] | None = None) 
     """
     cfg = own_config(directory)
     check_keys("train", cfg)
-    for key, value in (changes or {}).items():
+    changes = changes or {}
+    for key in RATES if changes.keys() & set(RATES) else ():
+        if OmegaConf.select(cfg, key) is not None:  # a new rate replaces the old one, in whichever unit
+            OmegaConf.update(cfg, key, None)
+    for key, value in changes.items():
         OmegaConf.update(cfg, key, value, merge=False)
     status = ended(directory)
     if status:
@@ -42,7 +46,7 @@ def config_to_resume(directory: Path, changes: Mapping[str, Any] | None = None) 
         print(f"resume={directory}: that run has ended ({status}); nothing is left to do")
         print(f"run: {directory}")
         return None
-    if any(key in CHANGEABLE for key in changes or {}):
+    if any(key in CHANGEABLE for key in changes):
         with locked(directory):  # a run at work keeps its own
             keep_config(directory, cfg)
     cfg.resume = str(directory)

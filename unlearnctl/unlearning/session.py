@@ -26,7 +26,7 @@ from unlearnctl.training.loop import Trainer
 from unlearnctl.training.progress import TrainProgress
 from unlearnctl.unlearning.advice import as_user_error, divergence
 from unlearnctl.unlearning.cacheable import prefix_base
-from unlearnctl.unlearning.checkpointer import Checkpointer
+from unlearnctl.unlearning.checkpointer import RATES, Checkpointer
 from unlearnctl.unlearning.learned_weights import measure_token_weights
 from unlearnctl.unlearning.memory_usage import MemoryUsage
 from unlearnctl.unlearning.outcome import UNSCORED, History, Outcome, print_summary, results, write_outcome
@@ -184,12 +184,13 @@ class Session:
         found, changes = self.checkpointer.take()
         if found is None:
             return
+        rate = self.trainer.lr  # of the config as it is now; loading the state puts back the earlier one
         self._parts().load_state(found)
         step = self.trainer.result.steps
         self.history = History.resumed(found, step, changes)
         self.memory = MemoryUsage(**found["held"]) if found["held"] else None
-        if "trainer.optimizer.lr" in changes:
-            self.trainer.set_lr(float(changes["trainer.optimizer.lr"][1]))
+        if changes.keys() & set(RATES):
+            self.trainer.set_lr(rate)
         if "trainer.micro_batch" in changes:
             # What turned out to fit into memory was found with another size: start from the one asked for.
             self.trainer.result.micro_batch = None
@@ -241,6 +242,7 @@ class Session:
             manifest=manifest,
             memory=memory,
             history=self.history,
+            lr=trainer.lr,
             best_step=evaluator.best_step,
             meta=training.learner.record(fit.steps) if training.learner else None,
             token_weights=learned,
