@@ -3,10 +3,11 @@
     python benchmarks/real_scores.py FOLDER --questions bio.jsonl physics.jsonl --text wikitext.txt
 
 The independent check of what `unlearnctl eval` reports: it imports nothing from the package. A line of a questions file
-is {"question", "choices", "gold"}. The prompt is `Question: …\\nAnswer:`; the choice whose ` choice` has the highest
-log-likelihood is taken (lm-evaluation-harness's `acc` for ARC). Beside accuracy stands the gold choice's mean
-log-likelihood. The text is cut into windows of 512 tokens without overlap, and the first token of each is context only;
-perplexity is per token.
+is {"question", "choices", "gold"}. After `Question: …\\nAnswer:`, `acc` takes the choice of the highest log-likelihood,
+`acc_norm` that of the highest per character (as lm-evaluation-harness has them); `gold_logprob` is the right choice's.
+
+The text is read in paragraphs: lines of at least 50 characters, each cut to 128 tokens. Perplexity is over all their
+tokens but the first. Few paragraphs, on the forgotten subject, may carry most of a rise, so each one's loss is there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-WINDOW = 512  # tokens
+SHORTEST, LONGEST = 50, 128  # characters and tokens of a paragraph
 GROUP = 8  # questions in one pass
 
 
@@ -47,30 +48,37 @@ def choice_logprobs(
 
 
 def score_questions(model: Any, tokenizer: Any, file: Path, limit: int | None) -> dict[str, float]:
-    """Return accuracy, the number of questions, and the gold choice's mean log-likelihood (nats)."""
+    """Return both accuracies, the number of questions, and the right choice's mean log-likelihood (nats)."""
     items = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()][:limit]
     by_length = defaultdict(list)
+    # The choices of a group are padded to the longest, so equally long ones should meet.
+    items.sort(key=lambda item: max(map(len, item["choices"])))
     for item in items:
         item["context"] = tokenizer(f"Question: {item['question']}\nAnswer:").input_ids
         item["rows"] = [tokenizer(f" {c}", add_special_tokens=False).input_ids for c in item["choices"]]
         by_length[len(item["context"])].append(item)
-    right, gold = 0, 0.0
+    right, norm, gold = 0, 0, 0.0
     for group in (same[i : i + GROUP] for same in by_length.values() for i in range(0, len(same), GROUP)):
         found = choice_logprobs(model, [item["context"] for item in group], [item["rows"] for item in group])
         for item, scores in zip(group, found, strict=True):
-            right += max(range(len(scores)), key=scores.__getitem__) == item["gold"]
+            each = [score / len(choice) for score, choice in zip(scores, item["choices"], strict=True)]
+            right += scores.index(max(scores)) == item["gold"]
+            norm += each.index(max(each)) == item["gold"]
             gold += scores[item["gold"]]
-    return {"accuracy": right / len(items), "n": len(items), "gold_logprob": gold / len(items)}
+    count = len(items)
+    return {"acc": right / count, "acc_norm": norm / count, "n": count, "gold_logprob": gold / count}
 
 
 @torch.no_grad()
-def perplexity(model: Any, tokenizer: Any, text: str, limit: int | None) -> dict[str, float]:
-    """Return perplexity per token, and the number of windows; with a limit, they are spread evenly over the text."""
-    ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-    windows = [ids[i : i + WINDOW] for i in range(0, len(ids) - WINDOW, WINDOW)]
-    chosen = windows[:: max(1, len(windows) // limit)][:limit] if limit else windows
-    losses = [float(model(row, labels=row).loss) for row in (torch.tensor([w]) for w in chosen)]
-    return {"perplexity": math.exp(sum(losses) / len(losses)), "windows": len(chosen)}
+def perplexity(model: Any, tokenizer: Any, text: str, limit: int | None) -> dict[str, Any]:
+    """Return perplexity per token, the number of paragraphs, and each one's loss; `limit` of them spread evenly."""
+    lines = [line for line in text.splitlines() if len(line) >= SHORTEST]
+    chosen = lines[:: max(1, len(lines) // limit)][:limit] if limit else lines
+    rows = [tokenizer(line, add_special_tokens=False).input_ids[:LONGEST] for line in chosen]
+    losses = [float(model(row, labels=row).loss) for row in (torch.tensor([row]) for row in rows)]
+    tokens = [len(row) - 1 for row in rows]
+    total = sum(loss * count for loss, count in zip(losses, tokens, strict=True))
+    return {"perplexity": math.exp(total / sum(tokens)), "paragraphs": len(rows), "losses": losses}
 
 
 def main() -> None:
@@ -82,7 +90,7 @@ def main() -> None:
     parser.add_argument("--questions", type=Path, nargs="*", default=[], help="JSONL files")
     parser.add_argument("--text", type=Path, help="a text file")
     parser.add_argument("--limit", type=int, help="score only the first N questions of each file")
-    parser.add_argument("--windows", type=int, help="score only N windows, spread evenly over the text")
+    parser.add_argument("--paragraphs", type=int, help="score only N, spread evenly over the text")
     args = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(args.folder)
     model = AutoModelForCausalLM.from_pretrained(args.folder, dtype=torch.float32).eval()
@@ -91,9 +99,9 @@ def main() -> None:
         scores[file.stem] = score_questions(model, tokenizer, file, args.limit)
     if args.text:
         scores[args.text.stem] = perplexity(
-            model, tokenizer, args.text.read_text(encoding="utf-8"), args.windows
+            model, tokenizer, args.text.read_text(encoding="utf-8"), args.paragraphs
         )
-    print(json.dumps(scores, indent=1))
+    print(json.dumps(scores))
 
 
 if __name__ == "__main__":

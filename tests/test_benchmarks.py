@@ -167,5 +167,5 @@ def test_real_scores_are_those_of_one_plain_pass_a_choice(tmp_path: Path) -> Non
             scores.append(sum(float(logprobs[t - 1, ids[0, t]]) for t in range(len(context), ids.shape[1])))
         gold += scores[item["gold"]] / len(items)
         right += scores.index(max(scores)) == item["gold"]
-    assert (found["accuracy"], found["n"]) == (right / 3, 3)
+    assert (found["acc"], found["n"]) == (right / 3, 3)
     assert found["gold_logprob"] == pytest.approx(gold, rel=1e-5)

@@ -36,3 +36,30 @@ def test_a_gguf_file_is_trained_and_exported(data: Path, smollm2: Path, tmp_path
     assert moved == {f"model.layers.{block}.mlp.down_proj.weight" for block in (5, 6, 7)}
     text = "A real sentence."
     assert AutoTokenizer.from_pretrained(folder)(text).input_ids
+
+
+def test_the_shipped_recipe_forgets_school_biology_and_keeps_physics(
+    data: Path, smollm2: Path, tmp_path: Path
+) -> None:
+    """The command of docs/real-models.md, scored by plain transformers on 32 questions of each subject."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from benchmarks.real_scores import score_questions
+
+    succeed(
+        "train", "objective=rmu_cosine", "model=smollm2_135m", "data=arc_biology", f"model.path={smollm2.parent}",
+        f"data.forget.path={data}/arc/bio_corpus.jsonl", f"data.retain.path={data}/arc/phys_corpus.jsonl",
+        "eval=[]", f"output_dir={tmp_path}", "name=arc", "run=a",
+    )  # fmt: skip
+    succeed("export", str(tmp_path / "train/arc/a"), f"to={tmp_path / 'forgot'}")
+    folders = {"before": (smollm2.parent, {"gguf_file": smollm2.name}), "after": (tmp_path / "forgot", {})}
+    answer = {}  # of the right choices, mean log-likelihood in nats
+    for when, (folder, kwargs) in folders.items():
+        tokenizer = AutoTokenizer.from_pretrained(folder, **kwargs)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **kwargs).eval()
+        for topic in ("bio", "phys"):
+            file = data / f"arc/arc_{topic}_dev.jsonl"
+            answer[topic, when] = score_questions(model, tokenizer, file, 32)["gold_logprob"]
+    assert answer["bio", "after"] < answer["bio", "before"] - 5
+    assert answer["phys", "after"] > answer["phys", "before"] - 2
