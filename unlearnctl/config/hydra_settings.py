@@ -84,13 +84,19 @@ def _typed(key: str) -> bool:
 
 def _check_logging(key: str, leaf: str, value: object, files: Sequence[Path]) -> None:
     """Refuse logging settings that could make any object, set its attributes, or write to any file."""
-    place = line_of(files, leaf, value)
+    wrong = _wrong_logging(key, leaf, value)
+    if wrong:  # only then, because finding the line reads every file
+        raise UserError(f"{key}={value}: {wrong}{line_of(files, leaf, value)}")
+
+
+def _wrong_logging(key: str, leaf: str, value: object) -> str | None:
     path = key.partition(".")[2].partition(".")[2]
     text = value if isinstance(value, str) else ""
     if leaf == "()" or ("://" in text and leaf != "format" and text not in STREAMS):
-        raise UserError(f"{key}={value}: may only name classes of logging{place}")
+        return "may only name classes of logging"
     allowed = CLASSES.get(path.partition(".")[0], ())
     if leaf == "class" and value not in allowed:
-        raise UserError(f"{key}={value}: must be {' or '.join(allowed)}{place}")
+        return f"must be {' or '.join(allowed)}"
     if not SETTINGS.fullmatch(path) or (leaf == "stream" and value not in STREAMS):
-        raise UserError(f"{key}={value}: not a logging setting that a config may contain{place}")
+        return "not a logging setting that a config may contain"
+    return None
