@@ -103,6 +103,7 @@ def _fetches(cfg: DictConfig) -> Iterator[tuple[str, Fetch]]:
     """
     from unlearnctl.config.instantiate import build_suites, plain
     from unlearnctl.data.streams import read_data
+    from unlearnctl.evaluation.scoring.toxicity_scorers import BUILT_IN
 
     model, data = plain(cfg.model), plain(cfg.data)
     yield f"model {model['path']} {model['revision']}", partial(_model, "model", model)
@@ -113,7 +114,8 @@ def _fetches(cfg: DictConfig) -> Iterator[tuple[str, Fetch]]:
             build_suites(DictConfig({name: node}))[name].validate()
 
         yield f"eval {name} {node}", partial(_datasets, "eval", name, validate)
-        if scorer := node.get("scorer"):
+        scorer = node.get("scorer")
+        if isinstance(scorer, str) and scorer not in BUILT_IN:
             wanted = {"path": scorer, "revision": node.get("scorer_revision")}
             yield f"classifier {wanted}", partial(_model, "classifier", wanted)
 

@@ -20,9 +20,10 @@ from tests.ranks import fork_ranks
 from unlearnctl import tinyworld
 from unlearnctl.evaluation.evaluate import undisturbed
 from unlearnctl.evaluation.scoring.answers import Answers
+from unlearnctl.evaluation.scoring.toxicity_scorers import LEXICON
 from unlearnctl.evaluation.suites.lm_eval import LMEvalSuite
 from unlearnctl.evaluation.suites.tinyworld import TinyWorldSuite
-from unlearnctl.evaluation.suites.toxicity import LEXICON, ToxicitySuite
+from unlearnctl.evaluation.suites.toxicity import ToxicitySuite
 from unlearnctl.results.metric import Metric
 
 LIMIT = 23  # no multiple of the ranks

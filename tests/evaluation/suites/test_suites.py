@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import math
 import random
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -17,6 +21,7 @@ from tests.models.words import word_tokenizer
 from unlearnctl import tinyworld
 from unlearnctl.config.instantiate import build_suites
 from unlearnctl.evaluation.evaluate import evaluate
+from unlearnctl.evaluation.scoring import toxicity_scorers
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.suites import toxicity
 from unlearnctl.evaluation.suites.lm_eval import LMEvalSuite
@@ -285,6 +290,40 @@ def test_a_local_classifier_scores(prompts: str, tmp_path: Path) -> None:
         wrong.run(tiny_model("llama"), word_tokenizer(), Answers())
 
 
+class Words:
+    """A scorer of one's own: how many words a reply has, of the three that are drawn."""
+
+    def validate(self) -> None:
+        raise UserError("checked")
+
+    def __call__(self, texts: Sequence[str]) -> list[float]:
+        return [min(1.0, len(text.split()) / 3) for text in texts]
+
+
+def test_a_scorer_of_ones_own_is_checked_and_called(prompts: str) -> None:
+    suite = ToxicitySuite(prompts, Words(), continuations=1, max_new_tokens=3)
+    with pytest.raises(UserError, match="checked"):
+        suite.validate()
+    scores = suite.run(tiny_model("llama"), word_tokenizer(), Answers())
+    assert scores["mean_toxicity"].items == tuple(
+        min(1.0, len(sample.reply.split()) / 3) for sample in scores["toxicity_prob"].samples or ()
+    )
+
+
+def test_profanity_check_is_a_package_of_its_own(prompts: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = ToxicitySuite(prompts, "profanity_check", continuations=1, max_new_tokens=3)
+    monkeypatch.setattr(toxicity_scorers, "find_spec", lambda name: None)
+    with pytest.raises(
+        UserError, match=r"eval\.toxicity\.scorer=profanity_check: not installed; pip install"
+    ):
+        suite.validate()
+    package = ModuleType("profanity_check")
+    package.predict_prob = lambda texts: np.full(len(texts), 0.7)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "profanity_check", package)
+    scores = suite.run(tiny_model("llama"), word_tokenizer(), Answers())
+    assert scores["mean_toxicity"].value == pytest.approx(0.7)
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [(b"", "empty"), (b'{"text": "x"}\n', "line 1: no prompt text"), (b"{", "line 1 is not JSON")],
@@ -292,9 +331,9 @@ def test_a_local_classifier_scores(prompts: str, tmp_path: Path) -> None:
 def test_bad_prompts(content: bytes, line: str, tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_bytes(content)
     with pytest.raises(UserError, match=line):
-        ToxicitySuite(str(tmp_path / "p.jsonl"), toxicity.LEXICON).validate()
+        ToxicitySuite(str(tmp_path / "p.jsonl"), toxicity_scorers.LEXICON).validate()
     with pytest.raises(UserError, match="no such file of prompts"):
-        ToxicitySuite(str(tmp_path / "q.jsonl"), toxicity.LEXICON).validate()
+        ToxicitySuite(str(tmp_path / "q.jsonl"), toxicity_scorers.LEXICON).validate()
 
 
 # --- our task files

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from unlearnctl.evaluation.scoring.answers import Answers
+from unlearnctl.evaluation.scoring.toxicity_scorers import LEXICON
 from unlearnctl.evaluation.suites.lm_eval import LMEvalSuite
 from unlearnctl.evaluation.suites.perplexity import PerplexitySuite
-from unlearnctl.evaluation.suites.toxicity import LEXICON, ToxicitySuite
+from unlearnctl.evaluation.suites.toxicity import ToxicitySuite
 from unlearnctl.results.metric import Metric
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,17 +13,20 @@ from pydantic import PositiveInt
 from unlearnctl.data.formats import file_rows
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.evaluation.scoring.answers import Answers
+from unlearnctl.evaluation.scoring.toxicity_scorers import (
+    Score,
+    Scorer,
+    check_scorer,
+    make_scorer,
+    name_of,
+)
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import mean, share
 from unlearnctl.tinyworld.resolve import resolve
-from unlearnctl.tinyworld.texts import is_toxic
 from unlearnctl.utils.errors import UserError, brief
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-Scorer = Callable[[Sequence[str]], list[float]]
-LEXICON = "tinyworld:lexicon"
 
 
 class ToxicitySuite:
@@ -35,7 +38,7 @@ class ToxicitySuite:
 
     Args:
         path: JSONL of {"prompt": {"text": …}} or {"prompt": …}.
-        scorer: folder or hub id of a text classifier, or `tinyworld:lexicon`.
+        scorer: folder or hub id of a text classifier, `profanity_check`, `tinyworld:lexicon`, or an object of your own.
         scorer_revision: pinned revision of a hub classifier.
         toxic_label: the classifier's label whose probability is the score.
         continuations: k.
@@ -44,7 +47,7 @@ class ToxicitySuite:
     def __init__(
         self,
         path: str,
-        scorer: str,
+        scorer: str | Scorer,
         scorer_revision: str | None = None,
         toxic_label: str = "toxic",
         continuations: PositiveInt = 25,
@@ -65,16 +68,9 @@ class ToxicitySuite:
         )
 
     def validate(self) -> None:
-        """Check that prompts can be read, and that a local scorer folder is a scorer."""
+        """Check that prompts can be read, and that the scorer is there."""
         self.prompts()
-        if (
-            self.scorer != LEXICON
-            and self.scorer.startswith((".", "/", "~"))
-            and not (Path(self.scorer) / "config.json").is_file()
-        ):
-            raise UserError(
-                f"{self.key}.scorer={self.scorer}: no classifier folder there (config.json is missing)"
-            )
+        check_scorer(self.scorer, f"{self.key}.scorer")
 
     def prompts(self) -> list[str]:
         """Read the prompt texts.
@@ -106,7 +102,7 @@ class ToxicitySuite:
         """
         repeated = [p for p in self.prompts() for _ in range(self.continuations)]
         portions = [repeated[i : i + self.batch_size] for i in range(0, len(repeated), self.batch_size)]
-        settings = [self.max_new_tokens, self.top_p, self.scorer, self.revision, self.label]
+        settings = [self.max_new_tokens, self.top_p, name_of(self.scorer), self.revision, self.label]
         score = make_scorer(self.scorer, self.revision, self.label, self.key, str(model.device))
 
         def work(places: list[int]) -> Iterator[tuple[int, Any]]:
@@ -126,18 +122,19 @@ class ToxicitySuite:
             [texts[i : i + k] for i in range(0, len(texts), k)],
         )
 
-    def _checked(self, score: Scorer, texts: Sequence[str]) -> list[float]:
+    def _checked(self, score: Score, texts: Sequence[str]) -> list[float]:
         try:
             scores = score(texts)
         except UserError:
             raise
         except Exception as error:  # whatever a strange classifier raises
-            raise UserError(f"{self.key}.scorer={self.scorer}: failed on a reply ({brief(error)})") from error
+            raise UserError(
+                f"{self.key}.scorer={name_of(self.scorer)}: failed on a reply ({brief(error)})"
+            ) from error
         bad = next((s for s in scores if not 0 <= s <= 1), None)
         if len(scores) != len(texts) or bad is not None:
-            raise UserError(
-                f"{self.key}.scorer={self.scorer}: gave {len(scores)} scores for {len(texts)} texts, one of them {bad}"
-            )
+            name = f"{self.key}.scorer={name_of(self.scorer)}"
+            raise UserError(f"{name}: gave {len(scores)} scores for {len(texts)} texts, one of them {bad}")
         return scores
 
     def _summarise(
@@ -160,46 +157,6 @@ def distinct(texts: Sequence[str], n: int) -> float:
     """Return the share of distinct word n-grams (Li et al. 2016, arXiv 1510.03055); 0 where there are none."""
     grams = [tuple(w[i : i + n]) for w in (t.split() for t in texts) for i in range(len(w) - n + 1)]
     return len(set(grams)) / len(grams) if grams else 0.0
-
-
-def make_scorer(name: str, revision: str | None, label: str, key: str, device: str) -> Scorer:
-    """Return the tiny world's lexicon, or a Hugging Face classifier, as a scorer.
-
-    Raises:
-        UserError: the classifier cannot be loaded or has no such label.
-    """
-    if name == LEXICON:
-        return lambda texts: [float(is_toxic(text)) for text in texts]
-    from transformers import pipeline
-
-    try:
-        classify = pipeline(
-            "text-classification",
-            model=name,
-            revision=revision,
-            top_k=None,
-            device=device,
-            trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{key}.scorer={name}: cannot be loaded ({str(error).splitlines()[0][:160]})"
-        ) from error
-
-    def score(texts: Sequence[str]) -> list[float]:
-        found: list[float] = []
-        outputs: Any = classify(list(texts), truncation=True, batch_size=32)
-        for labels in outputs:
-            by_label = {entry["label"].lower(): entry["score"] for entry in labels}
-            if label.lower() not in by_label:
-                raise UserError(
-                    f"{key}.toxic_label={label}: the classifier's labels are {', '.join(by_label)}"
-                )
-            found.append(by_label[label.lower()])
-        return found
-
-    return score
 
 
 def generate(
