@@ -38,10 +38,16 @@ def trial_config(
         for suite, changes in (cfg.select or {}).items():
             made.eval[suite] = OmegaConf.merge(made.eval[suite], changes)
         made.trainer.monitor.overrides = None
-        for key, value in values.items():
+        for key, value in with_one_rate(values).items():
             OmegaConf.update(made, key, value, merge=False)
         made.trainer.monitor.every = max(1, made.trainer.steps // tuning.looks)
     return made
+
+
+def with_one_rate(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Switch off a shipped recipe's absolute rate where a relative one is tried: a run takes one of them."""
+    absolute = {"trainer.optimizer.lr": None} if "trainer.relative_lr" in values else {}
+    return {**absolute, **values}
 
 
 @dataclass
