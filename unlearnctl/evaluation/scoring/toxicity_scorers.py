@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from unlearnctl.tinyworld.texts import is_toxic
 from unlearnctl.utils.errors import UserError
@@ -18,6 +18,7 @@ PROFANITY = (
 BUILT_IN = (LEXICON, PROFANITY)
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """A scorer of your own, named in a config as `_target_` with `plugins=[my_package]`."""
 
