@@ -152,11 +152,10 @@ def _report(cfg: DictConfig, tuning: Tuning, root: Path, study: Study, best: Fro
 
 def _settings(cfg: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was found, with the length and the batch of the trials, which it was found for."""
-    fixed = {key: cfg.trainer[key] for key in ("steps", "global_batch")}
-    return {
-        **values,
-        **{f"trainer.{key}": value for key, value in fixed.items() if f"trainer.{key}" not in values},
-    }
+    from unlearnctl.tuning.trial_runs import with_one_rate
+
+    fixed = {f"trainer.{key}": cfg.trainer[key] for key in ("steps", "global_batch")}
+    return {**fixed, **with_one_rate(values)}
 
 
 def _command(recipe: Path) -> str:
