@@ -5,8 +5,7 @@ Axes: B sequences, T positions, D hidden size, V vocabulary, M inputs of the fir
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from unlearnctl.models.partial.activation_cache import (
 )
 from unlearnctl.models.partial.decoder import Call, Decoder
 from unlearnctl.models.partial.masters import hold_masters, slots_of
+from unlearnctl.models.partial.reference import Originals
 from unlearnctl.models.partial.split_block import Cut, find_cut
 from unlearnctl.models.partial.stand_ins import Released
 from unlearnctl.objectives.base import Needs, Outputs, View
@@ -92,16 +92,14 @@ class TappedModel(nn.Module):
         # Autograd then records nothing below the first trained matrix, which saves most of a step's memory.
         for name, parameter in parameters.items():
             parameter.requires_grad_(name in chosen)
-        # Looked up once: the reference is swapped in and out in every step.
         self._slots = slots_of(model, {id(parameters[name]): name for name in chosen})
         wanted = any(need.reference for need in self.needs.values())
-        self._reference = {n: parameters[n].detach().clone() for n in chosen} if wanted else {}
+        self._originals = Originals(model, self._slots, chosen if wanted else ())
         self._cut: Cut | bool | None = None if lowest >= 0 else False  # None: not looked for yet; False: none
         self._first = tuple(name for name in trainable if name.startswith(f"{blocks}.{lowest}."))
         self.cached = ActivationCache()
         self.remembered = ActivationCache()
         self.memo: MutableMapping[object, Prefix] | None = None
-        self._sharded = False
         self.drop_masters: Callable[[], None] = lambda: None
 
     def hold_masters(self) -> None:
@@ -129,11 +127,11 @@ class TappedModel(nn.Module):
         policy = self._suffix(prefix, batch, need)
         if not need.reference:
             return View(batch, policy)
-        if not self._reference:  # dropped by `remember`
+        if not self._originals.values:  # dropped by `remember`
             return View(batch, policy, self._recall(batch, need))
         # After the policy, and on the same prefix in the same shape: other shapes choose other kernels, whose rounding
         # the retain weight would multiply.
-        with torch.no_grad(), self._as_reference():
+        with self._originals.in_place():
             if self.lowest < 0:  # the embedding trains too, so not even block 0's input is shared
                 prefix = self._prefix(batch, need)
             return View(batch, policy, self._suffix(prefix, batch, need))
@@ -194,7 +192,7 @@ class TappedModel(nn.Module):
 
     def remember(self, outputs: ActivationCache) -> None:
         """Take the reference's outputs from this cache from now on, and free the tensors that computed them."""
-        self.remembered, self._reference = outputs, {}
+        self.remembered, self._originals.values = outputs, {}
 
     def _recall(self, batch: Batch, need: Needs) -> Outputs:
         hidden = {layer: self.remembered.get(batch, f"{REFERENCE}{layer}") for layer in need.layers}
@@ -202,7 +200,7 @@ class TappedModel(nn.Module):
 
     def reference_tensors(self) -> list[Tensor]:
         """Return the original values of the trainable tensors, if they are still held."""
-        return list(self._reference.values())
+        return list(self._originals.values.values())
 
     def release_prefix(self) -> None:
         """Free the blocks below the first that trains: every row's output of them is cached."""
@@ -267,43 +265,11 @@ class TappedModel(nn.Module):
 
         A block's parameters are gathered only while the block itself runs, so its modules cannot be called alone.
         """
-        parameters = dict(self.model.named_parameters())
-        # In the dtype that they are stored in, which masters do not have; what is copied back is the same.
-        self._reference = {
-            n: parameters[n].detach().to(v.dtype, copy=True) for n, v in self._reference.items()
-        }
-        self._cut, self._sharded = False, True
-
-    @contextmanager
-    def _as_reference(self) -> Iterator[None]:
-        # Never around a policy pass: a checkpointed block would recompute with the wrong weights.
-        if self._sharded:
-            # FSDP gathers its own slices and ignores a swapped parameter, so the values are copied in and back.
-            parameters = dict(self.model.named_parameters())
-            policy = {name: parameters[name].detach().clone() for name in self._reference}
-            self._put(self._reference)
-            yield
-            self._put(policy)  # not after an error, with which a run of several processes ends
-            return
-        held = [(module, leaf, module._parameters[leaf]) for module, leaf, _ in self._slots]
-        for module, leaf, name in self._slots:
-            value = self._reference[name]
-            # Past `setattr`, which takes nothing but an nn.Parameter. Swapped, not copied into the parameter: that is
-            # saved for the policy's backward pass, and autograd refuses tensors that have changed since.
-            module._parameters[leaf] = value  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            for module, leaf, parameter in held:
-                module._parameters[leaf] = parameter
-
-    def _put(self, values: Mapping[str, Tensor]) -> None:
-        parameters = dict(self.model.named_parameters())
-        for name, value in values.items():
-            parameters[name].copy_(value)
+        self._originals.take_shards()
+        self._cut = False
 
     def _apply(self, fn: Any, recurse: bool = True) -> TappedModel:
         super()._apply(fn, recurse)
         # Not buffers, which would be saved with the model and broadcast by DDP, but they must follow `.to()`.
-        self._reference = {name: fn(value) for name, value in self._reference.items()}
+        self._originals.convert(fn)
         return self
