@@ -59,7 +59,7 @@ ALLOWED = {
         "results",
         "ops",
     ),
-    "probes": ("models.partial.decoder", "data"),
+    "probes": ("models.partial.decoder", "objectives.token_norms", "data", "ops"),
     "repair": ("data", "results"),
     "attacks": (
         "probes",
@@ -72,7 +72,16 @@ ALLOWED = {
     ),
     "reporting": ("runs.layout", "runs.live", "results"),
 }
-SHARED = {"__init__", "base", "protocols", "retain", "loss_level", "token_weights", "retain_noise"}
+SHARED = {
+    "__init__",
+    "base",
+    "protocols",
+    "retain",
+    "loss_level",
+    "token_weights",
+    "retain_noise",
+    "token_norms",
+}
 OBJECTIVES = sorted(p.stem for p in (PACKAGE / "objectives").glob("*.py") if p.stem not in SHARED)
 OPTIONS = {
     g: sorted(p.stem for p in (conf_dir() / g).glob("*.yaml")) for g in ("model", "data", "eval", "tracker")

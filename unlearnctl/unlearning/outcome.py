@@ -13,8 +13,8 @@ from unlearnctl.config.instantiate import plain
 from unlearnctl.evaluation.collapse import flags
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.terminal import print_comparison
+from unlearnctl.results.changed_questions import changed_questions
 from unlearnctl.results.provenance import now, of_run
-from unlearnctl.results.questions import changed_questions
 from unlearnctl.results.record import paired_tests, record, write_items
 from unlearnctl.results.schema import read_ending, write_results
 from unlearnctl.runs.disk import report_or_say

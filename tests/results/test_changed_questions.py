@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from unlearnctl.results.changed_questions import MOST, changed_questions
 from unlearnctl.results.metric import Metric, Scores
-from unlearnctl.results.questions import MOST, changed_questions
 from unlearnctl.results.record import samples_to_json, scores_from_json, scores_to_json
 from unlearnctl.results.statistics import share
 
