@@ -34,7 +34,7 @@ def test_numbers_with_n_error_and_chance(make):
         "| tinyworld | hazard_acc ↓ | forget | 0.978 ± 0.017 | 0.267 ± 0.053 | -0.711 ✓ | 270 | 0.250 |"
     )
     assert len([line for line in results if line.startswith("| tinyworld ")]) == 6
-    assert results[-1] == "No sign of collapse was raised."
+    assert results[-1] == "No warning was raised."
 
 
 def test_data_method_and_where_it_came_from(make):

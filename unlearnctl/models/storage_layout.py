@@ -177,6 +177,27 @@ def changed_tensors(spec: ModelSpec, other: Path) -> dict[str, Tensor]:
     return out
 
 
+def share_changed(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> float | None:
+    """Return the share (0-1) of the tensors' elements that differ from the base's, as `spec.dtype` represents both.
+
+    None where the base stores them under other names. One tensor of the base is in memory at a time.
+    """
+    import torch
+    from safetensors import safe_open
+
+    folder = Path(spec.path) if spec.is_local else cached_folder(spec.path, spec.revision)
+    index = weight_index(folder) if folder else {}
+    dtype = getattr(torch, spec.dtype)
+    changed = total = 0
+    for name in tensors.keys() & index.keys():
+        assert folder
+        with safe_open(folder / index[name], framework="pt") as file:
+            base = file.get_tensor(name)
+        changed += int((base.to(dtype) != tensors[name].to(dtype)).sum())
+        total += base.numel()
+    return changed / total if total else None
+
+
 def _check_same(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], other: Path) -> None:
     theirs = ModelSpec(name=other.name, path=str(other), trust_remote_code=spec.trust_remote_code)
     found = skeleton(theirs.config, spec.blocks, spec.trust_remote_code).shapes

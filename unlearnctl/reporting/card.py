@@ -140,7 +140,7 @@ def _flags(results: Tree) -> Iterator[str]:
         return
     raised = [escape(said) for said in terminal.raised(results)]
     yield ""
-    yield f"Signs of collapse: {'; '.join(raised)}." if raised else "No sign of collapse was raised."
+    yield f"Warnings: {'; '.join(raised)}." if raised else "No warning was raised."
 
 
 def _data(results: Tree) -> list[str]:

@@ -21,6 +21,8 @@ FLAG = {
     "gibberish": "replies are gibberish", "repetition": "replies repeat themselves", "empty": "replies are empty",
     "over_unlearning": "over-unlearned: forget texts look less familiar than unseen ones",
     "retain_drop": "what should stay is damaged",
+    "saturated": "the forget loss was at its end before the first step", "unmoved": "most weights did not change",
+    "flat": "the forget loss stayed flat",
 }  # fmt: skip
 CHANGED = (
     "results.json was changed by hand, or damaged, since the run wrote it (its checksum is not its content's)"
@@ -86,14 +88,14 @@ def legend(rows: list[Row]) -> str:
 
 
 def print_comparison(results: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the table of a results.json (as a mapping) and its legend."""
+    """Print the table of a results.json (as a mapping), its legend, and what is raised."""
     console = console or Console()
     rows, utf8 = compare(results), speaks_utf8(console)
-    if not rows:
+    if rows:
+        console.print(results_table(rows, utf8=utf8))
+        console.print(as_text(legend(rows), utf8, "dim"))
+    else:
         console.print(Text("Nothing was evaluated."))
-        return
-    console.print(results_table(rows, utf8=utf8))
-    console.print(as_text(legend(rows), utf8, "dim"))
     for line in losses(results):
         console.print(as_text(line, utf8))
     for flag in raised(results):
@@ -101,7 +103,7 @@ def print_comparison(results: Mapping[str, Any], console: Console | None = None)
 
 
 def raised(results: Mapping[str, Any]) -> list[str]:
-    """Return a sentence if a results.json was changed, and one for each collapse flag that is raised."""
+    """Return a sentence if a results.json was changed, and one for each flag that is raised, with what to turn."""
     found = results.get("flags")
     said = [CHANGED] if is_changed(results) else []
     for flag in found if isinstance(found, list) else []:
@@ -110,5 +112,11 @@ def raised(results: Mapping[str, Any]) -> list[str]:
         )
         if value is not None and bound is not None and flag.get("raised"):  # skip an odd shape
             name, metric = (numbers.plain(str(flag.get(k) or "")) for k in ("name", "metric"))
-            said.append(f"{FLAG.get(name, name)} ({metric}): {value:.2f}, bound {bound:.2f}")
+            advice = numbers.plain(str(flag.get("advice") or ""))
+            line = f"{FLAG.get(name, name)} ({metric}): {_short(value)}, bound {_short(bound)}"
+            said.append(f"{line}; {advice}" if advice else line)
     return said
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if not 0 < abs(value) < 0.01 else f"{value:.1g}"

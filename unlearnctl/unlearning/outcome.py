@@ -14,10 +14,12 @@ from unlearnctl.evaluation.collapse import flags
 from unlearnctl.reporting.reports import write_report
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.changed_questions import changed_questions
+from unlearnctl.results.history import read_history
 from unlearnctl.results.provenance import now, of_run
 from unlearnctl.results.record import paired_tests, record, write_items
 from unlearnctl.results.schema import read_ending, write_results
 from unlearnctl.runs.disk import report_or_say
+from unlearnctl.unlearning.no_effect import no_effect
 from unlearnctl.utils.stopping import exception_from
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class Outcome:
     best_step: int | None = None
     meta: dict[str, Any] | None = None  # what the learner of `trainer=meta` did
     token_weights: dict[str, Any] | None = None
+    moved: float | None = None  # share of the trained weights that changed
     after: Scores = field(default_factory=dict)  # empty if the run ended UNSCORED
 
 
@@ -92,9 +95,15 @@ def results(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         data=setup.data.record,
         train=_training(setup, outcome),
         paired=paired_tests(before, after),
-        flags=flags(before, after),
+        flags=[*flags(before, after), *_no_effect(setup, outcome)],
         **({"questions": questions} if questions else {}),
     )
+
+
+def _no_effect(setup: Setup, outcome: Outcome) -> list[dict[str, Any]]:
+    if outcome.fit.status in UNSCORED:
+        return []
+    return no_effect(read_history(setup.directory / "metrics.jsonl").rows, outcome.moved, plain(setup.cfg))
 
 
 def _training(setup: Setup, outcome: Outcome) -> dict[str, Any]:
@@ -112,7 +121,11 @@ def _training(setup: Setup, outcome: Outcome) -> dict[str, Any]:
         "tokens": fit.tokens,
         "best_step": outcome.best_step,
         "terms": fit.terms,
-        "trained": {"tensors": plan.trained_tensors, "parameters": plan.trained_parameters},
+        "trained": {
+            "tensors": plan.trained_tensors,
+            "parameters": plan.trained_parameters,
+            **({} if outcome.moved is None else {"moved": outcome.moved}),
+        },
         "memory": outcome.memory.record(),
         "stop_reason": fit.stop_reason,
         **{key: value for key, value in optional.items() if value},

@@ -18,6 +18,7 @@ from unlearnctl.evaluation.evaluate import evaluate
 from unlearnctl.models.delta import apply_delta
 from unlearnctl.models.load import identity
 from unlearnctl.models.shared_models import SharedModels
+from unlearnctl.models.storage_layout import share_changed
 from unlearnctl.objectives.protocols import WeighsTokens
 from unlearnctl.runs.lock import locked
 from unlearnctl.tracking import Trackers
@@ -246,6 +247,7 @@ class Session:
             best_step=evaluator.best_step,
             meta=training.learner.record(fit.steps) if training.learner else None,
             token_weights=learned,
+            moved=share_changed(prepared.spec, self.tensors),
         )
         trainer.tapped.drop_masters()  # evaluation may use the same model
         self.training = None  # and with it the model, before evaluation loads another
