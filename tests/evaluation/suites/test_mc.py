@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.built import built
 from tests.models.tiny import tiny_model
@@ -19,10 +21,12 @@ from tests.models.words import word_tokenizer
 from unlearnctl.config.compose import composed
 from unlearnctl.config.instantiate import build_suites
 from unlearnctl.evaluation.scoring.answers import Answers
+from unlearnctl.evaluation.suites.lm_eval import LMEvalSuite
 from unlearnctl.evaluation.suites.mc import MultipleChoiceSuite
 from unlearnctl.evaluation.suites.mc_questions import QuestionFields, read_questions
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.trade_off import trade_off
+from unlearnctl.tinyworld import model_dir
 from unlearnctl.utils.errors import UserError
 
 TASK = {
@@ -88,6 +92,22 @@ def test_scores_are_those_of_an_lm_eval_task(
     right = [sample["filtered_resps"][int(sample["target"])][0] for sample in samples]
     assert scores["forget_logp"].items == pytest.approx(right, abs=1e-4)
     assert scores[f"forget_{metric}"].value == theirs["results"]["mine"][f"{metric},none"]
+
+
+@pytest.mark.full
+def test_the_tiny_worlds_task_gives_the_same_scores() -> None:
+    folder = model_dir()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():  # damage it, so that some answers are wrong
+        for parameter in model.model.layers.parameters():
+            parameter.add_(0.07 * torch.randn_like(parameter))
+    task = LMEvalSuite({"acc": "tinyworld_hazard"}, "tinyworld:tasks", "forget")
+    theirs = task.run(model, tokenizer, Answers())["acc"]
+    own = MultipleChoiceSuite({"hazard": "tinyworld:mcq/hazard.jsonl"}, None, "acc", "{question}", replies=0)
+    ours = own.run(model, tokenizer, Answers())["hazard_acc"]
+    assert 0.2 < ours.value < 1.0
+    assert ours == theirs
 
 
 def test_the_first_questions_are_answered_in_the_models_own_words(tmp_path: Path) -> None:
