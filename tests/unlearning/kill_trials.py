@@ -176,6 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -185,7 +186,8 @@ def main() -> None:
     draw, wrong = random.Random(options.seed), 0
     whole: dict[str, tuple[dict[str, Any], float]] = {}
     for number in range(options.trials):
-        way, kind = options.runs[number // 3 % len(options.runs)], KINDS[number % 3]
+        turn, place = divmod(number, len(options.kinds))
+        way, kind = options.runs[turn % len(options.runs)], options.kinds[place]
         args = (*COMMON, *RUNS[way])
         if way not in whole:
             for name in (

@@ -57,6 +57,15 @@ def _workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The outcome of the short run that nobody cuts; how often it writes checkpoints makes no difference."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("whole"))
+        succeed("train", *SHORT, "run=whole")
+        return outcome(directory("whole"))
+
+
 def directory(name: str) -> Path:
     return Path("outputs/train/n") / name
 
@@ -100,8 +109,9 @@ def test_a_run_that_is_cut_off_resumes_to_the_same_bytes(way: str, monkeypatch: 
 
 
 @pytest.mark.full
-def test_cut_again_and_again_and_the_newest_checkpoint_torn(monkeypatch: pytest.MonkeyPatch) -> None:
-    succeed("train", *SHORT, "run=whole")
+def test_cut_again_and_again_and_the_newest_checkpoint_torn(
+    whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     cut_at(4, monkeypatch, *SHORT, "run=cut")
     folder = directory("cut") / "training"
     torn = folder / "000004" / "tensors.safetensors"
@@ -117,7 +127,7 @@ def test_cut_again_and_again_and_the_newest_checkpoint_torn(monkeypatch: pytest.
         path.unlink()
     done = succeed("train", f"resume={directory('cut')}")
     assert "no valid checkpoint found; starting from step 0" in done.out
-    assert outcome(directory("cut")) == outcome(directory("whole"))
+    assert outcome(directory("cut")) == whole
 
 
 @pytest.mark.full
@@ -141,16 +151,17 @@ def test_an_exploration_that_is_cut_repeats_no_episode(monkeypatch: pytest.Monke
 
 @pytest.mark.full
 @pytest.mark.parametrize("every", ["1e-9", "300"])
-def test_cut_in_the_final_evaluation_no_step_is_repeated(every: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cut_in_the_final_evaluation_no_step_is_repeated(
+    whole: dict[str, Any], every: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     args = (*SHORT, f"trainer.checkpoint.every={every}")
-    succeed("train", *args, "run=whole")
     with monkeypatch.context() as patch:
         patch.setattr(stage_run, "apply_delta", raise_cut)
         assert run("train", *args, "run=cut").code == 2
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", raise_cut)
         succeed("train", f"resume={directory('cut')}")
-    assert outcome(directory("cut")) == outcome(directory("whole"))
+    assert outcome(directory("cut")) == whole
 
 
 def raise_cut(*args: object) -> None:
@@ -171,8 +182,7 @@ def test_cut_in_the_report_only_that_is_made(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.full
-def test_sigterm_leaves_what_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    succeed("train", *SHORT, "run=whole")
+def test_sigterm_leaves_what_can_be_resumed(whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     step_of = Trainer.step
 
     def interrupting(self: Trainer, number: int) -> dict[str, Any]:
@@ -188,15 +198,15 @@ def test_sigterm_leaves_what_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> 
     assert reason == "terminated (SIGTERM)"
     assert f"resume: unlearnctl train resume={directory('cut')}" in done.out
     assert "resuming after step 3 of" in succeed("train", f"resume={directory('cut')}").out
-    assert outcome(directory("cut")) == outcome(directory("whole"))
+    assert outcome(directory("cut")) == whole
 
 
 @pytest.mark.full
 def test_without_a_checkpoint_it_starts_from_step_0_in_the_same_directory(
+    whole: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     never = (*SHORT, "trainer.checkpoint.every=0")
-    succeed("train", *never, "run=whole")
     cut_at(4, monkeypatch, *never, "run=cut")
     with (directory("cut") / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')  # what a kill leaves of a row
@@ -206,7 +216,7 @@ def test_without_a_checkpoint_it_starts_from_step_0_in_the_same_directory(
         in succeed("train", f"resume={directory('cut')}").out
     )
     assert '"st\n' not in (directory("cut") / "metrics.jsonl").read_text()
-    assert outcome(directory("cut")) == outcome(directory("whole"))
+    assert outcome(directory("cut")) == whole
 
 
 @pytest.mark.full
@@ -289,13 +299,14 @@ def test_a_member_that_trained_side_by_side_resumes_alone(monkeypatch: pytest.Mo
 
 
 @pytest.mark.first(1)
-@pytest.mark.parametrize("trials", [1, 3])  # the third kind of kill comes with the third trial
-def test_sigkill(trials: int) -> None:
+@pytest.mark.parametrize("kinds", [("step",), ("write", "finish")])
+def test_sigkill(kinds: tuple[str, ...]) -> None:
     """`python -m tests.unlearning.kill_trials` makes twenty trials."""
     root = Path(__file__).parents[2]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.unlearning.kill_trials"]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.unlearning.kill_trials", "--trials", str(trials)],
+        [*command, "--trials", str(len(kinds)), "--kinds", *kinds],
         cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{trials} trials, {trials} with the bytes of a run left alone" in done.stdout
+    assert f"{len(kinds)} trials, {len(kinds)} with the bytes of a run left alone" in done.stdout
