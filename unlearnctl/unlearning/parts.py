@@ -165,7 +165,7 @@ def give_probes(setup: Setup, tapped: TappedModel) -> None:
 
 
 def give_norms(setup: Setup, tapped: TappedModel) -> None:
-    """Measure token norms once, if any part of the objective uses them, and say where sinks are."""
+    """Measure token norms once and give them to each part of the objective that uses them."""
     modules = setup.prepared.objective.modules()
     asking = [part for part in modules if isinstance(part, UsesNorms) and part.norm_layers()]
     if not asking:
