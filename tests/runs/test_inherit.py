@@ -12,7 +12,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from tests.command import QUICK, run, succeed
-from unlearnctl.runs.inherit import leave_out_tinyworld, of_model, relearn_corpora
+from unlearnctl.runs.inherit import leave_out_tinyworld, of_model, relearn_corpora, texts_of_run
 from unlearnctl.tinyworld import model_dir
 
 SMOKE = ("eval=[smoke]", "device=cpu")
@@ -163,6 +163,25 @@ def test_relearning_reads_conversations_as_the_run_did() -> None:
         "domain": {"chat_template": True, "path": "f.jsonl", "field": "messages", "long": "cut"},
         "own": {"path": "mine.jsonl"},
     }
+
+
+def test_a_suite_over_texts_reads_those_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    forget = {"path": "f.jsonl", "field": "body", "long": "split", "limit": 3}
+    trained = OmegaConf.create(
+        {"data": {"chat_template": True, "forget": forget, "retain": {"a": {}, "b": {}}}}
+    )
+    missing = {"path": "???", "field": "text", "role": "forget", "limit": 500}
+    suites = OmegaConf.create(
+        {"lost": missing, "kept": {**missing, "role": "retain"}, "named": {**missing, "path": "mine.txt"}}
+    )
+    with mock.patch("unlearnctl.runs.inherit.own_config", return_value=trained):
+        texts_of_run(suites, tmp_path)
+    assert suites.lost == {
+        "path": "f.jsonl", "field": "body", "role": "forget", "limit": 500, "long": "cut", "chat_template": True,
+    }  # fmt: skip
+    assert OmegaConf.is_missing(suites.kept, "path")  # two topics: which one is meant is not known
+    assert suites.named.path == "mine.txt"
+    assert capsys.readouterr().out == "eval.lost: texts are data.forget of the run\n"
 
 
 def attacks() -> DictConfig:

@@ -83,6 +83,27 @@ def suites_of_run(cfg: DictConfig, run: Path) -> DictConfig:
     return laid_over(own, cfg, "eval")
 
 
+def texts_of_run(suites: DictConfig, run: Path) -> None:
+    """Give suites over texts that no file was named for, such as `forget_perplexity`, the run's own by their role.
+
+    Changes `suites`, and says so.
+    """
+    for name in map(str, suites):
+        node = suites[name]
+        if not OmegaConf.is_missing(node, "path") or node.get("role") not in ("forget", "retain"):
+            continue
+        data = own_config(run, "run_dir", ("data",)).data
+        own = data[node.role]
+        if "path" in own:  # several topics have several files
+            read = {
+                "chat_template": data.get("chat_template", False),
+                "long": "cut",
+                "limit": node.get("limit"),
+            }
+            suites[name] = OmegaConf.merge(node, own, read)
+            print(f"eval.{name}: texts are data.{node.role} of the run")
+
+
 def relearn_corpora(trained: DictConfig, cfg: DictConfig) -> None:
     """Give relearning the run's forget and retain texts where it would read those of the tiny world.
 

@@ -64,7 +64,7 @@ class MultipleChoiceSuite:
         examples: Files = None,
         prefix: str | None = None,
         replies: NonNegativeInt = 40,
-        max_new_tokens: PositiveInt = 16,
+        max_new_tokens: PositiveInt = 24,
         limit: PositiveInt | None = None,
         batch_tokens: PositiveInt = 4096,
         key: str = "eval.mc",
@@ -133,11 +133,11 @@ class MultipleChoiceSuite:
         if not first:
             return metric
         prompts = [self.context(name, each) for each in first]
-        said = greedy_replies(
-            answers, model, tokenizer, prompts, self.max_new_tokens, REPLIES_AT_ONCE, stop=("\n",)
-        )
+        said = greedy_replies(answers, model, tokenizer, prompts, self.max_new_tokens, REPLIES_AT_ONCE)
+        # Some models begin with an empty line, so a stop at the first line's end would leave nothing.
+        lines = [reply.partition("\n")[0] for reply in said]
         right = [self._said(each)[each.answer].strip() for each in first]
-        return metric.answering([each.text for each in first], said, right)
+        return metric.answering([each.text for each in first], lines, right)
 
     def _is_right(self, question: Question, scores: Sequence[float]) -> float:
         """Return 1 if the right choice is the model's answer, else 0; the first of equal ones counts, as in lm-eval."""
