@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.architecture import ROOMS
+from tests.command import succeed
+from tests.forks import server
 from unlearnctl.utils.paths import conf_dir
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -23,7 +25,7 @@ def blocks(page: str) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.full
-def test_the_worked_example_works(tmp_path: Path) -> None:
+def test_the_worked_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = blocks("adding-an-objective.md")
     assert [language for language, _, _ in found] == ["python", "yaml", "python", "bash"]
     for language, name, content in found:
@@ -32,43 +34,49 @@ def test_the_worked_example_works(tmp_path: Path) -> None:
             (tmp_path / name).write_text(content)
     python = [sys.executable, "-W", "error", "-m"]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
-    run = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 300}
-    tested = subprocess.run([*python, "pytest", "-q", "-p", "no:cacheprovider", "my_methods"], **run)  # type: ignore[call-overload]
+    command = [*python, "pytest", "-q", "-p", "no:cacheprovider", "my_methods"]
+    tested = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
     assert tested.returncode == 0, tested.stdout
     assert "2 passed" in tested.stdout
     (command,) = [content.strip() for language, _, content in found if language == "bash"]
     place, program, *arguments = command.split()
     assert (place, program) == ("PYTHONPATH=.", "unlearnctl")
     quick = ["trainer.device=cpu", "trainer.global_batch=4", "trainer.monitor.every=0", "eval=[smoke]"]
-    done = subprocess.run([sys.executable, "-m", "unlearnctl", *arguments, *quick], **run)  # type: ignore[call-overload]
-    assert done.returncode == 0, done.stderr
-    assert "probability_descent" in done.stdout.splitlines()[-1]
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert "probability_descent" in succeed(*arguments, *quick).run_dir
 
 
 @pytest.mark.full
 def test_getting_started_runs_as_written(tmp_path: Path) -> None:
-    """Its files are written and its commands run, in order, by a shell that knows `unlearnctl` alone."""
+    """Its files are written and its commands run, in order, each in a process of its own."""
     text = (DOCS / "getting-started.md").read_text()
+    here = tmp_path / "here"
+    here.mkdir()
     for language, name, content in blocks("getting-started.md"):
         assert language in ("json", "text")
-        (tmp_path / name).write_text(content)
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin/unlearnctl"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m unlearnctl "$@"\n')
-    program.chmod(0o755)
-    environment = {
-        **os.environ,
-        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
-        "PYTHONPATH": str(Path.cwd()),
-    }
+        (here / name).write_text(content)
     script = "\n".join(re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-    assert script.count("unlearnctl ") == 15
+    lines = [line for line in script.splitlines() if line]
+    assert len(lines) == script.count("unlearnctl ") == 15
+    with server(tmp_path) as forks:
+        for line in lines:
+            done = forks.run(*words(line, here), cwd=here)
+            assert done.code == 0, (line, done.err)
+    assert (here / "forgotten/model.safetensors").is_file()
+    assert (here / "outputs/train/sweep/compare/summary.md").is_file()
+
+
+def words(line: str, place: Path) -> list[str]:
+    """What a shell that knows `unlearnctl` alone gives to it."""
+    script = f"PATH=; unlearnctl() {{ printf '%s\\n' \"$@\"; }}; {line}"
     done = subprocess.run(
-        ["bash", "-euxc", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1200
+        ["/bin/bash", "-euc", script], cwd=place, capture_output=True, text=True, timeout=60
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "forgotten/model.safetensors").is_file()
-    assert (tmp_path / "outputs/train/sweep/compare/summary.md").is_file()
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def test_every_objective_has_its_row() -> None:
