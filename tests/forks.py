@@ -1,4 +1,4 @@
-"""Commands in separate processes, forked from one that has done nothing but import the libraries.
+"""Commands in processes of their own, forked from one that has done nothing but import the libraries.
 
 Importing takes most of the time of a short command. All else is as with `python -m unlearnctl`: the process has its own
 streams, working directory and environment, and ends as an interpreter ends.
@@ -11,6 +11,7 @@ import json
 import os
 import pkgutil
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ LIBRARIES = (
     "matplotlib.backends.backend_agg", "matplotlib.figure", "peft", "scipy.stats", "torch.distributed.tensor",
     "transformers.modeling_utils", "transformers.models.llama.modeling_llama",
 )  # fmt: skip
+SECONDS = 600  # after which a command is killed
 UNWANTED = ("unlearnctl.__main__", "unlearnctl.tracking.")  # the former is run; trackers are optional
 
 
@@ -90,6 +92,7 @@ def import_everything() -> None:
 
 def become(asked: dict[str, Any]) -> None:
     """Be the process of one command, to its end."""
+    signal.alarm(SECONDS)
     os.chdir(asked["cwd"])
     os.environ.update(asked["environment"])
     for number, (path, flags) in enumerate(
