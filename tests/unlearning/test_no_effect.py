@@ -1,4 +1,4 @@
-"""A run that did nothing is told from one that did, with the key to turn."""
+"""A run that did nothing ends with a warning and the key to turn; one that did something does not."""
 
 from __future__ import annotations
 

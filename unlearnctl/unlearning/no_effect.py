@@ -1,4 +1,4 @@
-"""Tell that a run did nothing, and what to turn: it may end without an error and have forgotten nothing."""
+"""Find that a run did nothing, and say what to turn: it may end without an error and have forgotten nothing."""
 
 from __future__ import annotations
 
