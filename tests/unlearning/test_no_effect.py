@@ -1,4 +1,4 @@
-"""A run that did nothing ends with a warning and the key to turn; one that did something does not."""
+"""A run that did nothing ends with a warning, which names the key to turn; one that worked does not."""
 
 from __future__ import annotations
 
