@@ -173,8 +173,8 @@ def test_a_limit_draws_a_sample_and_says_so(tmp_path: Path, capsys: pytest.Captu
         suite = MultipleChoiceSuite(retain={"physics": path}, limit=10)
         suite.validate()
         drawn.append(suite._asked["physics"])
-        assert capsys.readouterr().out == "eval.mc: physics: 10 of 40 questions, drawn with seed 0\n"
     every = read_questions(path, QuestionFields(), "k", "s")
+    assert capsys.readouterr().out == "eval.mc: physics: 10 of 40 questions, drawn with seed 0\n"  # once
     assert drawn[0] == drawn[1] != every[:10]
     places = [every.index(question) for question in drawn[0]]
     assert places == sorted(places)

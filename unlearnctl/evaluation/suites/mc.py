@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
@@ -189,7 +190,7 @@ class MultipleChoiceSuite:
     def _draw(self, name: str, questions: Sequence[Question]) -> list[Question]:
         if self.limit is None or self.limit >= len(questions):
             return list(questions)
-        print(f"{self.key}: {name}: {self.limit} of {len(questions)} questions, drawn with seed 0")
+        _say_once(f"{self.key}: {name}: {self.limit} of {len(questions)} questions, drawn with seed 0")
         places = random.Random(0).sample(range(len(questions)), self.limit)
         return [questions[place] for place in sorted(places)]
 
@@ -205,6 +206,12 @@ class MultipleChoiceSuite:
                 f"{self.key}.num_fewshot={self.num_fewshot}: {whose} has {len(found)} questions, the asked one included"
             )
         return list(found[: self.num_fewshot + 1])
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Print a line; attacks and sweeps build the same suite again for every variant."""
+    print(line)
 
 
 def _named(files: Files, name: str) -> dict[str, str]:
