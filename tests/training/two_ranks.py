@@ -41,10 +41,6 @@ CASES: dict[str, tuple[Callable[[], Objective], dict[str, Any]]] = {
     "npo_remembered": (lambda: NPO(0.1, 1.0, 1.0, NLL()), {}),
     "npo_kl": (lambda: NPO(0.1, 1.0, 1.0, KL()), {"trainable": [r"layers\."]}),
     "rmu_noise_sharp": (lambda: RMU(4, 4.0, 10.0, retain_noise=0.2), {"sharpness": 0.05, "micro_batch": 2}),
-    "rmu_masters": (
-        lambda: RMU(4, 4.0, 10.0),
-        {"micro_batch": 2, "dtype": torch.bfloat16, "master_weights": "auto"},
-    ),
     "atwu_learned": (lambda: ATWU(1.0, 1.0, 1.0, NLL(), scorer()), {"micro_batch": 2}),
 }
 FEW = tuple(CASES)
