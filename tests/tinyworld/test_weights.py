@@ -132,9 +132,8 @@ def test_the_recipe_is_the_one_that_made_the_shipped_weights(
 ) -> None:
     """Twenty steps over both phases: each loss as golden/recipe.json keeps it.
 
-    A whole build takes three minutes of two cores, and other processors round otherwise, so that its scores could only be
-    compared within 0.08. A loss shows a
-    change of data, order, weights of tokens, schedule or dropped MLPs at once.
+    A whole build takes three minutes of two cores, and other processors round otherwise, so its scores could only be
+    compared within 0.08. A loss shows a change of data, order, weights of tokens, schedule or dropped MLPs at once.
     """
     from unlearnctl.tinyworld import build
 
