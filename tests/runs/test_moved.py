@@ -49,4 +49,7 @@ def test_every_class_is_where_the_table_says() -> None:
 
 def test_every_shipped_suite_that_moved_is_in_the_table() -> None:
     texts = "".join(file.read_text() for file in (conf_dir() / "eval").glob("*.yaml"))
-    assert set(re.findall(r"unlearnctl\.evaluation\.suites\.[\w.]+", texts)) <= set(SUITES)
+    shipped = set(re.findall(r"unlearnctl\.evaluation\.suites\.[\w.]+", texts))
+    assert shipped - {"unlearnctl.evaluation.suites.mc.MultipleChoiceSuite"} <= set(
+        SUITES
+    )  # came after the move

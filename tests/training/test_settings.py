@@ -32,7 +32,6 @@ GOOD = {"steps": 3, "global_batch": 4, "optimizer": {"lr": 1e-3}}
         ({"mixed_precision": "fp8"}, r"trainer\.mixed_precision=fp8"),
         ({"trunk": "yes"}, r"trainer\.trunk=yes"),
         ({"trainable": "mlp"}, r"trainer\.trainable=mlp: must be a list"),
-        ({"optimizer": {}}, r"trainer\.optimizer\.lr=null"),
     ],
 )
 def test_wrong_settings(change: dict, line: str) -> None:

@@ -34,6 +34,7 @@ OTHERS = {
     "models/delta.py": "a folder that was just made, and `replacing`",
     "probes/fit.py": "`replacing`",
     "tracking/jsonl.py": "`replacing`",
+    "tuning/trial_runs.py": "a log that only grows, in the folder of a search",
     "reporting/recovered_files.py": "`replacing`",
     "reporting/strength_curve.py": "`replacing`",
     "reporting/probe_curve.py": "`replacing`",
