@@ -205,7 +205,11 @@ def test_a_directory_that_vanishes_is_created_again(undisturbed: dict[str, Any])
     assert f"training checkpoint: not written (No such file or directory: {RUN}/training)" in done.out
     assert f"{RUN}: removed since the run began; created again" in done.out
     found = outcome(RUN)
-    assert {**found, "rows": undisturbed["rows"]} == undisturbed
+    kept = {
+        key: undisturbed[key] for key in ("rows", "flags")
+    }  # the first steps' rows went, and flags read them
+    assert {**found, **kept} == undisturbed
+    assert [flag["name"] for flag in found["flags"]] == [flag["name"] for flag in undisturbed["flags"]]
     assert sorted(found["rows"])[-2:] == [("train", 3), ("train", 4)]
     assert "objective" in (RUN / "config.yaml").read_text()
 

@@ -131,7 +131,7 @@ def test_typed_settings_and_names_hold(moved: Path) -> None:
 def test_workers_get_the_typed_path(moved: Path) -> None:
     two = ("launch=cpu", "launch.num_processes=2")
     succeed("eval", f"run_dir={moved}", "model.path=m2", *SMOKE, *two, "run=w")
-    assert scores("outputs/eval/x/w") == scores(str(moved))
+    assert scores("outputs/eval/x/w") == pytest.approx(scores(str(moved)), rel=1e-6)  # ranks batch otherwise
 
 
 def test_a_record_lets_no_code_run(moved: Path) -> None:
