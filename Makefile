@@ -28,13 +28,13 @@ test: $(STAMP) ## run the ordinary tests, on $(JOBS) cores (ARGS="-k name" for s
 
 test-rest: $(STAMP) ## run the tests that `make test` leaves out
 	@$(BIN)/python -m tests.extras
-	@$(PYTEST) -m full $(ARGS)
+	@$(PYTEST) -m "full and not real" $(ARGS)
 
 test-all: test test-rest ## run every test: the ordinary ones, then the rest
 
-test-real: $(STAMP) $(REAL_MODEL) ## run the tests on real data and a real model (DATA=FOLDER)
+test-real: $(STAMP) $(REAL_MODEL) ## run the tests on real data and a real model (DATA=FOLDER; ARGS="-m real" for the long one too)
 	@test -d "$(DATA)" || { echo "make test-real DATA=FOLDER: the folder that holds the data sets" >&2; exit 1; }
-	@REAL_DATA="$(abspath $(DATA))" REAL_MODEL="$(abspath $(REAL_MODEL))" $(PYTEST) -m real $(ARGS)
+	@REAL_DATA="$(abspath $(DATA))" REAL_MODEL="$(abspath $(REAL_MODEL))" $(PYTEST) -m "real and not full" $(ARGS)
 
 lint: $(STAMP) ## check style and formatting
 	@$(BIN)/ruff check .

@@ -38,6 +38,7 @@ def test_a_gguf_file_is_trained_and_exported(data: Path, smollm2: Path, tmp_path
     assert AutoTokenizer.from_pretrained(folder)(text).input_ids
 
 
+@pytest.mark.full
 def test_the_shipped_recipe_forgets_school_biology_and_keeps_physics(
     data: Path, smollm2: Path, tmp_path: Path
 ) -> None:
