@@ -27,7 +27,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        succeed("train", *QUICK, "model=local", "model.path=m1", "model.dtype=float32", "name=x", "run=a")
+        how = (
+            "objective.layer=7",
+            "trainer.optimizer.lr=5e-5",
+        )  # hardly moves, so that scores do not hang on rounding
+        succeed(
+            "train", *QUICK, *how, "model=local", "model.path=m1", "model.dtype=float32", "name=x", "run=a"
+        )
     finally:
         os.chdir(before)
     return folder
@@ -131,7 +137,7 @@ def test_typed_settings_and_names_hold(moved: Path) -> None:
 def test_workers_get_the_typed_path(moved: Path) -> None:
     two = ("launch=cpu", "launch.num_processes=2")
     succeed("eval", f"run_dir={moved}", "model.path=m2", *SMOKE, *two, "run=w")
-    assert scores("outputs/eval/x/w") == pytest.approx(scores(str(moved)), rel=1e-6)  # ranks batch otherwise
+    assert scores("outputs/eval/x/w") == scores(str(moved))
 
 
 def test_a_record_lets_no_code_run(moved: Path) -> None:

@@ -137,3 +137,11 @@ def test_steps_that_round_to_nothing_end_with_a_warning(
     out, record = run("moved", "model.dtype=bfloat16", "trainer.optimizer.lr=1e-2")
     assert record["train"]["trained"]["moved"] > 0.9
     assert "most weights did not change" not in out
+
+
+def test_a_first_step_whose_row_is_gone_is_not_judged() -> None:
+    """A directory that is removed during a run takes the rows so far with it: step 3 is not the first step."""
+    config = {"model": {"dtype": "float32"}, "objective": {}, "trainer": {"optimizer": {"lr": 5e-5}}}
+    late = [{"kind": "train", "step": step, "terms": {"forget": 1e-6}} for step in (3, 4)]
+    assert no_effect(late, None, config) == []
+    assert [flag["name"] for flag in no_effect([{**late[0], "step": 1}], None, config)] == ["saturated"]

@@ -62,7 +62,7 @@ def repair(cfg: DictConfig) -> Path:
     cfg = complete(cfg)
     _check(cfg)
     method, suites = build("repair", cfg.repair), build_suites(cfg.eval)
-    searched = build_suites(cfg.eval, plain(cfg.select) if cfg.select else None)
+    searched = build_suites(cfg.eval, plain(cfg.select) if cfg.select else None, numbers_only=True)
     spec = ModelSpec.from_config(plain(cfg.model))
     check_known(cfg, spec, changes=True)
     check_lengths(DataSpec.from_config(plain(cfg.data)), spec.config)

@@ -54,14 +54,23 @@ def _objective(key: str, node: Mapping[str, Any]) -> Objective:
     return build(key, {**node, "by_topic": built})
 
 
-def build_suites(cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
-    """Instantiate the suites of `cfg.eval`, with some settings replaced."""
+def build_suites(
+    cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | None = None, numbers_only: bool = False
+) -> dict[str, Any]:
+    """Instantiate the suites of `cfg.eval`, with some settings replaced.
+
+    Args:
+        cfg: `eval`.
+        overrides: suite name -> settings.
+        numbers_only: whether replies that only people read are left out, as where a run is scored again and again.
+    """
     found = {}
     for name, suite in plain(cfg).items():
         changed = (overrides or {}).get(name, {})
         check_value(f"eval.{name}", suite, Mapping[str, Any])
         check_value(f"trainer.monitor.overrides.{name}", changed, Mapping[str, Any])
-        found[name] = build(f"eval.{name}", {**suite, **changed})
+        silent = {"replies": 0} if numbers_only and "replies" in suite else {}
+        found[name] = build(f"eval.{name}", {**suite, **silent, **changed})
     return found
 
 

@@ -18,7 +18,6 @@ from unlearnctl.results.run import Run, load_run
 from unlearnctl.tuning.settings import Tuning
 
 PATIENCE = 3  # groups of trials without a better score, after which a search ends
-STEPS_TO_THE_FIRST_LOOK = "auto"
 HALVES = 2  # at each look, the worse half of the trials that got so far is stopped
 
 
@@ -30,7 +29,7 @@ def open_study(root: Path, seed: int) -> optuna.Study:
         storage=JournalStorage(JournalFileBackend(str(root / "study.log"))),
         # Several trials are drawn before the first of them has ended: without the liar they would be alike.
         sampler=TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=8),
-        pruner=SuccessiveHalvingPruner(min_resource=STEPS_TO_THE_FIRST_LOOK, reduction_factor=HALVES),
+        pruner=SuccessiveHalvingPruner(min_resource=1, reduction_factor=HALVES),
         direction="maximize",
         load_if_exists=True,
     )

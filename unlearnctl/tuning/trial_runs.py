@@ -36,7 +36,10 @@ def trial_config(
             del made[key]
         made.output_dir, made.name, made.run = str(root), RUNS, run
         for suite, changes in (cfg.select or {}).items():
-            made.eval[suite] = OmegaConf.merge(made.eval[suite], changes)
+            silent = (
+                {"replies": 0} if "replies" in made.eval[suite] else {}
+            )  # nobody reads forty trials' replies
+            made.eval[suite] = OmegaConf.merge(made.eval[suite], silent, changes)
         made.trainer.monitor.overrides = None
         for key, value in with_one_rate(values).items():
             OmegaConf.update(made, key, value, merge=False)

@@ -24,18 +24,18 @@ def no_effect(
 ) -> list[Flag]:
     """List {name, metric, value, bound, raised, advice} for each sign that can be judged.
 
-    `saturated`: the forget loss of the first step, if it is not negative. `unmoved`: the share of trained weights that
-    changed. `flat`: by how much the mean forget loss of the last fifth of the steps differs from that of the first,
-    relative to the larger. Only the first of them is raised, because the others follow from it.
+    `saturated`: the forget loss of the first step, if it is not negative and its row is there. `unmoved`: the share of
+    trained weights that changed. `flat`: by how much the mean forget loss of the last fifth of the steps differs from
+    that of the first, relative to the larger. Only the first of them is raised, because the others follow from it.
 
     Args:
         rows: of metrics.jsonl.
         moved: share of trained weights that changed, if it is known.
         config: of the run.
     """
-    terms = [row["terms"] for row in rows if row.get("kind") == "train" and "terms" in row]
+    steps = [row for row in rows if row.get("kind") == "train" and "terms" in row]
     found: list[Flag] = []
-    for name, metric, value, advice in _signs(terms, moved, config):
+    for name, metric, value, advice in _signs(steps, moved, config):
         raised = value < BOUNDS[name] and not any(flag["raised"] for flag in found)
         entry = {"name": name, "metric": metric, "value": value, "bound": BOUNDS[name]}
         found.append({**entry, "raised": raised, "advice": advice})
@@ -43,13 +43,16 @@ def no_effect(
 
 
 def _signs(
-    terms: Sequence[Mapping[str, float]], moved: float | None, config: Mapping[str, Any]
+    steps: Sequence[Mapping[str, Any]], moved: float | None, config: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, float, str]]:
-    curves = _forget_curves(terms)
+    curves = _forget_curves([row["terms"] for row in steps])
+    whole = (
+        bool(steps) and steps[0].get("step") == 1
+    )  # rows go with a directory that is removed during the run
     for name, values in curves.items():
-        if values[0] >= 0:
+        if whole and values[0] >= 0:
             yield "saturated", f"{name} at the first step", values[0], _less_saturated(config)
-    if len(terms) < STEPS:
+    if len(steps) < STEPS:
         return
     stronger = _faster(config["trainer"])
     if moved is not None:

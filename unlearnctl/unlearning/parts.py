@@ -142,7 +142,7 @@ def make_trainer(
 def make_evaluator(setup: Setup, tapped: TappedModel, trackers: Trackers) -> Evaluator:
     """Make the in-training evaluation that `trainer.monitor` asks for."""
     settings = setup.prepared.settings.monitor
-    suites = build_suites(setup.cfg.eval, settings.overrides) if settings.every else {}
+    suites = build_suites(setup.cfg.eval, settings.overrides, numbers_only=True) if settings.every else {}
 
     def report(step: int, scores: Mapping[str, Mapping[str, Metric]]) -> None:
         trackers.log({"kind": "eval", "step": step, "suites": scores_to_json(scores)}, step)

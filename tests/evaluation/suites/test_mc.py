@@ -13,6 +13,7 @@ import torch
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.built import built
@@ -274,3 +275,16 @@ def test_a_log_likelihood_has_no_share_that_is_gone() -> None:
     found = trade_off(scores(0.75, -3.0), scores(0.25, -30.0))
     assert found is not None
     assert found.forgotten == 1.0
+
+
+def test_scores_that_are_taken_again_and_again_come_without_replies(tmp_path: Path) -> None:
+    """In training and in searches nobody reads them, and each costs a generation."""
+    (tmp_path / "q.jsonl").write_text("{}")
+    node = {
+        "_target_": f"{MultipleChoiceSuite.__module__}.MultipleChoiceSuite",
+        "forget": str(tmp_path / "q.jsonl"),
+    }
+    cfg = OmegaConf.create({"mc": {**node, "replies": 7}})
+    assert build_suites(cfg)["mc"].replies == 7
+    assert build_suites(cfg, numbers_only=True)["mc"].replies == 0
+    assert build_suites(cfg, {"mc": {"replies": 3}}, numbers_only=True)["mc"].replies == 3  # asked for
