@@ -34,7 +34,7 @@ def texts() -> Iterator[tuple[str, str]]:
         name = path.relative_to(ROOT).as_posix()
         if path == Path(__file__):  # it quotes the phrases
             continue
-        if path.suffix in SUFFIXES and not re.fullmatch(r"docs/tables/.*-tiny\.\w+", name):
+        if path.suffix in SUFFIXES and not re.fullmatch(r"docs/tables/.*-(tiny|small)\.\w+", name):
             yield name, path.read_text(encoding="utf-8")
 
 

@@ -92,6 +92,42 @@ def test_a_run_that_fails_does_not_stop_the_others() -> None:
     assert "| tinyworld | npo † | –" not in done.out
 
 
+FIRST = f"""
+title: First
+about: Three steps from a model that two steps made.
+scales:
+  small:
+    models: [tinyworld]
+    seeds: [0]
+    made: {{full: [{QUICK}, objective=nll, data.retain.path=$DATA/texts.jsonl, trainer.steps=2]}}
+    common: {{train: [{QUICK}, model.path=$full]}}
+    seconds: {{full: 600, train: 60}}
+    columns: [{{title: hazard, metric: smoke/hazard_acc, goal: lower}}]
+rows: {{base: , made: {{made: full}}, rmu: [objective=rmu]}}
+"""
+
+
+@pytest.mark.full
+def test_a_model_is_made_first_from_local_files_that_may_move(tmp_path: Path) -> None:
+    Path("conf/table/first.yaml").write_text(FIRST)
+    (tmp_path / "my data").mkdir()
+    (tmp_path / "my data/texts.jsonl").write_text('{"text": "The otter eats the fish ."}\n' * 4)
+    command = ("reproduce", "first", "jobs=1", *HERE)
+    plan = succeed(*command, "data=my data", "--plan").out
+    assert "to run: 2 of 2" in plan
+    assert "1 model × 1 row × 1 seed, and 1 model made first: about" in plan
+    shown = succeed(*command, "data=my data").out
+    (made,) = Path("outputs/reproduce/small/models").iterdir()
+    (config,) = Path("outputs/reproduce/small/train").glob("*/*-rmu-train-seed0-*/config.yaml")
+    assert f"  path: {made}\n" in config.read_text()
+    assert "command: unlearnctl reproduce first scale=small data=DIR" in shown
+    assert str(tmp_path) not in shown
+    (tmp_path / "my data").rename(tmp_path / "moved")
+    stamps = {p: p.stat().st_mtime_ns for p in Path("outputs").rglob("results.json")}
+    assert succeed(*command, "data=moved").out == shown
+    assert {p: p.stat().st_mtime_ns for p in Path("outputs").rglob("results.json")} == stamps
+
+
 COMMAND = [sys.executable, "-m", "unlearnctl", "reproduce", "quick", *HERE, "jobs=2"]
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # rounding may differ with more
 
@@ -151,6 +187,7 @@ def test_a_chain_is_a_train_run_and_what_works_on_it() -> None:
         (("quick", "models=tinywrld"), "models=tinywrld: unknown (did you mean 'tinyworld'?)"),
         (("quick", "--from", "nowhere"), "none of its runs is in nowhere/tiny"),
         (("quick", "--from"), "--from: name the folder"),
+        (("quick", "model_path=nowhere"), "nowhere: no such folder or GGUF file"),
     ],
 )
 def test_mistakes_are_one_line(args: tuple[str, ...], line: str) -> None:

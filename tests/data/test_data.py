@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,23 @@ def test_every_format_gives_the_same_corpus(name: str, tmp_path: Path) -> None:
     assert corpus.texts == [r["text"] for r in ROWS]
     assert corpus.prompts == [r["who"] for r in ROWS]
     assert len(read_corpus(CorpusSpec(str(path), limit=2), "data.forget").texts) == 2
+
+
+def test_rows_are_passed_over_after_short_ones(tmp_path: Path) -> None:
+    """What `limit` keeps and what `skip` leaves are the two parts of one corpus."""
+    path = tmp_path / "c.jsonl"
+    path.write_text("".join(f'{{"text": "{"x" * (3 + n % 2)}{n}"}}\n' for n in range(9)))
+    whole = CorpusSpec(str(path), min_chars=5)
+
+    def numbers(**change: int) -> list[str]:
+        return [text[-1] for text in read_corpus(replace(whole, **change), "k").texts]
+
+    assert numbers() == ["1", "3", "5", "7"]
+    assert [*numbers(limit=3), *numbers(skip=3)] == numbers()
+    assert numbers(skip=1, every=2) == ["3", "7"]
+    assert numbers(every=3, limit=1) == ["1"]
+    with pytest.raises(UserError, match=r"k\.skip=4: .* has 4 texts, so none is left"):
+        numbers(skip=4)
 
 
 def test_plain_text_skips_headings_and_blanks(tmp_path: Path) -> None:

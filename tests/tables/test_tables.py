@@ -304,6 +304,81 @@ def test_a_wrong_table_is_one_line(change: tuple[str, str], line: str, tmp_path:
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (conf_dir() / "table").glob("*.yaml")))
 def test_every_shipped_table_reads(name: str) -> None:
-    spec = read_table({name: conf_dir() / f"table/{name}.yaml"}, name, "tiny")
+    spec = read_table({name: conf_dir() / f"table/{name}.yaml"}, name)
     assert list(spec.members())
     assert markdown(build(spec, lambda member: None)).count("–") >= len(spec.rows)
+
+
+FIRST = """
+title: A
+about: B.
+scales:
+  small:
+    models: [m]
+    seeds: [0, 1]
+    made: {full: [data.retain.path=$DATA/a.jsonl], twin: [data.retain.path=$DATA/b/c.jsonl]}
+    common: {train: [model.path=$full, 'eval.tofu={reference: $twin, path: $DATA/q.jsonl}']}
+    seconds: {full: 600, train: 60}
+    columns: [{title: hazard, metric: s/hazard, goal: lower}, {title: kept, metric: s/kept, goal: higher}]
+rows: {base: , retain-only: {made: twin}, a_b: [objective=a], b: [objective=b]}
+"""
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> TableSpec:
+    (tmp_path / "x.yaml").write_text(FIRST)
+    return read_table({"x": tmp_path / "x.yaml"}, "x")
+
+
+def test_models_made_first_are_part_of_what_works_on_them(first: TableSpec, tmp_path: Path) -> None:
+    """The folder of a made model is the key of its run; another way of making it is another run for every row."""
+    full, twin, *rows = first.members()
+    assert [(m.step.name, m.seed, m.overrides) for m in (full, twin)] == [
+        ("full", 0, ("data.retain.path=$DATA/a.jsonl",)),
+        ("twin", 0, ("data.retain.path=$DATA/b/c.jsonl",)),
+    ]
+    assert rows[0].overrides == (
+        f"model.path=$ROOT/models/{full.key}",
+        f"eval.tofu={{reference: $ROOT/models/{twin.key}, path: $DATA/q.jsonl}}",
+        "objective=a",
+    )
+    assert [(m.row, m.seed) for m in rows] == [("a_b", 0), ("b", 0), ("a_b", 1), ("b", 1)]
+    (tmp_path / "x.yaml").write_text(FIRST.replace("/a.jsonl", "/z.jsonl"))
+    others = list(read_table({"x": tmp_path / "x.yaml"}, "x").members())
+    assert not {m.key for m in others[2:]} & {m.key for m in rows}
+    assert others[1].key == twin.key
+
+
+def test_a_made_model_is_a_row_and_not_the_untouched_model(first: TableSpec) -> None:
+    def found(member: Member) -> dict[str, Any] | None:
+        if not member.step.made:
+            return results(member)
+        own = {"s": {"hazard": {"value": 0.05}, "kept": {"value": 0.95}}}
+        return {**(results(replace(member, row="a_b")) or {}), "before": own, "after": own}
+
+    base, twin, a, b = build(first, found).lines
+    assert base.cells[0].values == [1.0]
+    assert twin.cells[0].values == [0.05]
+    assert not twin.cells[0].bold
+    assert a.cells[0].bold  # against b, not against the twin
+    assert len(a.cells[0].values) == len(b.cells[0].values) == 2
+    assert "All seeds start from the same models, made once with seed 0: full and twin." in markdown(
+        build(first, found)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("model.path=$full", "model.path=$ful"), r"table\.x=\$ful: unknown \(did you mean '\$full'\?\)"),
+        (("[data.retain.path=$DATA/a", "[data.retain.path=$twin/a"), r"table\.x=\$twin: unknown"),
+        (("{made: twin}", "{made: twn}"), r"rows\.retain-only\.made=twn: unknown \(did you mean 'twin'"),
+        (("{made: twin}", "{made: twin, train: [a]}"), r"retain-only\.train: a row with `made` has nothing"),
+        (("{full: 600,", "{ful: 600,"), r"seconds=ful: unknown \(did you mean 'full'"),
+        (("full: 600", "full: long"), "must be a mapping of names to numbers"),
+    ],
+)
+def test_a_wrong_model_of_a_table_is_one_line(change: tuple[str, str], line: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(FIRST.replace(*change))
+    with pytest.raises(UserError, match=line):
+        read_table({"x": tmp_path / "x.yaml"}, "x")

@@ -1,19 +1,23 @@
 """Make a table of the field: run what is missing, print it in every format.
 
-usage: unlearnctl reproduce TABLE [scale=tiny|paper] [seeds=0,1,2] [jobs=N] [output_dir=DIR] [to=DIR]
-                            [--plan] [--from DIR] [--config-dir DIR]
+usage: unlearnctl reproduce TABLE [scale=tiny|small|paper] [seeds=0,1,2] [jobs=N] [output_dir=DIR] [to=DIR]
+                            [data=DIR] [model_path=DIR] [--plan] [--from DIR] [--config-dir DIR]
 
 Runs that exist are not made again, so a command that was interrupted continues where it stopped. `jobs` runs at
 once, by default one for each GPU or core. The table comes as Markdown, LaTeX, CSV, HTML and JSON; published values
 stand beside ours where we know them.
 
-`unlearnctl ls table` lists them.
+scale=small is a real model of 135M parameters on two processor cores, with questions and texts from the folder data=
+(docs/tables/README.md lists its files); model_path= is a local copy of the model.
+
+`unlearnctl ls table` lists the tables.
 
 examples:
   unlearnctl reproduce knowledge --plan                 what would be run, and what it takes
   unlearnctl reproduce knowledge
   unlearnctl reproduce sage seeds=0 to=docs/tables
   unlearnctl reproduce knowledge --from outputs/reproduce    the table alone, from the runs that exist
+  unlearnctl reproduce knowledge scale=small data=DIR model_path=DIR
   unlearnctl reproduce knowledge scale=paper --plan
   unlearnctl reproduce mine --config-dir my-conf             my-conf/table/mine.yaml, and my-conf/objective/*.yaml
 """
@@ -22,12 +26,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearnctl.tables.cells import build
+from unlearnctl.tables.folders import check_folders
 from unlearnctl.tables.jobs import run_missing
 from unlearnctl.tables.missing import Place, results_of
 from unlearnctl.tables.preview import show_plan
@@ -39,7 +44,8 @@ from unlearnctl.utils.paths import conf_dir
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-KEYS = ("scale", "seeds", "models", "jobs", "output_dir", "to", "from")
+KEYS = ("scale", "seeds", "models", "jobs", "output_dir", "to", "from", "data", "model_path")
+FOLDERS = {"output_dir": "root", "data": "data", "model_path": "model", "to": "to"}
 
 
 @dataclass(frozen=True)
@@ -47,15 +53,23 @@ class Asked:
     """What the command line asks for."""
 
     table: str
-    scale: str = "tiny"
+    scale: str | None = None
     seeds: tuple[int, ...] | None = None
     models: tuple[str, ...] | None = None
     root: Path = Path("outputs/reproduce")
     to: Path | None = None
+    data: Path | None = None
+    model: Path | None = None
     config_dir: Path | None = None
     jobs: int | None = None
     plan: bool = False
     only_build: bool = False
+
+    @property
+    def local(self) -> list[str]:
+        """Say which folders were given, as a table may say it: without their names."""
+        given = {"data": self.data, "model_path": self.model}
+        return [f"{key}=DIR" for key, folder in given.items() if folder]
 
 
 def reproduce(args: list[str]) -> int | None:
@@ -66,10 +80,14 @@ def reproduce(args: list[str]) -> int | None:
     """
     asked = parse(args)
     spec = read_table(options("table", asked.config_dir), asked.table, asked.scale, asked.seeds, asked.models)
+    spec = replace(spec, command=" ".join([spec.command, *asked.local]))
     for model in spec.models:
         if model not in options("model", asked.config_dir):
             raise unknown("models", model, options("model", asked.config_dir))
-    place, members = Place(asked.root / spec.scale, asked.config_dir), list(spec.members())
+    members = list(spec.members())
+    place = Place(asked.root / spec.scale, asked.config_dir, asked.data, asked.model)
+    if not asked.only_build:
+        check_folders(spec, asked.data, asked.model)
     if asked.plan:
         show_plan(spec, place)
         return None
@@ -161,7 +179,10 @@ def _setting(key: str, value: str) -> dict[str, Any]:
         return {"jobs": int(value)}
     if key not in KEYS:
         raise unknown_key("", key, KEYS)
-    return {"root" if key == "output_dir" else key: value if key == "scale" else Path(value)}
+    if key == "scale":
+        return {"scale": value}
+    path = Path(value)
+    return {FOLDERS[key]: path.resolve() if key in ("data", "model_path") else path}
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -80,6 +80,8 @@ def read_corpus(spec: CorpusSpec, key: str) -> Corpus:
             short += 1
         elif spec.limit is not None and len(columns.texts) >= spec.limit:
             break
+    if not columns.texts and columns.seen:
+        raise UserError(f"{key}.skip={spec.skip}: {spec.shown} has {columns.seen} texts, so none is left")
     if not columns.texts:
         raise UserError(f"{key}.path={spec.shown}: empty: no text of at least {spec.min_chars} characters")
     return columns.corpus(Read(rows, where, short))
@@ -98,6 +100,7 @@ class _Columns:
         self.alternates: list[list[str]] = []
         self.spans: list[list[list[int]]] = []
         self.turns: list[list[Turn]] = []
+        self.seen = 0  # texts that are long enough
 
     def add(self, row: Row, place: str) -> bool:
         """Take the configured fields of a row; return False if its text is too short."""
@@ -106,6 +109,10 @@ class _Columns:
         text = said[-1]["content"] if said else fields.text(row, spec.field, f"{key}.field", place)
         if len(text.strip()) < max(1, spec.min_chars):
             return False
+        self.seen += 1
+        past = self.seen - 1 - spec.skip
+        if past < 0 or past % spec.every:
+            return True
         self.texts.append(text)
         prompt = None
         if spec.prompt_field is not None:

@@ -32,6 +32,9 @@ class CorpusSpec:
     revision: str | None = None
     # Fields and their allowed values (a mapping in the config); other rows are left out
     where: tuple[tuple[str, tuple[Any, ...]], ...] | None = None
+    # Of the rows that are not left out otherwise: pass over the first `skip`, and take each `every`-th of the others
+    skip: NonNegativeInt = 0
+    every: PositiveInt = 1
     limit: PositiveInt | None = None  # keep only the first n rows
     min_chars: NonNegativeInt = 1  # shorter rows are skipped
     max_length: Annotated[int, "tokens", Ge(2)] | None = None  # None = the data config's

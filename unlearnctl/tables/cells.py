@@ -77,7 +77,7 @@ def build(spec: TableSpec, find: Find) -> Table:
     for model in spec.models:
         for place, column in enumerate(spec.columns):
             _mark_best(
-                [line.cells[place] for line in lines if line.model == model and line.row.steps], column
+                [line.cells[place] for line in lines if line.model == model and line.row.method], column
             )
     found = [results for results in runs.values() if results]
     return Table(spec, lines, len(runs) - len(found), provenance(found))
@@ -88,7 +88,7 @@ def _cell(spec: TableSpec, runs: Mapping[str, Results | None], model: str, row: 
     known = {
         s: entry for s, entry in found.items() if entry and numbers.finite(entry.get("value")) is not None
     }
-    seeds = tuple(known)[: None if row.steps else 1]  # the untouched model is measured once
+    seeds = tuple(known)[: None if row.method else 1]  # a model that no seed changes is measured once
     entries = [known[seed] for seed in seeds]
     values = [entry["value"] * column.scale for entry in entries]
     cell = Cell(values, _half(values, entries, column), seeds, entries[0].get("n") if entries else None)
@@ -115,7 +115,7 @@ def _entry(
     """Find the entry of results.json behind one seed of a cell."""
     suite, _, metric = column.metric.partition("/")
     if not row.steps:  # the untouched model, from any run that measured it
-        mine = [runs[m.key] for m in spec.members() if m.model == model]
+        mine = [runs[m.key] for m in spec.members() if m.model == model and not m.step.made]
         return next((e for r in mine if (e := _at(r, "before", suite, metric))), None)
     step = next((s for s in row.steps if s.name == column.step), None) if column.step else row.steps[-1]
     if step is None:

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from multiprocessing import connection, get_context, parent_process
 from typing import TYPE_CHECKING
 
-from unlearnctl.tables.missing import Place, RunVerb, chains, compose_member, results_of, run_chain
+from unlearnctl.tables.missing import Place, RunVerb, chains, compose_member, is_done, run_chain
 from unlearnctl.tables.spec import Member
 
 if TYPE_CHECKING:
@@ -38,14 +38,12 @@ def run_missing(
     """
     from unlearnctl.utils.quiet import quiet_environment
 
-    missing = [member for member in members if results_of(place.root, member) is None]
+    missing = [member for member in members if not is_done(place.root, member)]
     if not missing:
         return []
     quiet_environment()  # before torch is imported, here and in the workers
-    todo, failed = chains(missing), []
-    jobs = min(jobs or _default_jobs(), len(todo))
-    ended = _here(place, todo, run) if jobs == 1 else _in_processes(place, todo, run, jobs)
-    with closing(ended), _progress() as progress:
+    failed: list[str] = []
+    with closing(_in_order(place, missing, run, jobs)) as ended, _progress() as progress:
         task = progress.add_task(name, total=len(missing))
         for chain, lines in ended:
             for line in lines:
@@ -53,6 +51,20 @@ def run_missing(
             failed += lines
             progress.update(task, advance=len(chain), description=f"{name}: {chain[0].run}")
     return failed
+
+
+def _in_order(place: Place, missing: Sequence[Member], run: RunVerb, jobs: int | None) -> Ended:
+    """Yield chains as they end: models that others work on first and, if none of those failed, all others."""
+    first = [member for member in missing if member.step.made]
+    yield from _together(place, chains(first), run, jobs)
+    if all(is_done(place.root, member) for member in first):
+        yield from _together(place, chains(m for m in missing if not m.step.made), run, jobs)
+
+
+def _together(place: Place, todo: list[list[Member]], run: RunVerb, jobs: int | None) -> Ended:
+    if todo:
+        several = min(jobs or _default_jobs(), len(todo))
+        yield from _here(place, todo, run) if several == 1 else _in_processes(place, todo, run, several)
 
 
 def _progress() -> Progress:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from unlearnctl.results.schema import ENDED, read_results
 from unlearnctl.runs.live import at_work
-from unlearnctl.tables.spec import Member
+from unlearnctl.tables.folders import DATA, MODEL, fill
+from unlearnctl.tables.spec import ROOT, Member
 from unlearnctl.utils.atomic import open_ours
 from unlearnctl.utils.errors import UserError
 
@@ -23,10 +24,17 @@ RunVerb = Callable[[str, "Callable[[], DictConfig]", Path | None], None]
 
 @dataclass(frozen=True)
 class Place:
-    """The folder of the runs, and the user's own config folder."""
+    """Folders: of the runs, of the user's own configs, of the data that a table reads, and of a local model."""
 
     root: Path
     config_dir: Path | None = None
+    data: Path | None = None
+    model: Path | None = None
+
+    @property
+    def folders(self) -> dict[str, Path | None]:
+        """Map the names of folders in settings to the folders."""
+        return {ROOT: self.root, DATA: self.data, MODEL: self.model}
 
 
 def directory_of(root: Path, member: Member) -> Path | None:
@@ -47,6 +55,15 @@ def results_of(root: Path, member: Member) -> Mapping[str, Any] | None:
     return found if found.get("status") in ENDED else None
 
 
+def is_done(root: Path, member: Member) -> bool:
+    """Tell whether a member has ended and, if others work on its model, that this is exported."""
+    return results_of(root, member) is not None and (not member.step.made or _export(root, member).is_dir())
+
+
+def _export(root: Path, member: Member) -> Path:
+    return root / "models" / member.key
+
+
 def chains(members: Iterable[Member]) -> list[list[Member]]:
     """Group members that must run in sequence: a train run, then what works on it."""
     found: dict[str, list[Member]] = {}
@@ -62,7 +79,7 @@ def run_chain(place: Place, chain: Iterable[Member], run: RunVerb) -> list[str]:
 
     failed: list[str] = []
     for member in chain:
-        if results_of(place.root, member) is not None:
+        if is_done(place.root, member):
             continue
         quiet_libraries()
         try:
@@ -84,9 +101,12 @@ def _run(place: Place, member: Member, run: RunVerb) -> None:
     if cut is not None and (who := at_work(cut)):
         raise UserError(f"{who} is at work in {cut}; the same command finds it when it has ended")
     with open_ours(log, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
-        run(member.step.verb, lambda: compose_member(place, member), cut)
-    if results_of(place.root, member) is None:
-        raise KeyboardInterrupt
+        if results_of(place.root, member) is None:
+            run(member.step.verb, lambda: compose_member(place, member), cut)
+        if results_of(place.root, member) is None:
+            raise KeyboardInterrupt
+        if not is_done(place.root, member):
+            run("export", lambda: _compose_export(place, member), None)
 
 
 def compose_member(place: Place, member: Member) -> DictConfig:
@@ -95,29 +115,51 @@ def compose_member(place: Place, member: Member) -> DictConfig:
     Raises:
         UserError: the run that it works on is not there.
     """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import open_dict
-
-    from unlearnctl.config.composed import guarded
-    from unlearnctl.utils.paths import conf_dir
-
-    overrides = [*member.settings, f"seed={member.seed}", f"output_dir={place.root}", f"run={member.run}"]
+    overrides = [*member.settings, f"seed={member.seed}", f"output_dir={ROOT}", f"run={member.run}"]
     if member.base is None:
         overrides.append(f"model={member.model}")
+        if not any(each.startswith("model.path=") for each in overrides):
+            overrides += _local(place)
     else:
         found = _named(place.root, "train", member.base)
         if found is None:
             raise UserError("the run that it works on is not there")
-        overrides.append(f"run_dir={found}")
+        overrides.append(f"run_dir={_below(place, found)}")
+    return _compose(place, member.step.verb, overrides)
+
+
+def _compose_export(place: Place, member: Member) -> DictConfig:
+    run = directory_of(place.root, member)
+    assert run is not None  # it has just ended
+    to = _export(place.root, member)
+    settings = [f"run={_below(place, run)}", f"to={_below(place, to)}", *_local(place)]
+    return _compose(place, "export", settings)
+
+
+def _below(place: Place, folder: Path) -> str:
+    return f"{ROOT}/{folder.relative_to(place.root).as_posix()}"
+
+
+def _local(place: Place) -> list[str]:
+    return [f"model.path={MODEL}"] if place.model else []
+
+
+def _compose(place: Place, verb: str, overrides: list[str]) -> DictConfig:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf, open_dict
+
+    from unlearnctl.config.composed import guarded
+    from unlearnctl.utils.paths import conf_dir
+
     if place.config_dir is not None:
-        overrides.append(f"hydra.searchpath=['file://{place.config_dir}']")
+        overrides = [*overrides, f"hydra.searchpath=['file://{place.config_dir}']"]
     GlobalHydra.instance().clear()
     with guarded(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose(member.step.verb, overrides=overrides, return_hydra_config=True)
+        cfg = compose(verb, overrides=overrides, return_hydra_config=True)
     # from this a verb knows which values were given beside a run, and which are defaults
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
         del cfg["hydra"]
-    return cfg
+    return OmegaConf.create(fill(OmegaConf.to_container(cfg), place.folders), flags={"struct": True})

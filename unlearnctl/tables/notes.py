@@ -17,8 +17,11 @@ def notes(table: Table) -> list[str]:
         "Bold: best, if a paired t-test over seeds tells it from the second best (p < .05, for each column and model"
         " by itself, not corrected for their number).",
     ]
-    if several and any(not line.row.steps for line in table.lines):
+    if several and any(not line.row.method for line in table.lines):
         said.append("The untouched model is measured once: ± half of the 95 % interval over items.")
+    if spec.made:
+        names = " and ".join(step.name for step in spec.made)
+        said.append(f"All seeds start from the same models, made once with seed 0: {names}.")
     if any(line.row.reading for line in table.lines):
         said.append(
             "† our reading of a paper whose equations we do not have; no number here is that paper's."

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, MinLen
 
+ROOT = "$ROOT"  # stands for the folder of the runs
+MADE = f"{ROOT}/models"  # of the models that are made first
 OF = "of="  # marks, among the overrides, the key of the run that this one works on
 
 
@@ -22,6 +24,7 @@ class Step:
     verb: str
     overrides: tuple[str, ...]
     of: str | None = None
+    made: bool = False  # a model that others work on: made with seed 0, for all seeds, and exported
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Row:
     reading: bool = False  # the method is our reading of its paper
     series: str | None = None  # in a sweep, the name of the row without its value
     x: float | None = None
+
+    @property
+    def method(self) -> bool:
+        """Tell whether it shows a method, not a model that the methods start from or are compared with."""
+        return bool(self.steps) and not self.steps[-1].made
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,9 @@ class Scale:
     seeds: Annotated[list[int], MinLen(1)]
     columns: Annotated[list[Any], MinLen(1)]
     common: Mapping[str, list[str] | None] = field(default_factory=dict)
+    # Models made before the rows, by training, for all seeds: name → overrides. $NAME is the folder of one.
+    made: Mapping[str, list[str]] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of one core for a run, by verb or step
     without: list[str] = field(default_factory=list)  # rows left out
     evaluated_tokens: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -137,6 +148,8 @@ class TableSpec:
     rows: tuple[Row, ...]
     published: tuple[Published, ...] = ()
     evaluated_tokens: float = 0.0  # of one model, by the suites, for the plan
+    made: tuple[Step, ...] = ()  # models made before the rows
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of one core for a run, by verb or step
     notes: tuple[str, ...] = field(default_factory=tuple)
     x: str | None = None  # the setting in which the rows of a sweep differ, for the plot
     command: str = ""  # the command that makes the table
@@ -144,22 +157,43 @@ class TableSpec:
     def members(self) -> Iterator[Member]:
         """List every run once, each after the one that it works on."""
         seen = set()
+        for member in (*self._made_first(), *self._of_rows()):
+            if member.key not in seen:
+                seen.add(member.key)
+                yield member
+
+    def _made_first(self) -> Iterator[Member]:
+        for model in self.models:
+            for step in self.made:
+                yield self._maker(model, step)
+
+    def _of_rows(self) -> Iterator[Member]:
         for model in self.models:
             for seed in self.seeds:
                 for row in self.rows:
                     for step in row.steps:
-                        member = self.member(model, seed, row, step)
-                        if member.key not in seen:
-                            seen.add(member.key)
-                            yield member
+                        yield self.member(model, seed, row, step)
 
     def member(self, model: str, seed: int, row: Row, step: Step) -> Member:
         """Return the run behind a step; its identity includes the overrides of the run that it works on."""
+        if step.made:
+            return self._maker(model, step)
         shared = dict.fromkeys((step.verb, step.name))  # once, if they are equal
         own = (*(o for name in shared for o in self.common.get(name, ())), *step.overrides)
+        own = tuple(self._with_made(model, override) for override in own)
         if step.of is None:
             same = (step.verb, step.name, step.overrides)
             first = next(r for r in self.rows for s in r.steps if (s.verb, s.name, s.overrides) == same)
             return Member(model, seed, first.name, step, own)
         base = self.member(model, seed, row, next(s for s in row.steps if s.name == step.of))
         return Member(model, seed, row.name, step, (*own, f"{OF}{base.key}"))
+
+    def _maker(self, model: str, step: Step) -> Member:
+        return Member(model, 0, step.name, step, step.overrides)
+
+    def _with_made(self, model: str, override: str) -> str:
+        """Put the folder of a made model, which its run's key names, in the place of `$NAME`."""
+        for step in self.made:
+            folder = f"{MADE}/{self._maker(model, step).key}"
+            override = re.sub(rf"\${re.escape(step.name)}\b", folder, override)
+        return override

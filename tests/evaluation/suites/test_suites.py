@@ -324,6 +324,14 @@ def test_profanity_check_is_a_package_of_its_own(prompts: str, monkeypatch: pyte
     assert scores["mean_toxicity"].value == pytest.approx(0.7)
 
 
+def test_prompts_may_be_a_column_of_a_table(tmp_path: Path) -> None:
+    (tmp_path / "p.tsv").write_text("toxic\tneutral\n" + "".join(f"t{n}\tn{n}\n" for n in range(6)))
+    suite = ToxicitySuite(
+        str(tmp_path / "p.tsv"), toxicity_scorers.LEXICON, field="toxic", skip=1, every=2, limit=2
+    )
+    assert suite.prompts() == ["t1", "t3"]
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [(b"", "empty"), (b'{"text": "x"}\n', "line 1: no prompt text"), (b"{", "line 1 is not JSON")],

@@ -34,8 +34,8 @@ class PerplexitySuite:
     should be forgotten should rise; it counts in no trade-off, because it has no upper bound.
 
     Args:
-        path, name, split, field, format, revision, limit, min_chars: the corpus, as in `conf/data/`; with a
-            `prompt_field` only what follows the prompt is scored.
+        path, name, split, field, format, revision, limit, skip, every, min_chars: the corpus, as in `conf/data/`; with
+            a `prompt_field` only what follows the prompt is scored.
         max_length: tokens.
         batch_size: documents at once.
         prefix: of the metric names, e.g. "narrative" → narrative_ppl.

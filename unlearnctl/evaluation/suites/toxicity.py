@@ -8,10 +8,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Gt, Le
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from unlearnctl.data.formats import file_rows
 from unlearnctl.data.spec import CorpusSpec
+from unlearnctl.data.text_lines import suffix
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.scoring.toxicity_scorers import (
     Score,
@@ -37,7 +38,9 @@ class ToxicitySuite:
     `top_p` at temperature 1.
 
     Args:
-        path: JSONL of {"prompt": {"text": …}} or {"prompt": …}.
+        path: JSONL of {"prompt": {"text": …}} or {"prompt": …}; TSV, CSV and parquet too.
+        field: the prompt's, where it is not `prompt`.
+        skip, every: as in `conf/data/`: rows of the file that are passed over.
         scorer: folder or hub id of a text classifier, `profanity_check`, `tinyworld:lexicon`, or an object of your own.
         scorer_revision: pinned revision of a hub classifier.
         toxic_label: the classifier's label whose probability is the score.
@@ -55,9 +58,13 @@ class ToxicitySuite:
         top_p: Annotated[float, Gt(0), Le(1)] = 0.9,
         batch_size: PositiveInt = 64,
         limit: PositiveInt | None = None,
+        field: str = "prompt",
+        skip: NonNegativeInt = 0,
+        every: PositiveInt = 1,
         only_probability: bool = False,
         key: str = "eval.toxicity",
     ) -> None:
+        self.field, self.rows = field, slice(skip, None, every)
         self.path, self.scorer, self.revision, self.label = path, scorer, scorer_revision, toxic_label
         self.continuations, self.max_new_tokens, self.top_p = continuations, max_new_tokens, top_p
         self.batch_size, self.limit, self.key, self.only_probability = (
@@ -82,15 +89,16 @@ class ToxicitySuite:
         if not file.is_file():
             raise UserError(f"{self.key}.path={self.path}: no such file of prompts (JSONL)")
         found = []
-        for where, row in file_rows(file, CorpusSpec(str(file), format="jsonl"), self.key):
-            prompt = row.get("prompt")
+        kind = None if suffix(file) in (".tsv", ".csv", ".parquet") else "jsonl"
+        for where, row in file_rows(file, CorpusSpec(str(file), format=kind), self.key):
+            prompt = row.get(self.field)
             text = prompt.get("text") if isinstance(prompt, dict) else prompt
             if not isinstance(text, str):
-                raise UserError(f"{self.key}.path={self.path}: {where}: no prompt text")
+                raise UserError(f"{self.key}.path={self.path}: {where}: no {self.field} text")
             found.append(text)
-        if not found:
+        if not found[self.rows]:
             raise UserError(f"{self.key}.path={self.path}: empty")
-        return found[: self.limit]
+        return found[self.rows][: self.limit]
 
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
