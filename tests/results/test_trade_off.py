@@ -9,7 +9,8 @@ import pytest
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.record import scores_to_json
 from unlearnctl.results.run import Row, Score, compare
-from unlearnctl.results.trade_off import Trade, front, hypervolume, trade, trade_off
+from unlearnctl.results.statistics import mean
+from unlearnctl.results.trade_off import Trade, front, hypervolume, noise, trade, trade_off
 
 
 def row(metric: str, role: str, goal: str, before: float, after: float, chance: float | None = None) -> Row:
@@ -90,3 +91,19 @@ def test_hypervolume_is_the_area_of_the_union() -> None:
     assert hypervolume([a]) == pytest.approx(a.hypervolume)
     assert hypervolume([]) == 0
     assert front([b, beaten, a, a]) == [a, b]
+
+
+def test_noise_is_that_of_the_paired_changes() -> None:
+    """Forgotten .5 of 1.0 with items −1, −1, 0, 0: s = .577, ⁄√4 = .289. Retained 1, without noise. By hand."""
+    kept = mean([0.8, 0.6], "retain", "higher")
+    before = {"s": {"lost": mean([1.0] * 4, "forget", "lower"), "kept": kept}}
+    after = {"s": {"lost": mean([0.0, 0.0, 1.0, 1.0], "forget", "lower"), "kept": kept}}
+    assert noise(before, after) == pytest.approx((1 / 3) ** 0.5 / 2)
+    assert noise(before, before) == 0.0
+    changed = {"s": {"lost": before["s"]["lost"], "kept": mean([0.6, 0.8], "retain", "higher")}}
+    assert noise(before, changed) == 0.0  # nothing is forgotten, so what is kept does not count
+    assert noise({}, {}) == 0.0
+
+
+def test_noise_of_a_score_without_items_is_not_known() -> None:
+    assert noise(scores(1.0, 1.0, 2.0), scores(0.5, 0.9, 2.5)) == 0.0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import run, succeed
+from unlearnctl.config.compose import composed
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import NLL
 from unlearnctl.results.metric import Metric
@@ -84,6 +85,30 @@ def test_the_best_episode_is_what_is_run_and_can_be_replayed() -> None:
     assert delta(again.run_dir) == delta(found.run_dir)
 
 
+@pytest.mark.full
+def test_texts_reward_without_any_suite_in_any_dtype() -> None:
+    """Masters, several micro-batches, a search and its run; each row tells how uncertain its reward is."""
+    for mode in ("search", "online"):
+        learned = succeed(
+            "train", *SHORT, "eval=[]", "trainer.meta.reward=texts", "model.dtype=bfloat16", f"run={mode}",
+            f"trainer.meta.mode={mode}", "trainer.meta.episodes=2", "trainer.meta.episode_steps=4",
+            "trainer.optimizer.lr=1e-2",
+        )  # fmt: skip
+        acts = rows(learned.run_dir, "meta" if mode == "online" else "episode")
+        assert all(0 < row["forgotten"] < 1 for row in acts)
+        assert all(row["noise"] > 0 for row in acts)
+        assert set(rows(learned.run_dir, "eval")[0]["suites"]) == {"texts"}
+        record = json.loads((Path(learned.run_dir) / "results.json").read_text())
+        assert record["train"]["trained"]["moved"] > 0.5
+        assert [flag["raised"] for flag in record["flags"] if flag["name"] == "flat_rewards"] == [False]
+
+
+def test_the_tiny_world_is_rewarded_by_its_questions_and_other_models_by_texts() -> None:
+    for model, reward in (("tinyworld_qwen2", "suites"), ("smollm2_135m", "texts")):
+        (cfg,) = composed([f"model={model}", "trainer=meta"])
+        assert cfg.trainer.meta.reward == reward
+
+
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
@@ -102,6 +127,11 @@ def test_the_best_episode_is_what_is_run_and_can_be_replayed() -> None:
             "trainer.meta.layers: this objective reads fixed layers",
         ),
         (["trainer.meta.layers=[3,9]"], "objective.layer=9: tinyworld has 8 blocks"),
+        (
+            ["trainer.meta.reward=texts", "trainer.monitor.overrides={smoke: {}}"],
+            "trainer.monitor.overrides={'smoke': {}}: no suite is asked with trainer.meta.reward=texts",
+        ),
+        (["trainer.meta.reward=text"], "trainer.meta.reward=text: unknown (did you mean 'texts'?)"),
         (["trainer.meta.episodes=many"], "trainer.meta.episodes=many: must be a whole number"),
     ],
 )

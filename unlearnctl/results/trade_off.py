@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from statistics import fmean
+from math import hypot
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 from unlearnctl.results.metric import Metric, Scores
@@ -82,6 +83,32 @@ def _counts(row: Row) -> bool:
 def _share(part: float, whole: float) -> float:
     # `max` returns its first argument if the other is NaN, so a diverged score counts as nothing forgotten or kept
     return min(1.0, max(0.0, part / whole)) if whole > 0 else 0.0
+
+
+def noise(before: Scores, after: Scores) -> float:
+    """Return how far a run's hypervolume would move if other items were drawn: one standard error of it (ours).
+
+    It is that of the mean change of an item, on each side. Perplexities and metrics without items count as exact.
+    """
+    point = trade_off(before, after)
+    if point is None:
+        return 0.0
+    errors: dict[str, list[float]] = {"forget": [], "retain": []}
+    for suite, metrics in after.items():
+        for name, now in metrics.items():
+            was = before.get(suite, {}).get(name)
+            if was and _counts(Row(suite, name, now.role, now.goal, _score(was), _score(now))):
+                errors[now.role].append(_error(was, now) if not name.endswith("ppl") else 0.0)
+    forgotten, retained = (hypot(*side) / len(side) if side else 0.0 for side in errors.values())
+    return hypot(point.retained * forgotten, point.forgotten * retained)
+
+
+def _error(was: Metric, now: Metric) -> float:
+    """Return the standard error of a share, from the paired changes of its items."""
+    height, pairs = was.value - (was.chance or 0.0), (was.items or (), now.items or ())
+    if height <= 0 or len(pairs[0]) != len(pairs[1]) or len(pairs[0]) < 2:
+        return 0.0
+    return stdev(b - a for a, b in zip(*pairs, strict=True)) / len(pairs[0]) ** 0.5 / height
 
 
 def hypervolume(points: Sequence[Trade]) -> float:

@@ -23,6 +23,7 @@ class Evaluator:
     snapshot: Callable[[], dict[str, Tensor]]
     report: Callable[[int, Scores], None]
     before: Scores = field(default_factory=dict)
+    now: Scores = field(default_factory=dict)  # what was measured last
     listener: Callable[[int, float, float], str | None] = lambda step, forgotten, retained: None
     best_step: int | None = None
     best_score: float = -1.0  # below every hypervolume, so that the first evaluation counts even at 0
@@ -31,8 +32,13 @@ class Evaluator:
     def start(self) -> None:
         """Measure the untouched model, on the same items as later."""
         if self.settings.every:
-            self.before = self.evaluate()
+            self.before = self.measure()
             self.report(0, self.before)
+
+    def measure(self) -> Scores:
+        """Evaluate now, whatever the step."""
+        self.now = self.evaluate()
+        return self.now
 
     def state(self) -> dict[str, Any]:
         """Return what was measured and kept so far."""
@@ -56,7 +62,7 @@ class Evaluator:
         """Evaluate if it is time (`step` steps are done); returns a reason to stop, or None."""
         if not self.settings.every or (step % self.settings.every and not last):
             return None
-        now = self.evaluate()
+        now = self.measure()
         self.report(step, now)
         point = trade_off(self.before, now)
         if point is None:  # nothing to choose a step by, and nothing to stop for

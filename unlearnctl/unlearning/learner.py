@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import set_seed
 
 from unlearnctl.objectives.base import Objective
-from unlearnctl.results.trade_off import trade_off
+from unlearnctl.results.trade_off import noise, trade_off
 from unlearnctl.training.meta.knobs import knob_values, make_policy, turn
 from unlearnctl.training.meta.online import Online
 from unlearnctl.training.meta.policy import Action
@@ -20,6 +20,7 @@ from unlearnctl.training.meta.replay import Replay, read_schedule
 from unlearnctl.training.meta.search import search
 from unlearnctl.training.meta.settings import MetaSettings
 from unlearnctl.training.settings import Monitor, TrainerSettings
+from unlearnctl.utils.describe import written
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.stopping import exception_from
 
@@ -44,6 +45,11 @@ def check_meta(objective: Objective, settings: TrainerSettings, world: int) -> N
     if not settings.monitor.every:
         raise UserError(
             "trainer.monitor.every=0: trainer=meta learns from in-training evaluation; set it to steps"
+        )
+    if meta.reward == "texts" and settings.monitor.overrides:
+        raise UserError(
+            f"trainer.monitor.overrides={written(settings.monitor.overrides)}: no suite is asked with "
+            "trainer.meta.reward=texts; set it to null, or reward to suites"
         )
     if meta.mode in ("search", "random"):
         if meta.episode_steps > settings.steps:
@@ -76,6 +82,7 @@ class Learner:
         self.settings, self.objective, self.seed = settings, objective, seed
         self.send, self.say = log, say
         self.rows: list[dict[str, Any]] = []
+        self.noise = 0.0  # of what the last action brought
         self.explored = settings.mode not in ("search", "random")
         self.online: Online | None = None
         if settings.mode != "replay":
@@ -96,7 +103,13 @@ class Learner:
                 "suite in eval measures either"
             )
         if self.online:
-            evaluator.listener = self.online.scored
+            online = self.online
+
+            def scored(step: int, forgotten: float, retained: float) -> None:
+                self.noise = noise(evaluator.before, evaluator.now)
+                online.scored(step, forgotten, retained)
+
+            evaluator.listener = scored
         if self.settings.mode == "replay":
             replay = Replay(self.objective, self.settings, read_schedule(Path(str(self.settings.replay))))
             evaluate = trainer.after_step
@@ -125,7 +138,8 @@ class Learner:
             self.online.load_state(state["online"])
 
     def log(self, row: dict[str, Any]) -> None:
-        """Write down one action and what it brought."""
+        """Write down one action, what it brought, and how uncertain that is."""
+        row["noise"] = self.noise
         self.rows.append(row)
         self.send(row, row["step"])
         knobs = "  ".join(f"{name} {value:.4g}" for name, value in row["knobs"].items())
@@ -155,6 +169,7 @@ class Learner:
         def episode(action: Action) -> tuple[float, float]:
             if len(self.rows) < len(known):
                 row = known[len(self.rows)]
+                self.noise = row.get("noise", 0.0)  # rows of older versions have none
                 return row["forgotten"], row["retained"]
             return self._episode(action, trainer, evaluator, make_trainer, start)
 
@@ -185,13 +200,14 @@ class Learner:
         fit = make_trainer(objective, short).fit()
         if fit.status == "interrupted":  # `fit` has caught the signal, and the run would continue
             raise exception_from(fit.stop_reason)
-        now = evaluator.evaluate()
+        now = evaluator.measure()
         with torch.no_grad():
             for name, parameter in trainer.tapped.trained().items():
                 parameter.copy_(start[name])
                 parameter.grad = None
         # An episode that diverged gets the worst point, so that its settings are neither chosen nor rewarded.
         point = trade_off(evaluator.before, now) if fit.status == "completed" else None
+        self.noise = noise(evaluator.before, now) if point else 0.0
         return point or (0.0, 0.0)
 
     def record(self, steps: int) -> dict[str, Any]:

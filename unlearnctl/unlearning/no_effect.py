@@ -54,7 +54,7 @@ def _signs(
             yield "saturated", f"{name} at the first step", values[0], _less_saturated(config)
     if len(steps) < STEPS:
         return
-    stronger = _faster(config["trainer"])
+    stronger = faster(config["trainer"])
     if moved is not None:
         half = config["model"].get("dtype") != "float32"
         lost = half and config["trainer"].get("master_weights", "none") == "none"
@@ -81,7 +81,8 @@ def _change(values: Sequence[float]) -> float:
     return abs(last - first) / max(abs(first), abs(last), 1e-30)
 
 
-def _faster(trainer: Mapping[str, Any]) -> str:
+def faster(trainer: Mapping[str, Any]) -> str:
+    """Say which rate to raise, as the config gives it."""
     absolute, relative = trainer["optimizer"].get("lr"), trainer.get("relative_lr")
     if absolute is not None:
         return f"raise trainer.optimizer.lr={absolute}"

@@ -19,6 +19,7 @@ from unlearnctl.results.provenance import now, of_run
 from unlearnctl.results.record import paired_tests, record, write_items
 from unlearnctl.results.schema import read_ending, write_results
 from unlearnctl.runs.disk import report_or_say
+from unlearnctl.unlearning.flat_rewards import flat_rewards
 from unlearnctl.unlearning.no_effect import no_effect
 from unlearnctl.utils.stopping import exception_from
 
@@ -103,7 +104,8 @@ def results(setup: Setup, outcome: Outcome) -> dict[str, Any]:
 def _no_effect(setup: Setup, outcome: Outcome) -> list[dict[str, Any]]:
     if outcome.fit.status in UNSCORED:
         return []
-    return no_effect(read_history(setup.directory / "metrics.jsonl").rows, outcome.moved, plain(setup.cfg))
+    rows, config = read_history(setup.directory / "metrics.jsonl").rows, plain(setup.cfg)
+    return [*no_effect(rows, outcome.moved, config), *flat_rewards(rows, config)]
 
 
 def _training(setup: Setup, outcome: Outcome) -> dict[str, Any]:

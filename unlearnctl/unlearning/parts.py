@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unlearnctl.config.instantiate import build, build_suites
-from unlearnctl.evaluation.evaluate import evaluate
+from unlearnctl.evaluation.evaluate import Suite, evaluate
+from unlearnctl.evaluation.own_texts import OwnTexts
 from unlearnctl.models.adapters import add_adapters
 from unlearnctl.models.load import compile_blocks, enable_checkpointing
 from unlearnctl.models.partial.tapped import TappedModel
@@ -141,8 +142,12 @@ def make_trainer(
 
 def make_evaluator(setup: Setup, tapped: TappedModel, trackers: Trackers) -> Evaluator:
     """Make the in-training evaluation that `trainer.monitor` asks for."""
-    settings = setup.prepared.settings.monitor
-    suites = build_suites(setup.cfg.eval, settings.overrides, numbers_only=True) if settings.every else {}
+    settings, meta = setup.prepared.settings.monitor, setup.prepared.settings.meta
+    suites: Mapping[str, Suite] = {}
+    if settings.every and meta and meta.reward == "texts":
+        suites = {"texts": OwnTexts(setup.data, tapped.model.config.get_text_config().vocab_size)}
+    elif settings.every:
+        suites = build_suites(setup.cfg.eval, settings.overrides, numbers_only=True)
 
     def report(step: int, scores: Mapping[str, Mapping[str, Metric]]) -> None:
         trackers.log({"kind": "eval", "step": step, "suites": scores_to_json(scores)}, step)

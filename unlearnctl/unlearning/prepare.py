@@ -147,6 +147,8 @@ def _settings_and_objective(cfg: DictConfig, blocks: int = 32) -> tuple[TrainerS
 
 
 def _check_overrides(cfg: DictConfig, settings: TrainerSettings, suites: Mapping[str, Any]) -> None:
+    if settings.meta and settings.meta.reward == "texts":
+        return  # no suite is asked
     if settings.monitor.every and not suites:
         raise UserError(
             f"trainer.monitor.every={settings.monitor.every}: in-training evaluation needs a suite in eval=[...]"

@@ -19,6 +19,7 @@ class MetaSettings:
     """`cfg.trainer.meta`."""
 
     mode: Literal["online", "search", "random", "replay"] = "online"
+    reward: Literal["texts", "suites"] = "suites"  # a config of before this key was rewarded by suites
     knobs: list[str] = field(default_factory=list)
     factor: Annotated[float, Gt(1)] = 10.0
     layers: list[Any] | None = None
