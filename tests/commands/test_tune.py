@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.command import run, succeed
+from unlearnctl.models.partial.tapped import Prefix, TappedModel
 
 SPACE = (
-    "tune.space=[{key: objective.alpha, low: 1, high: 1000, log: true}, "
+    "tune.space=[{key: objective.alpha, low: 1, high: 1000, log: true}, {key: objective.layer, low: 0.2, high: 0.7}, "
     "{key: trainer.relative_lr, low: 0.001, high: 0.01}]"
 )
 ARGS = (
-    "objective=rmu", SPACE, "trainer.steps=12", "trainer.device=cpu", "tune.together=2", "tune.looks=2", "run=a",
+    "objective=rmu", SPACE, "trainer.steps=12", "trainer.device=cpu", "tune.together=4", "tune.looks=2", "run=a",
     "select={tinyworld: {split: val, limit: 20, parts: [mcq]}}", "tune.least=0",
 )  # fmt: skip
 
@@ -45,28 +47,46 @@ def test_what_cannot_be_searched_is_one_line(
     assert not list(tmp_path.rglob("recipe.yaml"))
 
 
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Write down each pass over frozen blocks that is made for training."""
+    found: list[str] = []
+    plain = TappedModel._prefix
+
+    def counted(self: TappedModel, *args: Any, **kwargs: Any) -> Prefix:
+        found.append("prefix")
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(TappedModel, "_prefix", counted)
+    return found
+
+
 @pytest.mark.full
 def test_a_search_writes_a_recipe_is_continued_and_the_recipe_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    out = succeed("tune", *ARGS, "tune.trials=2").out
+    counted = passes(monkeypatch)
+    out = succeed("tune", *ARGS, "tune.trials=4").out
+    # Four trials of twelve steps: each side's frozen blocks run once a step for all of them.
+    assert counted == ["prefix"] * 2 * 12
     root = Path("outputs/tune/tinyworld-tinyworld_hazard-rmu/a")
-    assert out.count(": score ") == 2
-    assert out.count("step 6 of 12") == 2
-    assert "the search ended: all 2 trials are done" in out
+    assert out.count(": score ") == 4
+    assert out.count("step 6 of 12") == 4
+    assert "the search ended: all 4 trials are done" in out
     found = yaml.safe_load((root / "recipe.yaml").read_text())
     assert set(found) == {"objective", "trainer"}
     trial = yaml.safe_load((root / "train/trials/000/config.yaml").read_text())
     assert trial["eval"]["tinyworld"]["split"] == "val"
     assert trial["trainer"]["monitor"]["every"] == 6
     assert "tune" not in trial
-    assert (
-        trial["trainer"]["optimizer"]["lr"] is None
-    )  # the shipped recipe's, which the relative one replaces
-    again = succeed("tune", *ARGS, "tune.trials=3").out
+    # The first trial is the shipped recipe, whose absolute rate is replaced by relative ones in the others.
+    assert (trial["objective"]["alpha"], trial["trainer"]["optimizer"]["lr"]) == (150.0, 5e-3)
+    other = yaml.safe_load((root / "train/trials/001/config.yaml").read_text())["trainer"]
+    assert other["optimizer"]["lr"] is None
+    assert 0.001 <= other["relative_lr"] <= 0.01
+    again = succeed("tune", *ARGS, "tune.trials=5").out
     assert again.count(": score ") == 1
-    assert sorted(path.name for path in (root / "train/trials").iterdir()) == ["000", "001", "002"]
+    assert sorted(path.name for path in (root / "train/trials").iterdir()) == [f"00{i}" for i in range(5)]
     done = succeed(
         "train", "objective=rmu", f"recipe={root}/recipe.yaml", "eval=[smoke]", "trainer.steps=2", "run=b"
     )
@@ -74,8 +94,7 @@ def test_a_search_writes_a_recipe_is_continued_and_the_recipe_trains(
     best = yaml.safe_load((root / "recipe.yaml").read_text())["objective"]["alpha"]
     assert config["objective"]["alpha"] == best
     assert config["trainer"]["steps"] == 2
-    assert config["trainer"]["optimizer"]["lr"] is None
-    assert 0.001 <= config["trainer"]["relative_lr"] <= 0.01
+    assert (config["trainer"]["optimizer"]["lr"] is None) != (config["trainer"]["relative_lr"] is None)
 
 
 @pytest.mark.full

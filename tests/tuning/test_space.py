@@ -63,3 +63,22 @@ def test_draws_are_within_the_range_and_of_the_type() -> None:
     assert set(drawn[1]) == {2, 3, 4, 5}
     assert set(drawn[2]) == {"x", True}
     assert all(float(f"{value:.3g}") == value for value in drawn[0])
+
+
+def test_shares_of_the_depth_become_blocks_before_anything_is_drawn() -> None:
+    layer = Setting("objective.layer", 0.1, 0.6).in_blocks(30)
+    assert (layer.low, layer.high, layer.whole) == (3, 18, True)
+    assert Setting("objective.layer", 0.23, 0.24).in_blocks(30).choices == [7]
+    assert Setting("objective.layer", choices=[0.23, 0.24, 0.5]).in_blocks(30).choices == [7, 15]
+    assert Setting("objective.layer", 2, 5, whole=True).in_blocks(30).low == 2
+    rate = Setting("trainer.relative_lr", 0.1, 0.6)
+    assert rate.in_blocks(30) is rate
+    assert [layer.places_blocks, rate.places_blocks] == [True, False]
+
+
+def test_the_nearest_value_of_a_space() -> None:
+    layer, alpha = Setting("objective.layer", 3, 18, whole=True), Setting(**ALPHA)
+    assert [layer.nearest(value) for value in (7, 25, 0, [3, 5], None)] == [7, 18, 3, None, None]
+    assert [alpha.nearest(value) for value in (40, 1000.0, 0)] == [40, 100, None]
+    target = Setting("objective.target", choices=["away", True])
+    assert [target.nearest(value) for value in ("away", "random", True)] == ["away", None, True]

@@ -7,11 +7,8 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from unlearnctl.results.run import Row, Run, Score
 from unlearnctl.tuning.settings import Tuning
-from unlearnctl.tuning.study import best_of, noise_of, open_study, search
-from unlearnctl.tuning.trial_runs import check_base
-from unlearnctl.utils.errors import UserError
+from unlearnctl.tuning.study import best_of, has_own, open_study, search
 
 
 def tuning(**changes: float) -> Tuning:
@@ -58,6 +55,31 @@ def test_a_search_ends_once_nothing_gets_better_than_the_noise(
     assert ("no better than the noise" in reason) == (noise > 0)
 
 
+def test_a_search_that_has_found_nothing_goes_on(tmp_path: Path) -> None:
+    trials = Carried(tmp_path, [0.1] * 20 + [0.4] * 20)
+    reason = search(trials.study, tuning(), trials, lambda: 0.0, lambda best: 0.05)
+    assert len(trials.groups) == 5 + 1 + 3
+    assert "no better than the noise" in reason
+
+
+def test_small_gains_add_up_to_more_than_the_noise(tmp_path: Path) -> None:
+    """0.04 a group with a noise of 0.05: every second group is better than the last one that was."""
+    trials = Carried(tmp_path, [0.5 + 0.04 * (i // 4) for i in range(40)])
+    search(trials.study, tuning(), trials, lambda: 0.0, lambda best: 0.05)
+    assert len(trials.groups) == 10
+
+
+def test_the_configs_own_settings_count_as_tried_once_they_have_ended(tmp_path: Path) -> None:
+    study = open_study(tmp_path, 0)
+    study.ask().set_user_attr("own", value=True)  # and the process was killed
+    again = open_study(tmp_path, 0)
+    assert not has_own(again)
+    trial = again.ask()
+    trial.set_user_attr("own", value=True)
+    again.tell(trial, 0.1)
+    assert has_own(again)
+
+
 def test_a_search_is_continued_and_what_was_cut_off_counts_as_failed(tmp_path: Path) -> None:
     first = Carried(tmp_path, [0.2, 0.6])
     first(2)
@@ -71,22 +93,3 @@ def test_a_search_is_continued_and_what_was_cut_off_counts_as_failed(tmp_path: P
     best = best_of(again)
     assert best is not None
     assert (best.number, best.value) == (1, 0.6)
-
-
-def row(before: float, after: float, half: float, chance: float | None = 0.25) -> Row:
-    ends = (after - half, after + half)
-    score = Score(before, chance=chance, interval=(before - half, before + half))
-    return Row("mc", "accuracy", "forget", "lower", score, Score(after, chance=chance, interval=ends))
-
-
-def test_noise_is_the_interval_over_the_way_to_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Run, "rows", [row(0.75, 0.4, 0.05), row(0.5, 0.3, 0.05)])
-    assert noise_of(Run(Path(), {})) == pytest.approx((0.1 + 0.2) / 2)
-
-
-def test_a_model_that_guesses_has_nothing_to_forget() -> None:
-    check_base([row(0.45, 0.3, 0.05)])
-    check_base([row(0.27, 0.3, 0.05), row(0.45, 0.3, 0.05)])
-    check_base([row(0.27, 0.3, 0.05, chance=None)])
-    with pytest.raises(UserError, match=r"nothing to forget here: .* mc accuracy 0.27 \(chance 0.25\)"):
-        check_base([row(0.27, 0.3, 0.05)])

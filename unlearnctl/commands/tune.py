@@ -28,12 +28,15 @@ from omegaconf import DictConfig
 
 from unlearnctl.config.instantiate import plain
 from unlearnctl.distributed.settings import read_launch
+from unlearnctl.results.trade_off import Trade
 from unlearnctl.runs.directory import create, run_directory
 from unlearnctl.runs.inherit import of_model, typed
 from unlearnctl.runs.lock import locked
+from unlearnctl.training.rate import relative_rate
 from unlearnctl.tuning.recipe import write_recipe
 from unlearnctl.tuning.settings import Tuning
 from unlearnctl.tuning.space import read_space
+from unlearnctl.unlearning.prepare import prepare
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.validate import read
 
@@ -51,12 +54,17 @@ def tune(cfg: DictConfig) -> Path:
     Raises:
         UserError: nothing to try, no validation items, or nothing found within the budget.
     """
-    from unlearnctl.tuning.study import best_of, open_study, read_noise, search
+    from unlearnctl.tuning.draw import own_settings
+    from unlearnctl.tuning.score import read_noise
+    from unlearnctl.tuning.study import best_of, has_own, open_study, search
     from unlearnctl.tuning.trial_runs import Trials
 
     tuning = read(Tuning, "tune", plain(cfg.tune))
     space = read_space("tune.space", tuning.space)
     cfg = _checked(cfg, tuning)
+    prepared = prepare(cfg)
+    blocks = prepared.skeleton.num_blocks
+    space = [setting.in_blocks(blocks) for setting in space]
     root = create(run_directory(cfg, "tune"), _without_budget(cfg))
     with locked(root):
         study = open_study(root, cfg.seed)
@@ -64,8 +72,10 @@ def tune(cfg: DictConfig) -> Path:
         print(
             f"trying {', '.join(setting.key for setting in space)}; what the trials print is in {root}/trials.log"
         )
-        trials = Trials(cfg, tuning, space, study, root, clock.say)
-        reason = search(study, tuning, trials, clock.minutes, lambda best: read_noise(root, best))
+        own = own_settings(cfg, space, blocks, relative_rate(prepared.settings, prepared.objective.needs()))
+        first = None if has_own(study) else own
+        trials = Trials(cfg, tuning, space, study, root, clock.say, first)
+        reason = search(study, tuning, trials, clock.minutes, lambda best: read_noise(root, best.number))
         print(f"the search ended: {reason}")
         return _report(cfg, tuning, root, study, best_of(study))
 
@@ -110,7 +120,7 @@ def _checked(cfg: DictConfig, tuning: Tuning) -> DictConfig:
     if not cfg.select:
         raise UserError(
             "select: settings must not be chosen on the items that are reported; name what differs, as in "
-            "'select={mc: {split: val}}'"
+            "'select={mc: {forget: dev.jsonl, retain: other_dev.jsonl}}'"
         )
     if other := next((name for name in cfg.select if name not in (cfg.eval or {})), None):
         raise UserError(
@@ -129,12 +139,9 @@ def _report(cfg: DictConfig, tuning: Tuning, root: Path, study: Study, best: Fro
     """
     tried = len(study.get_trials(deepcopy=False))
     print(f"all trials: unlearnctl report {shlex.quote(str(root / 'train' / 'trials'))}")
-    if best is None or best.value is None or best.value < tuning.least:
-        score = (
-            f"the best score is {best.value:.2f}"
-            if best and best.value is not None
-            else "no trial was completed"
-        )
+    score_of = Trade(*best.user_attrs["point"]).hypervolume if best else None
+    if best is None or score_of is None or score_of < tuning.least:
+        score = "no trial was completed" if score_of is None else f"the best score is {score_of:.2f}"
         raise UserError(
             f"not found within the budget: {score} after {tried} trials (tune.least={tuning.least}); give more "
             f"tune.minutes with run={root.name}, or a wider tune.space"
@@ -152,7 +159,7 @@ def _report(cfg: DictConfig, tuning: Tuning, root: Path, study: Study, best: Fro
 
 def _settings(cfg: DictConfig, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was found, with the length and the batch of the trials, which it was found for."""
-    from unlearnctl.tuning.trial_runs import with_one_rate
+    from unlearnctl.tuning.draw import with_one_rate
 
     fixed = {f"trainer.{key}": cfg.trainer[key] for key in ("steps", "global_batch")}
     return {**fixed, **with_one_rate(values)}

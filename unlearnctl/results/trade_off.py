@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from math import hypot
 from statistics import fmean, stdev
@@ -34,16 +35,36 @@ def trade_off(before: Scores, after: Scores) -> Trade | None:
 
     If only one side was measured, the other counts as 1, so that the measured one decides.
     """
-    rows = (
+    forgotten, retained = _shares(rows_of(before, after))
+    if forgotten is None and retained is None:
+        return None
+    return Trade(1.0 if forgotten is None else forgotten, 1.0 if retained is None else retained)
+
+
+def rows_of(before: Scores, after: Scores) -> list[Row]:
+    """Pair what was measured twice."""
+    return [
         Row(suite, name, now.role, now.goal, _score(before[suite][name]), _score(now))
         for suite, metrics in after.items()
         for name, now in metrics.items()
         if name in before.get(suite, {})
-    )
-    forgotten, retained = _shares(rows)
-    if forgotten is None and retained is None:
+    ]
+
+
+def likelihoods(rows: Iterable[Row]) -> Trade | None:
+    """Place a run by log-likelihoods of answers (`*_logp`) instead; None if no forget side has one, 1 kept if no retain
+    side has.
+
+    Our reading: exp(after − before) is left of a likelihood, as of a perplexity, clipped to 0-1. This moves long before
+    an answer changes, and has ended long before an accuracy has.
+    """
+    left: dict[str, list[float]] = {"forget": [], "retain": []}
+    for row in rows:
+        if row.metric.endswith("_logp") and row.role in left and row.change is not None:
+            left[row.role].append(math.exp(min(0.0, row.change)))
+    if not left["forget"]:
         return None
-    return Trade(1.0 if forgotten is None else forgotten, 1.0 if retained is None else retained)
+    return Trade(1 - fmean(left["forget"]), fmean(left["retain"] or [1.0]))
 
 
 def _score(metric: Metric) -> Score:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from unlearnctl.config import depth
+from unlearnctl.utils import numbers
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.validate import read
 
@@ -50,6 +52,34 @@ class Setting:
         if not self.low < self.high or (self.log and self.low <= 0):
             least = "above 0 and " if self.log else ""
             raise UserError(f"{place}: {self.key}: low={self.low} must be {least}below high={self.high}")
+
+    @property
+    def places_blocks(self) -> bool:
+        """Tell whether the setting decides which blocks train, and so what trials can share."""
+        return self.key.rpartition(".")[2] in (*depth.KEYS, "trainable")
+
+    def in_blocks(self, blocks: int) -> Setting:
+        """Turn shares of the depth into blocks of a model that has so many: what means the same block is one value."""
+        if self.key.rpartition(".")[2] not in depth.KEYS:
+            return self
+        if self.choices is not None:
+            return replace(self, choices=depth.at_depth({"layers": list(self.choices)}, blocks)["layers"])
+        low, high = (depth.at_depth({"layer": end}, blocks)["layer"] for end in (self.low, self.high))
+        return (
+            replace(self, low=low, high=high, whole=True) if low < high else Setting(self.key, choices=[low])
+        )
+
+    def nearest(self, value: object) -> str | float | bool | None:
+        """Return the value of the space that is closest to a config's; None if there is no telling."""
+        if self.choices is not None:
+            return next((choice for choice in self.choices if choice == value), None)
+        number = numbers.finite(value)
+        if number is None or (self.log and number <= 0):
+            return None
+        assert self.low is not None
+        assert self.high is not None
+        clamped = min(max(number, self.low), self.high)
+        return round(clamped) if self.whole else clamped
 
     def draw(self, trial: Trial) -> str | float | int | bool:
         """Let a trial choose a value."""

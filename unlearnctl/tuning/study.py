@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean
 
 import optuna
 from optuna.pruners import SuccessiveHalvingPruner
@@ -14,7 +13,6 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from unlearnctl.results.run import Run, load_run
 from unlearnctl.tuning.settings import Tuning
 
 PATIENCE = 3  # groups of trials without a better score, after which a search ends
@@ -47,6 +45,8 @@ def search(
 ) -> str:
     """Carry out groups of trials until one of three reasons ends the search; returns the reason.
 
+    As long as nothing scores `tuning.least`, only the budget and the number of trials end it.
+
     Args:
         study: what was tried so far.
         tuning: budget, number of trials, size of a group.
@@ -70,6 +70,8 @@ def search(
         assert now.value is not None
         better = now.value > best + (noise(now) if best >= 0 else 0)
         stale, best = (0, now.value) if better else (stale + 1, best)
+        if best < tuning.least:
+            stale = 0
 
 
 def best_of(study: optuna.Study) -> FrozenTrial | None:
@@ -78,22 +80,7 @@ def best_of(study: optuna.Study) -> FrozenTrial | None:
     return max(done, key=lambda trial: trial.value or 0.0, default=None)
 
 
-def noise_of(run: Run) -> float:
-    """Return about half of the 95 % interval of a score: that of its forgotten share, which moves it most.
-
-    Our reading: the share's error is that of the scores after unlearning, over the distance from the base to chance.
-    """
-    halves = [
-        row.after.half / (row.before.value - (row.chance or 0.0))
-        for row in run.rows
-        if row.role == "forget"
-        and row.after.half is not None
-        and row.before.value is not None
-        and row.before.value > (row.chance or 0.0)
-    ]
-    return fmean(halves) if halves else 0.0
-
-
-def read_noise(root: Path, trial: FrozenTrial) -> float:
-    """Return the noise of a trial that was carried out in `root`."""
-    return noise_of(load_run(root / "train" / "trials" / f"{trial.number:03d}", history=False))
+def has_own(study: optuna.Study) -> bool:
+    """Tell whether the config's own settings have been tried to the end; a trial that was cut off is tried again."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return any("own" in trial.user_attrs for trial in done)

@@ -12,9 +12,11 @@ import optuna
 from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.trial import TrialState
 
-from unlearnctl.results.run import Row, load_run
-from unlearnctl.results.trade_off import Trade, trade
+from unlearnctl.results.run import load_run
+from unlearnctl.results.trade_off import Trade, rows_of, trade
 from unlearnctl.sweeps.together import groups, run_together
+from unlearnctl.tuning.draw import Own, draw, shared, with_one_rate
+from unlearnctl.tuning.score import RUNS, check_base, search_score
 from unlearnctl.tuning.settings import Tuning
 from unlearnctl.tuning.space import Setting
 from unlearnctl.unlearning.session import Session
@@ -23,7 +25,6 @@ from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.explain import explain
 
 OWN = ("tune", "select")  # keys of `tune` that a training run does not have
-RUNS = "trials"  # name of the runs, under TUNE_DIR/train
 
 
 def trial_config(
@@ -43,14 +44,8 @@ def trial_config(
         made.trainer.monitor.overrides = None
         for key, value in with_one_rate(values).items():
             OmegaConf.update(made, key, value, merge=False)
-        made.trainer.monitor.every = max(1, made.trainer.steps // tuning.looks)
+        made.trainer.monitor.every = -(-made.trainer.steps // tuning.looks)
     return made
-
-
-def with_one_rate(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Switch off a shipped recipe's absolute rate where a relative one is tried: a run takes one of them."""
-    absolute = {"trainer.optimizer.lr": None} if "trainer.relative_lr" in values else {}
-    return {**absolute, **values}
 
 
 @dataclass
@@ -63,20 +58,27 @@ class Trials:
     study: optuna.Study
     root: Path
     say: Callable[[str], None]
+    own: Own | None = None  # what the config has, which is the first trial; None once it has been tried
     running: dict[Path, optuna.Trial] = field(default_factory=dict)
     stopped: set[int] = field(default_factory=set)
 
     def __call__(self, count: int) -> None:
-        """Carry out `count` trials.
+        """Carry out `count` trials that train the same blocks: the first one decides which.
 
         Raises:
             UserError: none of them could even begin, so that the fault is not in the values.
         """
         setups, refused = [], []
+        own, self.own = self.own, None
+        held = own.held if own else {}
         for _ in range(count):
-            trial = self.study.ask()
+            trial, values = draw(self.study, self.space, held)
+            held = shared(self.space, values)
+            if own:
+                values, own = dict(own.values), None
+                trial.set_user_attr("own", value=True)
             try:
-                setups.append(self._set_up(trial))
+                setups.append(self._set_up(trial, values))
             except UserError as error:
                 refused.append(error)
                 self.study.tell(trial, state=TrialState.FAIL)
@@ -87,8 +89,7 @@ class Trials:
             self._train(group)
             self._check_base(group)
 
-    def _set_up(self, trial: optuna.Trial) -> Setup:
-        values = {setting.key: setting.draw(trial) for setting in self.space}
+    def _set_up(self, trial: optuna.Trial, values: dict[str, Any]) -> Setup:
         trial.set_user_attr("values", values)
         cfg = trial_config(self.cfg, self.tuning, values, self.root, f"{trial.number:03d}")
         with self._log():
@@ -120,25 +121,29 @@ class Trials:
 
     def _begun(self, session: Session) -> None:
         """Have a trial stopped where others at the same point were clearly better."""
-        trial, steps = self.running[session.setup.directory], session.setup.prepared.settings.steps
+        settings, trial = session.setup.prepared.settings, self.running[session.setup.directory]
+        evaluator = session.evaluator
 
-        def judge(step: int, forgotten: float, retained: float) -> str | None:
-            trial.report(forgotten * retained, step)
-            if step == steps:
+        def judge(step: int, forgotten: float, kept: float) -> str | None:
+            if step == settings.steps:  # nothing is left to stop
                 return None
+            score = search_score(Trade(forgotten, kept), rows_of(evaluator.before, evaluator.now))
+            # The pruner halves the field at the first look, the second, the fourth, ..., so it counts looks.
+            trial.report(score, step // settings.monitor.every)
             self.say(
-                f"trial {trial.number}: step {step} of {steps}, forgotten {forgotten:.2f}, kept {retained:.2f}"
+                f"trial {trial.number}: step {step} of {settings.steps}, forgotten {forgotten:.2f}, kept {kept:.2f}"
             )
             if not trial.should_prune():
                 return None
             self.stopped.add(trial.number)
             return f"other trials were better at step {step}"
 
-        session.listen(judge)
+        evaluator.listener = judge
 
     def _ended(self, setup: Setup, error: BaseException | None) -> None:
         trial = self.running.pop(setup.directory)
-        point = None if error else trade(load_run(setup.directory, history=False).rows)
+        rows = [] if error else load_run(setup.directory, history=False).rows
+        point = trade(rows)
         if point is None:
             self.study.tell(trial, state=TrialState.FAIL)
             why = explain(error) if isinstance(error, Exception) else "no score on both sides"
@@ -149,22 +154,8 @@ class Trials:
         if stopped:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
-            self.study.tell(trial, point.hypervolume)
+            self.study.tell(trial, search_score(point, rows))
         self.say(line(trial.number, point, trial.user_attrs["values"], stopped))
-
-
-def check_base(rows: Sequence[Row]) -> None:
-    """Refuse to search where the untouched model scores no better than by guessing.
-
-    Raises:
-        UserError: that is so for every forget score that has a chance level.
-    """
-    known = [
-        row for row in rows if row.role == "forget" and row.goal == "lower" and row.chance and row.before.half
-    ]
-    scores = [f"{row.suite} {row.metric} {row.before.value:.2f} (chance {row.chance:.2f})" for row in known]
-    if known and all((row.before.value or 0) - (row.before.half or 0) <= (row.chance or 0) for row in known):
-        raise UserError(f"nothing to forget here: the untouched model only guesses: {', '.join(scores)}")
 
 
 def line(trial: int, point: Trade, values: Mapping[str, Any], stopped: bool) -> str:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from unlearnctl.objectives.base import Objective
     from unlearnctl.results.metric import Scores
+    from unlearnctl.training.evaluator import Evaluator
     from unlearnctl.training.settings import TrainerSettings
 
 
@@ -141,12 +142,10 @@ class Session:
         """Return the trainer, which exists between `begin` and `save`."""
         return self._parts().trainer
 
-    def listen(self, listener: Callable[[int, float, float], str | None]) -> None:
-        """Have `listener` told the step, the forgotten and the retained share of each in-training evaluation.
-
-        What it returns, if anything, stops the training and is the reason.
-        """
-        self._parts().evaluator.listener = listener
+    @property
+    def evaluator(self) -> Evaluator:
+        """Return the in-training evaluation, which exists between `begin` and `save`."""
+        return self._parts().evaluator
 
     def _parts(self) -> Training:
         assert self.training, "between `begin` and `save` only"

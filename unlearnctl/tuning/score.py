@@ -1,0 +1,66 @@
+"""Score a trial, say how far a score can be trusted, and whether there is anything to forget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from unlearnctl.results.run import Row, Run, load_run
+from unlearnctl.results.trade_off import Trade, likelihoods
+from unlearnctl.utils.errors import UserError
+
+RUNS = "trials"  # name of the runs, under TUNE_DIR/train
+NUDGE = 0.03  # less than what one question of a hundred is worth, so that accuracy decides where it differs
+
+
+def run_of(root: Path, trial: int) -> Path:
+    """Return the directory of a trial's run."""
+    return root / "train" / RUNS / f"{trial:03d}"
+
+
+def search_score(point: Trade, rows: Sequence[Row]) -> float:
+    """Return what a search maximises: forgotten × kept share, and a little for the answers' likelihoods.
+
+    Our reading. Accuracy on a hundred questions is coarse, above all early in training, when no answer has changed yet;
+    likelihoods (`results.trade_off.likelihoods`) decide between trials that accuracy cannot tell apart.
+    """
+    finer = likelihoods(rows)
+    return point.hypervolume + (NUDGE * finer.hypervolume if finer else 0.0)
+
+
+def noise_of(run: Run) -> float:
+    """Return about half of the 95 % interval of a score: that of its forgotten share, which moves it most.
+
+    Our reading: the share's error is that of the scores after unlearning, over the distance from the base to chance.
+    """
+    halves = [
+        row.after.half / (row.before.value - (row.chance or 0.0))
+        for row in run.rows
+        if row.role == "forget"
+        and row.goal == "lower"
+        and not row.metric.endswith("_logp")
+        and row.after.half is not None
+        and row.before.value is not None
+        and row.before.value > (row.chance or 0.0)
+    ]
+    return fmean(halves) if halves else 0.0
+
+
+def read_noise(root: Path, trial: int) -> float:
+    """Return the noise of a trial that was carried out in `root`."""
+    return noise_of(load_run(run_of(root, trial), history=False))
+
+
+def check_base(rows: Sequence[Row]) -> None:
+    """Refuse to search where the untouched model scores no better than by guessing.
+
+    Raises:
+        UserError: that is so for every forget score that has a chance level.
+    """
+    known = [
+        row for row in rows if row.role == "forget" and row.goal == "lower" and row.chance and row.before.half
+    ]
+    scores = [f"{row.suite} {row.metric} {row.before.value:.2f} (chance {row.chance:.2f})" for row in known]
+    if known and all((row.before.value or 0) - (row.before.half or 0) <= (row.chance or 0) for row in known):
+        raise UserError(f"nothing to forget here: the untouched model only guesses: {', '.join(scores)}")
