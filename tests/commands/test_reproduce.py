@@ -225,7 +225,7 @@ def test_the_paper_scale_is_planned_without_any_access(name: str, runs: int) -> 
 
 
 def test_cross_task_shares_the_runs_of_the_other_two_tables() -> None:
-    for scale in ("tiny", "paper"):
+    for scale in ("tiny", "small", "paper"):
         keys = {
             name: {m.key for m in read_table(options("table"), name, scale).members()}
             for name in ("knowledge", "toxicity", "cross_task")

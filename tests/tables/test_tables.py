@@ -309,6 +309,42 @@ def test_every_shipped_table_reads(name: str) -> None:
     assert markdown(build(spec, lambda member: None)).count("–") >= len(spec.rows)
 
 
+ATTACKED = """
+title: A
+about: B.
+scales:
+  tiny:
+    models: [m]
+    seeds: [0]
+    common: {attack: [eval=e]}
+    columns:
+      - {title: as it is, metric: s/x, step: attack}
+      - {title: worst, metric: s/x, step: attack, part: worst, attack: relearn}
+      - {title: on b, metric: s/x, step: attack, part: worst, attack: relearn, variant: b}
+rows: {untouched: {attack: []}, a: {train: [objective=a], attack: []}}
+"""
+
+
+def test_an_attack_without_a_run_is_on_the_untouched_model_and_variants_have_columns(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(ATTACKED)
+    spec = read_table({"x": tmp_path / "x.yaml"}, "x")
+    untouched, trained, attacked = spec.members()
+    assert (untouched.step.verb, untouched.base, untouched.overrides) == ("attack", None, ("eval=e",))
+    assert attacked.base == trained.key
+
+    def tried(variant: str, value: float, worst: bool) -> dict[str, Any]:
+        scores = {"s": {"x": {"value": value}}}
+        return {"attack": "relearn", "variant": variant, "worst": worst, "scores": scores}
+
+    def found(member: Member) -> dict[str, Any]:
+        rows = [tried("a, step 3", 0.6, True), tried("b, step 3", 0.4, False)]
+        came = {"commit": "c", "dirty": False, "versions": {}, "hardware": {"cpu": "c", "cores": 2}}
+        return {"after": {"s": {"x": {"value": 0.1}}}, "attacks": rows, "provenance": came}
+
+    for line in build(spec, found).lines:
+        assert [cell.values for cell in line.cells] == [[0.1], [0.6], [0.4]]
+
+
 FIRST = """
 title: A
 about: B.

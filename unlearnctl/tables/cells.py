@@ -124,7 +124,8 @@ def _entry(
     if column.part != "worst":
         return _at(results, column.part, suite, metric)
     for tried in (results or {}).get("attacks", []):
-        if tried["attack"] == column.attack and tried["worst"]:
+        wanted = tried["variant"].startswith(column.variant) if column.variant else tried["worst"]
+        if tried["attack"] == column.attack and wanted:
             return (tried["scores"].get(suite) or {}).get(metric)
     return None
 

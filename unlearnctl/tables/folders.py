@@ -52,6 +52,6 @@ def check_folders(spec: TableSpec, data: Path | None, model: Path | None) -> Non
         table = f"{spec.name}, scale={spec.scale}"
         raise UserError(f"data=: {table} reads {', '.join(files)}; give data=DIR that holds them; {WHERE}")
     for file in files:
-        if not (data / file).is_file():
+        if not (data / file).exists():
             near = [path.name for path in (data / file).parent.glob("*")]
             raise UserError(f"data={data}: has no {file}{nearest(Path(file).name, near)}; {WHERE}")

@@ -158,12 +158,12 @@ def _row(key: str, name: str, given: Any) -> Row:
             continue
         if verb not in VERBS:
             raise unknown(key, verb, [*VERBS, "reading", "over", "made"])
-        if verb != "train" and not steps:
-            raise UserError(f"{key}: the first run must be a train run")
+        if verb == "repair" and not steps:
+            raise UserError(f"{key}: the first run must be a train run, or an attack on the untouched model")
         named = value if isinstance(value, Mapping) else {verb: value}
         for step in map(str, named):
             overrides = named.get(step)
             check_value(f"{key}.{verb}", overrides, list[str] | None)
-            of = steps[0].name if verb != "train" else None
+            of = steps[0].name if steps and verb != "train" else None
             steps.append(Step(step, verb, tuple(overrides or ()), of))
     return Row(name, tuple(steps), bool(given.get("reading", False)))

@@ -55,6 +55,7 @@ class Column:
         "after"  # worst: the worst variant of the attack named by `attack`
     )
     attack: str | None = None
+    variant: str | None = None  # instead of the worst: the attack's first variant whose label begins so
     decimals: Annotated[int, Ge(0), Le(15)] | None = 3  # None: three significant digits, for p-values
     scale: float = 1.0  # of the printed number, such as 100 for per cent
 
