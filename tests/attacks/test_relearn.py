@@ -12,6 +12,7 @@ from tests.built import built
 from tests.models.tiny import make_batch
 from unlearnctl.attacks.base import Target
 from unlearnctl.attacks.relearn import Relearn, nll, trained
+from unlearnctl.data import text_store
 from unlearnctl.tinyworld import corpora, mcq
 from unlearnctl.tinyworld.facts import attack_half, facts
 from unlearnctl.utils.errors import UserError
@@ -94,6 +95,14 @@ def test_small_steps_are_not_lost_in_bfloat16(questions: str) -> None:
     large = before[name].abs() > 0.05  # one bfloat16 step is above 1e-4 here, five updates of 2e-5
     assert (during[name] != before[name])[large].float().mean() > 0.3
     assert during[name].dtype == torch.bfloat16
+
+
+def test_long_training_says_where_it_is(
+    target: Target, questions: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(text_store, "EVERY", 0.0)
+    curve(make(questions), target)
+    assert "relearn: a, lr 0.01: step 2 of 3\n" in capsys.readouterr().out
 
 
 def test_no_entity_is_both_in_the_attack_and_in_the_questions() -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from unlearnctl.attacks.base import Target, Texts, Variant, kept
 from unlearnctl.data.batch import IGNORE, Batch
 from unlearnctl.data.sampler import indices
+from unlearnctl.data.text_store import Progress
 from unlearnctl.ops.logprobs import prediction_mask
 from unlearnctl.ops.precision import full
 from unlearnctl.utils.errors import UserError
@@ -78,12 +79,14 @@ class Relearn:
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         # In bfloat16 an update below 1/256 of a weight is lost, and a weak attack would look like a robust model.
-        masters = [p.detach().clone().float() for p in parameters.values()]
+        masters = [p if p.dtype == torch.float32 else p.detach().float() for p in parameters.values()]
+        progress = Progress(f"relearn: {name}, lr {lr:g}: step {{count}} of {self.steps[-1]}")
         optimizer = torch.optim.AdamW(masters, lr=lr, weight_decay=0.0)
         for step in range(1, self.steps[-1] + 1):
             with torch.enable_grad():
                 nll(target.model, self._batch(target, name, step)).backward()
             _step(list(parameters.values()), masters, optimizer)
+            progress.at(step)
             if step in self.steps:
                 settings = {"corpus": name, "lr": lr, "step": step}
                 yield Variant(f"{name}, lr {lr:g}, step {step}", settings)
@@ -111,10 +114,12 @@ def nll(model: PreTrainedModel, batch: Batch) -> Float[Tensor, ""]:
 
 @torch.no_grad()
 def _step(parameters: list[nn.Parameter], masters: list[Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """Update the float32 masters once, and round them into the model."""
-    for parameter, master in zip(parameters, masters, strict=True):
+    """Update the float32 masters once, and round them into the model; a float32 parameter is its own master."""
+    apart = [(p, master) for p, master in zip(parameters, masters, strict=True) if p is not master]
+    for parameter, master in apart:
         master.grad = None if parameter.grad is None else parameter.grad.float()
         parameter.grad = None
     optimizer.step()
-    for parameter, master in zip(parameters, masters, strict=True):
+    optimizer.zero_grad()
+    for parameter, master in apart:
         parameter.copy_(master)
