@@ -163,18 +163,33 @@ def row(name: str, seconds: Sequence[float], plain: Sequence[float], note: str =
 
 
 def report(title: str, chosen: Preset, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table and append it to RESULTS.md with machine, versions and commit."""
+    """Print a table of a preset and append it to RESULTS.md."""
+    detail = (
+        f"{setting()}; "
+        f"{chosen.blocks} blocks, hidden {chosen.hidden}, vocabulary {chosen.vocabulary}, layer {chosen.layer}, "
+        f"batch {chosen.sequences} × {chosen.tokens}, {str(chosen.dtype).removeprefix('torch.')}"
+    )
+    append(chosen.results, f"{title}, preset {chosen.name}", detail, header, rows)
+
+
+def setting() -> str:
+    """Name machine, threads, versions and commit."""
     where = hardware()
     came = provenance("", 0)
     machine = ", ".join(where["gpus"]) or where["cpu"]
     versions = ", ".join(f"{name} {came['versions'][name]}" for name in ("torch", "transformers"))
     state = " with uncommitted changes" if came["dirty"] else ""
+    return f"{machine}, {torch.get_num_threads()} threads, {versions}, commit {came['commit'][:10]}{state}"
+
+
+def append(
+    results: Path, title: str, detail: str, header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """Print a table and append it to a file of results."""
     lines = [
-        f"### {title}, preset {chosen.name}",
+        f"### {title}",
         "",
-        f"{machine}, {torch.get_num_threads()} threads, {versions}, commit {came['commit'][:10]}{state}; "
-        f"{chosen.blocks} blocks, hidden {chosen.hidden}, vocabulary {chosen.vocabulary}, layer {chosen.layer}, "
-        f"batch {chosen.sequences} × {chosen.tokens}, {str(chosen.dtype).removeprefix('torch.')}",
+        detail,
         "",
         "| " + " | ".join(header) + " |",
         "|" + "---|" * len(header),
@@ -182,9 +197,9 @@ def report(title: str, chosen: Preset, header: Sequence[str], rows: Sequence[Seq
         "",
     ]
     print("\n".join(lines))
-    if not chosen.results.is_file():
-        chosen.results.write_text(
+    if not results.is_file():
+        results.write_text(
             "# Measurements\n\nThe benchmarks append to this file, newest entries last.\n\n", encoding="utf-8"
         )
-    with chosen.results.open("a", encoding="utf-8") as file:
+    with results.open("a", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")

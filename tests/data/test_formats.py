@@ -50,6 +50,25 @@ def test_quotes_marks_and_blank_lines_are_no_cells(tmp_path: Path) -> None:
     assert texts(tmp_path / "q.csv") == ['a, "b"', "c"]
 
 
+def test_a_table_of_questions_needs_no_header(tmp_path: Path) -> None:
+    """As MMLU's authors publish them; the right choices are the texts, the questions their prompts."""
+    path = tmp_path / "virology_test.csv"
+    path.write_text('"Which, w1?",w2,w3,w4,w5,C\nw6,"a ""b""",w7,w8,w9,A\n')
+    how = {"field": "choices@answer", "prompt_field": "question"}
+    corpus = read_corpus(CorpusSpec(str(path), **how), "data.forget")  # type: ignore[arg-type]
+    assert (corpus.texts, corpus.prompts) == (["w4", 'a "b"'], ["Which, w1?", "w6"])
+    path.write_text("w1,w2,w3,B\nw1,w2,B\n")
+    line = "row 2 has 3 cells; expected a question, its choices and the letter of the right one"
+    assert refusal(path, **how) == f"data.forget.path=virology_test.csv: {line}"
+
+
+def test_columns_named_by_letters_are_a_header(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text("question,A,B,answer\nw1,w2,w3,A\n")
+    assert texts(tmp_path / "q.csv", field="answer") == ["A"]
+    (tmp_path / "q.csv").write_text("answer,text,A,B\nA,w1,w2,w3\n")
+    assert texts(tmp_path / "q.csv") == ["w1"]
+
+
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.txt", "a.log", "a.JSON", "noend"])
 def test_lines_of_objects_under_any_suffix(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(LINES)

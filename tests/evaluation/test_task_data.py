@@ -15,9 +15,11 @@ from lm_eval.models.huggingface import HFLM
 from tests.models.tiny import tiny_model
 from tests.models.words import word_tokenizer
 from unlearnctl.config.instantiate import build
+from unlearnctl.data.formats import file_rows
+from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.suites.lm_eval import LMEvalSuite
-from unlearnctl.evaluation.task_data import LocalData, table_rows
+from unlearnctl.evaluation.task_data import LocalData
 from unlearnctl.utils.errors import UserError
 
 MMLU = "lm_eval:mmlu/default"
@@ -59,7 +61,8 @@ def test_scores_are_the_harness_own_on_its_own_definitions(mmlu: Path, shots: in
     suite.validate()
     theirs, ours = both(suite, "mmlu_anatomy", shots)
     assert len(theirs) == 8
-    (first, *_), written = table_rows(mmlu / "test/anatomy_test.csv", "k"), theirs[0]["arguments"][0][0]
+    table = mmlu / "test/anatomy_test.csv"
+    first, written = next(file_rows(table, CorpusSpec(""), "k"))[1], theirs[0]["arguments"][0][0]
     assert written.startswith("The following are multiple choice questions (with answers) about anatomy.")
     assert written.endswith(f"{first['question']}\n" + _listed(first["choices"]) + "\nAnswer:")
     assert written.count("Answer:") == shots + 1
@@ -122,5 +125,5 @@ def test_what_is_missing_or_damaged_is_one_line(mmlu: Path, tmp_path: Path) -> N
     ):
         check(mmlu)
     (mmlu / "dev/anatomy_dev.csv").write_text("question,one,two,three,four,A\nquestion,one,two\n")
-    with pytest.raises(UserError, match=r"eval\.m\.path: .*anatomy_dev\.csv: row 2 has 3 cells"):
+    with pytest.raises(UserError, match=r"eval\.m\.path=.*anatomy_dev\.csv: row 2 has 3 cells"):
         check(mmlu)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from benchmarks import real_evaluation
 from unlearnctl.evaluation.suites.lm_eval import LMEvalSuite
 from unlearnctl.evaluation.suites.mc import MultipleChoiceSuite
+from unlearnctl.models.load import load_model
+from unlearnctl.models.spec import ModelSpec
 
 pytestmark = pytest.mark.real
 
@@ -33,3 +37,19 @@ def test_all_subjects_of_mmlu(data: Path, shots: int) -> None:
     prompt = anatomy.fewshot_context(anatomy.eval_docs[0], shots)
     assert prompt.count("\nAnswer:") == shots + 1
     assert "A lesion causing compression of the facial nerve at the stylomastoid foramen" in prompt
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore")
+def test_a_real_models_answers_are_those_of_lm_evals_own_class(
+    data: Path, smollm2: Path, tmp_path: Path
+) -> None:
+    spec = ModelSpec.from_config({"name": "smollm2", "path": str(smollm2), "dtype": "float32"})
+    model, tokenizer = load_model(spec), spec.tokenizer()
+    letters = partial(real_evaluation.mmlu, model, tokenizer, data, task="mmlu_high_school_biology")
+    texts = real_evaluation.arc(model, tokenizer, data, tmp_path, 16)
+    for kind in (texts, letters(shots=0, limit=12), letters(shots=5, limit=6)):
+        theirs, ours = kind.theirs(2), kind.ours()
+        assert ours.outcomes == theirs.outcomes
+        assert ours.subjects == theirs.subjects
+        assert ours.likelihoods == pytest.approx(theirs.likelihoods, abs=5e-4)

@@ -12,7 +12,13 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from tests.command import QUICK, run, succeed
-from unlearnctl.runs.inherit import leave_out_tinyworld, of_model, relearn_corpora, texts_of_run
+from unlearnctl.runs.inherit import (
+    leave_out_tinyworld,
+    of_model,
+    relearn_corpora,
+    suites_of_run,
+    texts_of_run,
+)
 from unlearnctl.tinyworld import model_dir
 
 SMOKE = ("eval=[smoke]", "device=cpu")
@@ -188,6 +194,18 @@ def test_a_suite_over_texts_reads_those_of_the_run(tmp_path: Path, capsys: pytes
     assert OmegaConf.is_missing(suites.kept, "path")  # two topics: which one is meant is not known
     assert suites.named.path == "mine.txt"
     assert capsys.readouterr().out == "eval.lost: texts are data.forget of the run\n"
+
+
+def test_suites_that_are_named_read_the_runs_texts_whatever_the_verb(tmp_path: Path) -> None:
+    trained = OmegaConf.create({"data": {"forget": {"path": "f.jsonl"}, "retain": {"path": "r.jsonl"}}})
+    cfg = OmegaConf.create({"eval": {"lost": {"path": "???", "role": "forget", "limit": None}}})
+    OmegaConf.set_struct(cfg, True)
+    with (
+        mock.patch("unlearnctl.runs.inherit.own_config", return_value=trained),
+        mock.patch("unlearnctl.runs.inherit.typed", return_value=("[lost]", [])),
+    ):
+        assert suites_of_run(cfg, tmp_path).lost.path == "f.jsonl"
+    assert OmegaConf.is_missing(cfg.eval.lost, "path")
 
 
 def attacks() -> DictConfig:

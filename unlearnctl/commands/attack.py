@@ -134,8 +134,10 @@ def complete(cfg: DictConfig) -> DictConfig:
     merged = _with_own_relearn(with_model_of(cfg, run))
     trained = own_config(run, "run_dir", ("data", "objective"))
     merged.objective = trained.objective
-    if not is_tinyworld(str(merged.model.path)):
+    on_tinyworld = is_tinyworld(str(merged.model.path))
+    if not on_tinyworld or typed("eval")[0] is not None:
         merged.eval = suites_of_run(cfg, run)
+    if not on_tinyworld:
         if "relearn" in (cfg.get("attack") or {}):
             relearn_corpora(trained, merged)
         leave_out_tinyworld(merged)

@@ -39,7 +39,7 @@ from unlearnctl.results.record import record, write_items
 from unlearnctl.results.schema import write_results
 from unlearnctl.runs.directory import REPORT_BYTES, check_free, create, run_directory
 from unlearnctl.runs.disk import keeping, report_or_say
-from unlearnctl.runs.inherit import suites_of_run, texts_of_run, with_model_of
+from unlearnctl.runs.inherit import suites_of_run, with_model_of
 from unlearnctl.runs.lock import locked
 from unlearnctl.runs.update import checkpoint_of
 from unlearnctl.unlearning.outcome import command_line
@@ -125,5 +125,4 @@ def complete(cfg: DictConfig) -> DictConfig:
         return cfg
     merged = with_model_of(cfg, Path(str(cfg.run_dir)))
     merged.eval = suites_of_run(cfg, Path(str(cfg.run_dir)))
-    texts_of_run(merged.eval, Path(str(cfg.run_dir)))
     return merged

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from unlearnctl.data.question_tables import is_question, question_row
 from unlearnctl.data.spec import CorpusSpec
 from unlearnctl.data.text_lines import PACKED, lines, suffix
 from unlearnctl.utils.errors import UserError, brief, unknown
@@ -44,6 +45,8 @@ def file_rows(file: Path, spec: CorpusSpec, key: str) -> Rows:
         raise unknown(f"{key}.format", kind, READERS)
     if kind in ("json", "jsonl") or (spec.format is None and kind in (None, "text")):
         kind = _json_kind(file, key, kind)
+    if kind == "csv" and spec.format is None and is_question(next(_cells(file, key), [])):
+        kind = "questions"
     if kind is None:
         known = ", ".join(SUFFIXES)
         raise UserError(
@@ -132,6 +135,26 @@ def _table(delimiter: str) -> Callable[[Path, CorpusSpec, str], Rows]:
     return rows
 
 
+def _cells(file: Path, key: str) -> Iterator[list[str]]:
+    """Read the rows of a CSV that are not empty."""
+    reader = _reader(file, key, ",", quoted=True)
+    try:
+        yield from filter(None, reader)
+    except csv.Error as error:
+        raise UserError(f"{key}.path={file}: line {reader.line_num}: {error}") from None
+
+
+def _questions(file: Path, spec: CorpusSpec, key: str) -> Rows:
+    for number, cells in enumerate(_cells(file, key), 1):
+        row = question_row(cells)
+        if row is None:
+            raise UserError(
+                f"{key}.path={file}: row {number} has {len(cells)} cells; expected a question, its choices and the "
+                "letter of the right one"
+            )
+        yield f"{file}: row {number}", row
+
+
 def _reader(file: Path, key: str, delimiter: str, quoted: bool) -> Any:
     texts = (line for _, line in lines(file, key))
     if not quoted:
@@ -190,6 +213,7 @@ READERS: dict[str, Callable[[Path, CorpusSpec, str], Rows]] = {
     "json": _json,
     "tsv": _table("\t"),
     "csv": _table(","),
+    "questions": _questions,
     "text": _text,
     "parquet": _parquet,
 }

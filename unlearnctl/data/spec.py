@@ -28,7 +28,9 @@ class CorpusSpec:
     alternate_field: str | None = None
     # Forget side: [[start, end], ...] of the characters that matter, against which token weights are scored
     spans_field: str | None = None
-    format: str | None = None  # jsonl | json | tsv | csv | parquet | text; None = by suffix
+    # jsonl | json | tsv | csv | questions (a CSV without a header: question, choices, letter) | parquet | text;
+    # None = by suffix and content
+    format: str | None = None
     revision: str | None = None
     # Fields and their allowed values (a mapping in the config); other rows are left out
     where: tuple[tuple[str, tuple[Any, ...]], ...] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,9 +51,11 @@ class LocalData:
         return DatasetDict({split: Dataset.from_list(list(self._rows(split))) for split in self.splits})
 
     def _rows(self, split: str) -> Iterator[Mapping[str, Any]]:
+        corpus = self.key.removesuffix(".path")
         table = self.folder / split / f"{self.name}_{split}.csv"
         if table.is_file():
-            yield from table_rows(table, self.key)
+            spec = CorpusSpec(str(table), format="questions")
+            yield from (row for _, row in file_rows(table, spec, corpus))
             return
         if table.parent.is_dir() and any(table.parent.glob(f"*_{split}.csv")):
             known = [file.name for file in table.parent.glob("*.csv")]
@@ -63,29 +64,7 @@ class LocalData:
         # Named outright, because the hub's conventions take `dev` for another word for `validation`.
         files = [file for file in sorted(inside.glob(f"{split}[-.]*")) if file.suffix in SUFFIXES]
         spec = CorpusSpec(str(self.folder), name=self.name, split=split)
-        corpus = self.key.removesuffix(".path")
         for file in files:
             yield from (row for _, row in file_rows(file, spec, corpus))
         if not files:
             yield from (row for _, row in rows_of(spec, corpus))
-
-
-def table_rows(file: Path, key: str) -> Iterator[dict[str, Any]]:
-    """Yield question, choices and answer (counted from 0) of a table without a header: question, choices, letter.
-
-    Raises:
-        UserError: a line is not of that form.
-    """
-    with file.open(encoding="utf-8", newline="") as lines:
-        for number, cells in enumerate(csv.reader(lines), 1):
-            letters = [chr(ord("A") + place) for place in range(len(cells) - 2)]
-            if len(letters) < 2 or cells[-1].strip() not in letters:
-                raise UserError(
-                    f"{key}: {file}: row {number} has {len(cells)} cells; expected a question, its choices and the "
-                    "letter of the right one"
-                )
-            yield {
-                "question": cells[0],
-                "choices": cells[1:-1],
-                "answer": letters.index(cells[-1].strip()),
-            }

@@ -67,12 +67,17 @@ def of_model(model: DictConfig, key: str) -> DictConfig | None:
 def suites_of_run(cfg: DictConfig, run: Path) -> DictConfig:
     """Return the suites that were named or, if none were, the run's own with what was typed of them.
 
+    Named ones over texts that no file was named for get the run's (`texts_of_run`).
+
     Raises:
         UserError: a setting of a suite that the run does not have.
     """
     choice, keys = typed("eval")
     if choice is not None:
-        return cfg.get("eval") or OmegaConf.create({})
+        named = OmegaConf.create({"eval": {}}) if not cfg.get("eval") else cfg.copy()
+        OmegaConf.set_struct(named, False)
+        texts_of_run(named.eval, run)
+        return named.eval
     own = own_config(run, "run_dir", ("model", "objective")).get("eval") or OmegaConf.create({})
     for key in keys:
         if (name := key.split(".")[1]) not in own:

@@ -88,7 +88,9 @@ def test_scores_are_those_of_an_lm_eval_task(
     scores = suite.run(model, word_tokenizer(), Answers())
     assert theirs is not None
     samples = theirs["samples"]["mine"]
-    assert suite.context("forget", suite._asked["forget"][0]) == samples[0]["arguments"][0][0]
+    assert (
+        suite.context("forget", suite._asked["forget"][0], word_tokenizer()) == samples[0]["arguments"][0][0]
+    )
     assert scores[f"forget_{metric}"].items == tuple(sample[metric] for sample in samples)
     right = [sample["filtered_resps"][int(sample["target"])][0] for sample in samples]
     assert scores["forget_logp"].items == pytest.approx(right, abs=1e-4)
@@ -152,7 +154,7 @@ def test_a_prefix_stands_before_the_examples(tmp_path: Path) -> None:
     (question,) = suite._asked["forget"]
     (shot,) = rows(1, 1)
     first = f"Now Question: {shot['question']}\nAnswer: {shot['choices'][shot['gold']]}\n\n"
-    assert suite.context("forget", question) == f"{first}Question: {question.text}\nAnswer:"
+    assert suite.context("forget", question, word_tokenizer()) == f"{first}Question: {question.text}\nAnswer:"
 
 
 def test_without_files_of_examples_the_other_questions_are_examples(tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_without_files_of_examples_the_other_questions_are_examples(tmp_path: Pa
     for place, question in enumerate(suite._asked["forget"]):
         shots = [row["question"] for k, row in enumerate(asked) if k != place][:2]
         wanted = [f"Question: {text}\nAnswer:" for text in (*shots, question.text)]
-        parts = suite.context("forget", question).split("\n\n")
+        parts = suite.context("forget", question, word_tokenizer()).split("\n\n")
         assert [part[: len(text)] for part, text in zip(parts, wanted, strict=True)] == wanted
         assert parts[-1] == wanted[-1]
 
@@ -188,6 +190,43 @@ def test_an_answer_is_a_number_a_letter_or_a_text(answer: object, place: int, tm
     row = {"question": "q", "choices": ["red", "green", "blue"], "answer": answer}
     (found,) = read_questions(write(tmp_path / "q.jsonl", [row]), QuestionFields(), "k", "s")
     assert found.answer == place
+
+
+def test_a_chat_puts_the_question_as_the_users_turn(tmp_path: Path) -> None:
+    """By hand: the template's text and a choice in one pass, of which the choice's tokens are scored."""
+    asked = rows(4, 0)
+    model, tokenizer = tiny_model("llama"), word_tokenizer()
+    turn = "{% for m in messages %}w7 {{ m.content }} w8{% endfor %}"
+    tokenizer.chat_template = turn + "{% if add_generation_prompt %} w9 {% endif %}"
+    suite = MultipleChoiceSuite(
+        write(tmp_path / "q.jsonl", asked),
+        None,
+        "acc",
+        "w1 {question}",
+        num_fewshot=1,
+        prefix="w2",
+        chat=True,
+    )
+    found = suite.run(model, tokenizer, Answers())
+    likelihoods = []
+    for place, row in enumerate(asked):
+        shot = asked[place == 0]
+        text = f"w2 w1 {shot['question']} {shot['choices'][shot['gold']]}\n\nw1 {row['question']}"
+        turns = [{"role": "user", "content": text}]
+        context = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        choice = row["choices"][row["gold"]]
+        ids = tokenizer(context + choice, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            said = model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+        likelihoods.append(float(said[-len(choice.split()) :].sum()))
+    assert found["forget_logp"].items == pytest.approx(likelihoods, abs=1e-4)
+    assert found["forget_acc"].samples is not None
+
+
+def test_a_chat_needs_a_template(tmp_path: Path) -> None:
+    suite = MultipleChoiceSuite(write(tmp_path / "q.jsonl", [GOOD]), chat=True)
+    with pytest.raises(UserError, match=r"eval\.mc\.chat=true: the tokenizer has no chat template; set"):
+        suite.check_tokenizer(word_tokenizer())
 
 
 def test_a_table_with_a_column_for_each_choice(tmp_path: Path) -> None:

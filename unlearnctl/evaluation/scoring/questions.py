@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 SHORTEST_PREFIX = 8  # tokens
-WORTH = 512  # tokens that a prefix must save: it costs a pass of its own, and splits the batches
 ROW = 512  # tokens of choices beside one context: more would only attend to each other
 
 
@@ -54,10 +53,13 @@ class Group:
         return sorted(found, key=lambda row: -row.width)
 
 
-def group(questions: Sequence[Question], places: Sequence[int]) -> list[Group]:
+def group(questions: Sequence[Question], places: Sequence[int], one_pass: int) -> list[Group]:
     """Group by shared beginnings, found on sorted contexts; what shares too little forms a group without a prefix.
 
     A context joins the group before it if the tokens saved do not become fewer by that.
+
+    Args:
+        one_pass: tokens that a prefix must save, because it is read in a pass of its own.
     """
     alone, groups = Group([]), []
     current: Group | None = None
@@ -72,21 +74,30 @@ def group(questions: Sequence[Question], places: Sequence[int]) -> list[Group]:
             groups.append(current)
         current.questions.append(place)
     for one in groups:
-        if (len(one.questions) - 1) * len(one.prefix) < WORTH:
+        if (len(one.questions) - 1) * len(one.prefix) < one_pass:
             alone.questions += one.questions
-    kept = [one for one in groups if (len(one.questions) - 1) * len(one.prefix) >= WORTH]
+    kept = [one for one in groups if (len(one.questions) - 1) * len(one.prefix) >= one_pass]
     return [alone, *kept] if alone.questions else kept
 
 
-def batches(rows: Sequence[Row], tokens: int, predictions: int) -> Iterator[list[Row]]:
-    """Split rows into runs within limits on tokens (with padding) and predictions; an oversized row stands alone."""
+def batches(rows: Sequence[Row], tokens: int, predictions: int, one_pass: int) -> Iterator[list[Row]]:
+    """Split rows, widest first, into runs; a row beyond the limits stands alone.
+
+    Args:
+        tokens: of a run at most, padding included.
+        predictions: of a run at most.
+        one_pass: tokens of padding in a run at most: as many as a pass of its own costs.
+    """
     batch: list[Row] = []
+    read = asked = 0
     for row in rows:
-        wide = batch and (len(batch) + 1) * batch[0].width > tokens
-        if wide or (batch and sum(r.predictions for r in batch) + row.predictions > predictions):
+        size = (len(batch) + 1) * batch[0].width if batch else 0
+        padded = size > tokens or size - read - row.width > one_pass
+        if batch and (padded or asked + row.predictions > predictions):
             yield batch
-            batch = []
+            batch, read, asked = [], 0, 0
         batch.append(row)
+        read, asked = read + row.width, asked + row.predictions
     if batch:
         yield batch
 

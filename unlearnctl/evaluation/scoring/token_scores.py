@@ -57,10 +57,13 @@ class Prompt:
     def put(self, question: str, tokenizer: PreTrainedTokenizerBase, first: str = "") -> str:
         """Return the text that the model reads; `first` goes before the template, within the user's turn."""
         text = first + self.template.replace("{question}", question)
-        if not self.chat:
-            return text
-        turns = [{"role": "user", "content": text}]
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        return users_turn(tokenizer, text) if self.chat else text
+
+
+def users_turn(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """Return `text` as the user's turn of the tokenizer's chat template, the assistant's turn begun."""
+    turns = [{"role": "user", "content": text}]
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
 
 def check_chat(tokenizer: PreTrainedTokenizerBase, key: str) -> None:
@@ -71,9 +74,8 @@ def check_chat(tokenizer: PreTrainedTokenizerBase, key: str) -> None:
     """
     if not tokenizer.chat_template:
         raise UserError(f"{key}=true: the tokenizer has no chat template; set {key}=false")
-    turns = [{"role": "user", "content": "a question"}]
     try:
-        tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        users_turn(tokenizer, "a question")
     except Exception as error:  # of jinja, or several templates of which none is the default
         raise UserError(f"{key}=true: the tokenizer's chat template fails ({brief(error)})") from error
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from unlearnctl.evaluation.scoring.answers import Answers
-from unlearnctl.evaluation.scoring.token_scores import greedy_replies
+from unlearnctl.evaluation.scoring.token_scores import check_chat, greedy_replies, users_turn
 from unlearnctl.evaluation.suites.mc_questions import Question, QuestionFields, letter, read_questions
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import mean, share
@@ -44,6 +44,8 @@ class MultipleChoiceSuite:
         num_fewshot: the first n of `examples` before each question, as in lm-eval; never the question itself.
         examples: files of questions, as `forget`; None = the same files.
         prefix: text before every prompt, examples included.
+        chat: prefix, examples and prompt are the user's turn of the tokenizer's chat template, and a choice begins the
+            reply, without a space: lm-eval's apply_chat_template with its fewshot_as_multiturn off.
         replies: of each file, so many of the first questions are also answered in the model's own words, for people
             to read; 0 = none.
         max_new_tokens: of such a reply, which ends with the line.
@@ -64,6 +66,7 @@ class MultipleChoiceSuite:
         num_fewshot: NonNegativeInt = 0,
         examples: Files = None,
         prefix: str | None = None,
+        chat: bool = False,
         replies: NonNegativeInt = 40,
         max_new_tokens: PositiveInt = 24,
         limit: PositiveInt | None = None,
@@ -79,7 +82,7 @@ class MultipleChoiceSuite:
         self.files = lost | kept
         self.metric, self.prompt, self.prefix, self.key = metric, prompt, f"{prefix} " if prefix else "", key
         self.fields = QuestionFields(question_field, choices_field, answer_field)
-        self.num_fewshot, self.examples = num_fewshot, examples
+        self.num_fewshot, self.examples, self.chat = num_fewshot, examples, chat
         self.limit, self.batch_tokens = limit, batch_tokens
         self.replies, self.max_new_tokens = replies, max_new_tokens
         self._asked: dict[str, list[Question]] = {}
@@ -100,12 +103,22 @@ class MultipleChoiceSuite:
             self._asked[name] = self._draw(name, every)
             self._shots[name] = self._examples(name, every) if self.num_fewshot else []
 
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Check that its chat template works, if the config asks for it.
+
+        Raises:
+            UserError: it has none, or it fails.
+        """
+        if self.chat:
+            check_chat(tokenizer, f"{self.key}.chat")
+
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
     ) -> dict[str, Metric]:
         """Score every choice of every question; n counts questions."""
         if not self._asked:
             self.validate()
+        self.check_tokenizer(tokenizer)
         scores = self._scores(model, tokenizer, answers)
         found = {}
         for name, questions in self._asked.items():
@@ -133,24 +146,27 @@ class MultipleChoiceSuite:
         first = self._asked[name][: self.replies]
         if not first:
             return metric
-        prompts = [self.context(name, each) for each in first]
-        said = greedy_replies(answers, model, tokenizer, prompts, self.max_new_tokens, REPLIES_AT_ONCE)
+        prompts = [self.context(name, each, tokenizer) for each in first]
+        said = greedy_replies(
+            answers, model, tokenizer, prompts, self.max_new_tokens, REPLIES_AT_ONCE, not self.chat
+        )
         # Some models begin with an empty line, so a stop at the first line's end would leave nothing.
         lines = [reply.partition("\n")[0] for reply in said]
-        right = [self._said(each)[each.answer].strip() for each in first]
+        right = [self._choices(each)[each.answer].strip() for each in first]
         return metric.answering([each.text for each in first], lines, right)
 
     def _is_right(self, question: Question, scores: Sequence[float]) -> float:
         """Return 1 if the right choice is the model's answer, else 0; the first of equal ones counts, as in lm-eval."""
-        lengths = [len(said) - 1 if self.metric == "acc_norm" else 1 for said in self._said(question)]
+        lengths = [len(said) if self.metric == "acc_norm" else 1 for said in self._choices(question)]
         each = [score / length for score, length in zip(scores, lengths, strict=True)]
         return float(each.index(max(each)) == question.answer)
 
-    def context(self, name: str, question: Question) -> str:
+    def context(self, name: str, question: Question, tokenizer: PreTrainedTokenizerBase) -> str:
         """Write what the model reads before a choice: prefix, examples, prompt."""
         others = [shot for shot in self._shots[name] if shot != question][: self.num_fewshot]
-        shots = "".join(f"{self._put(shot)}{self._said(shot)[shot.answer]}\n\n" for shot in others)
-        return f"{self.prefix}{shots}{self._put(question)}"
+        shots = "".join(f"{self._put(shot)} {self._choices(shot)[shot.answer]}\n\n" for shot in others)
+        text = f"{self.prefix}{shots}{self._put(question)}"
+        return users_turn(tokenizer, text) if self.chat else text
 
     def _scores(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
@@ -162,10 +178,10 @@ class MultipleChoiceSuite:
 
         questions = [(name, each) for name, asked in self._asked.items() for each in asked]
         pairs = [
-            (context, said)
+            (context, choice if self.chat else f" {choice}")
             for name, each in questions
-            for context in [self.context(name, each)]
-            for said in self._said(each)
+            for context in [self.context(name, each, tokenizer)]
+            for choice in self._choices(each)
         ]
         requests = [Instance("loglikelihood", {}, pair, place) for place, pair in enumerate(pairs)]
         with silent_scorer(model, tokenizer, self.batch_tokens, answers, self.key) as lm:
@@ -178,10 +194,10 @@ class MultipleChoiceSuite:
         before, _, after = self.prompt.partition(QUESTION)
         return f"{before.replace(CHOICES, listed)}{question.text}{after.replace(CHOICES, listed)}"
 
-    def _said(self, question: Question) -> list[str]:
-        """Write what would follow the prompt for each choice."""
+    def _choices(self, question: Question) -> list[str]:
+        """Write what is scored for each choice."""
         listed = CHOICES in self.prompt
-        return [f" {letter(k) if listed else choice}" for k, choice in enumerate(question.choices)]
+        return [letter(k) if listed else choice for k, choice in enumerate(question.choices)]
 
     def _read(self, setting: str, name: str, file: str) -> list[Question]:
         key = f"{self.key}.{setting}" if name == setting else f"{self.key}.{setting}.{name}"
