@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,10 +88,10 @@ def plainly(model: Any, tokenizer: Any, tasks: Any, size: int, limit: int | None
     return dict(found)
 
 
-def mmlu(model: Any, tokenizer: Any, folder: Path, shots: int, limit: int, task: str = "mmlu") -> Kind:
+def mmlu(model: Any, tokenizer: Any, folder: Path, tasks: Sequence[str], shots: int, limit: int) -> Kind:
     """Ask for a letter: the first `limit` questions of every subject."""
     suite = LMEvalSuite(
-        {task: task}, "lm_eval:mmlu/default", "retain", shots, limit, path=str(folder / "mmlu"),
+        {task: task for task in tasks}, "lm_eval:mmlu/default", "retain", shots, limit, path=str(folder / "mmlu"),
         batch_tokens=8192, key="eval.mmlu",
     )  # fmt: skip
     suite.validate()
@@ -158,7 +158,9 @@ def compare(kind: Kind, few: Kind, turns: int, size: int | None) -> list[str]:
     ]  # fmt: skip
 
 
-def kinds(model: Any, tokenizer: Any, folder: Path, scratch: Path, count: int) -> list[tuple[Kind, Kind]]:
+def kinds(
+    model: Any, tokenizer: Any, folder: Path, scratch: Path, count: int, tasks: Sequence[str]
+) -> list[tuple[Kind, Kind]]:
     """Make every type of question, of about `count` questions each, and a small sample of each."""
 
     def texts(name: str, count: int) -> Kind:
@@ -166,10 +168,10 @@ def kinds(model: Any, tokenizer: Any, folder: Path, scratch: Path, count: int) -
         return arc(model, tokenizer, folder, scratch / name, count)
 
     letters = partial(mmlu, model, tokenizer, folder)
-    each = max(1, count // SUBJECTS)
+    each = max(1, count // (SUBJECTS if tasks == ["mmlu"] else len(tasks)))
     return [
         (texts("all", count), texts("few", FEW)),
-        *((letters(shots, each), letters(shots, FEW, TRIED)) for shots in (0, 5)),
+        *((letters(tasks, shots, each), letters([TRIED], shots, FEW)) for shots in (0, 5)),
     ]
 
 
@@ -181,6 +183,9 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="a model folder or a GGUF file")
     parser.add_argument("--data", type=Path, required=True, help="folder with arc/ and mmlu/")
     parser.add_argument("--questions", type=int, default=114, help="of each type, about (default: 114)")
+    parser.add_argument(
+        "--tasks", nargs="*", default=["mmlu"], help="instead of all of MMLU, such as mmlu_virology"
+    )
     parser.add_argument("--turns", type=int, default=3, help="alternating turns (default: 3)")
     parser.add_argument("--only", default="", help="only types whose name contains this")
     parser.add_argument("--batch", type=int, help="lm-eval's batch size (default: its fastest of 1, 2, 4, 8)")
@@ -193,7 +198,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         rows = [
             compare(kind, few, args.turns, args.batch)
-            for kind, few in kinds(model, tokenizer, args.data, Path(scratch), args.questions)
+            for kind, few in kinds(model, tokenizer, args.data, Path(scratch), args.questions, args.tasks)
             if args.only in kind.name
         ]
     header = [

@@ -46,7 +46,7 @@ def test_a_real_models_answers_are_those_of_lm_evals_own_class(
 ) -> None:
     spec = ModelSpec.from_config({"name": "smollm2", "path": str(smollm2), "dtype": "float32"})
     model, tokenizer = load_model(spec), spec.tokenizer()
-    letters = partial(real_evaluation.mmlu, model, tokenizer, data, task="mmlu_high_school_biology")
+    letters = partial(real_evaluation.mmlu, model, tokenizer, data, ["mmlu_high_school_biology"])
     texts = real_evaluation.arc(model, tokenizer, data, tmp_path, 16)
     for kind in (texts, letters(shots=0, limit=12), letters(shots=5, limit=6)):
         theirs, ours = kind.theirs(2), kind.ours()
