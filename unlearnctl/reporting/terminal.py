@@ -23,6 +23,7 @@ FLAG = {
     "retain_drop": "what should stay is damaged",
     "saturated": "the forget loss was at its end before the first step", "unmoved": "most weights did not change",
     "flat": "the forget loss stayed flat",
+    "sinks": "the forget loss is that of tokens that hold no text",
     "flat_rewards": "trainer=meta had nothing to learn from",
 }  # fmt: skip
 CHANGED = (

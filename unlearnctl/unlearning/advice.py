@@ -8,7 +8,7 @@ from unlearnctl.config.instantiate import plain
 from unlearnctl.runs.disk import smaller_evaluation
 from unlearnctl.training.loop import Trainer, smaller_micro_batch
 from unlearnctl.utils.atomic import why
-from unlearnctl.utils.errors import UserError, out_of_memory
+from unlearnctl.utils.errors import UserError, brief, out_of_memory
 
 if TYPE_CHECKING:
     from unlearnctl.unlearning.outcome import Outcome
@@ -28,11 +28,21 @@ def as_user_error(
     """
     if isinstance(error, OSError) and error.strerror:
         return UserError(f"{why(error)}; {_how_to_resume(setup, saved)}")
+    if _mixed_dtypes(error) and setup.prepared.settings.master_weights == "auto":
+        return UserError(
+            f"trainer.master_weights=auto: {setup.cfg.model.name} cannot compute with float32 masters of what trains "
+            f"({brief(error)}); set it to none, or model.dtype=float32"
+        )
     if not out_of_memory(error):
         return error
     if trainer is None:
         return UserError(f"{smaller_evaluation(plain(setup.cfg.eval))}; {_how_to_resume(setup, saved)}")
     return UserError(_training_memory(setup, saved, trainer))
+
+
+def _mixed_dtypes(error: BaseException) -> bool:
+    """Tell whether a model mixed two dtypes, as one that takes its first parameter's dtype for that of all."""
+    return isinstance(error, RuntimeError) and any(w in str(error) for w in ("same dtype", "scalar type"))
 
 
 def divergence(setup: Setup, outcome: Outcome, saved: int | None) -> str:

@@ -21,6 +21,7 @@ from unlearnctl.results.schema import read_ending, write_results
 from unlearnctl.runs.disk import report_or_say
 from unlearnctl.unlearning.flat_rewards import flat_rewards
 from unlearnctl.unlearning.no_effect import no_effect
+from unlearnctl.unlearning.sinks import sink_flags
 from unlearnctl.utils.stopping import exception_from
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _no_effect(setup: Setup, outcome: Outcome) -> list[dict[str, Any]]:
     if outcome.fit.status in UNSCORED:
         return []
     rows, config = read_history(setup.directory / "metrics.jsonl").rows, plain(setup.cfg)
-    return [*no_effect(rows, outcome.moved, config), *flat_rewards(rows, config)]
+    return [*no_effect(rows, outcome.moved, config), *flat_rewards(rows, config), *sink_flags(rows)]
 
 
 def _training(setup: Setup, outcome: Outcome) -> dict[str, Any]:

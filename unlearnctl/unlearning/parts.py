@@ -27,6 +27,7 @@ from unlearnctl.training.rate import relative_rate, typical_rms
 from unlearnctl.training.state import load_trainer, trainer_state
 from unlearnctl.unlearning.learner import Learner
 from unlearnctl.unlearning.saving import changed_tensors
+from unlearnctl.unlearning.sinks import sink_share
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -87,6 +88,8 @@ def make_training(
     if fresh:
         give_probes(setup, tapped)
         give_norms(setup, tapped)
+        if (share := sink_share(setup, tapped)) is not None:
+            trackers.log({"kind": "sinks", "step": 0, "share": share}, 0)
         evaluator.start()
     if settings.sharding == "fsdp":
         shard(tapped, accelerator.device.type)  # before the optimiser is made: it has to see the slices
