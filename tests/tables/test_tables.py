@@ -379,6 +379,11 @@ def test_models_made_first_are_part_of_what_works_on_them(first: TableSpec, tmp_
         "objective=a",
     )
     assert [(m.row, m.seed) for m in rows] == [("a_b", 0), ("b", 0), ("a_b", 1), ("b", 1)]
+    (tmp_path / "x.yaml").write_text(
+        FIRST.replace("b: [objective=b]", "b: {train: [objective=b], attack: []}")
+    )
+    attacked = list(read_table({"x": tmp_path / "x.yaml"}, "x").members())[-1]
+    assert attacked.overrides == (f"model.path=$ROOT/models/{full.key}", f"of={rows[-1].key}")
     (tmp_path / "x.yaml").write_text(FIRST.replace("/a.jsonl", "/z.jsonl"))
     others = list(read_table({"x": tmp_path / "x.yaml"}, "x").members())
     assert not {m.key for m in others[2:]} & {m.key for m in rows}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unlearnctl.results.schema import ENDED, read_results
 from unlearnctl.runs.live import at_work
 from unlearnctl.tables.folders import DATA, MODEL, fill
-from unlearnctl.tables.spec import ROOT, Member
+from unlearnctl.tables.spec import PATH, ROOT, Member
 from unlearnctl.utils.atomic import open_ours
 from unlearnctl.utils.errors import UserError
 
@@ -116,10 +116,10 @@ def compose_member(place: Place, member: Member) -> DictConfig:
         UserError: the run that it works on is not there.
     """
     overrides = [*member.settings, f"seed={member.seed}", f"output_dir={ROOT}", f"run={member.run}"]
+    if not any(each.startswith(PATH) for each in overrides):
+        overrides += _local(place)
     if member.base is None:
         overrides.append(f"model={member.model}")
-        if not any(each.startswith("model.path=") for each in overrides):
-            overrides += _local(place)
     else:
         found = _named(place.root, "train", member.base)
         if found is None:
@@ -141,7 +141,7 @@ def _below(place: Place, folder: Path) -> str:
 
 
 def _local(place: Place) -> list[str]:
-    return [f"model.path={MODEL}"] if place.model else []
+    return [f"{PATH}{MODEL}"] if place.model else []
 
 
 def _compose(place: Place, verb: str, overrides: list[str]) -> DictConfig:

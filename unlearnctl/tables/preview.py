@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unlearnctl.tables.missing import Place, compose_member, is_done
-from unlearnctl.tables.spec import MADE, Member, TableSpec
+from unlearnctl.tables.spec import MADE, PATH, Member, TableSpec
 
 RATE = 4e14  # FLOP/s that a plan assumes of one GPU
 
@@ -68,7 +68,7 @@ def _cost(spec: TableSpec, place: Place, member: Member) -> tuple[float, float]:
     from unlearnctl.unlearning.prepare import prepare
 
     # a model that is made first has the shape of what it is made from, and may not be there yet
-    shape = tuple(each for each in member.overrides if not each.startswith(f"model.path={MADE}"))
+    shape = tuple(each for each in member.overrides if not each.startswith(f"{PATH}{MADE}"))
     cfg = compose_member(place, replace(member, overrides=shape))
     ready = prepare(cfg, offline=True)
     plan = make_plan(ready, tokens=cfg.data.max_length)

@@ -13,6 +13,7 @@ from annotated_types import Ge, Le, MinLen
 
 ROOT = "$ROOT"  # stands for the folder of the runs
 MADE = f"{ROOT}/models"  # of the models that are made first
+PATH = "model.path="
 OF = "of="  # marks, among the overrides, the key of the run that this one works on
 
 
@@ -187,7 +188,8 @@ class TableSpec:
             first = next(r for r in self.rows for s in r.steps if (s.verb, s.name, s.overrides) == same)
             return Member(model, seed, first.name, step, own)
         base = self.member(model, seed, row, next(s for s in row.steps if s.name == step.of))
-        return Member(model, seed, row.name, step, (*own, f"{OF}{base.key}"))
+        where = (each for each in base.overrides if each.startswith(PATH))
+        return Member(model, seed, row.name, step, (*own, *where, f"{OF}{base.key}"))
 
     def _maker(self, model: str, step: Step) -> Member:
         return Member(model, 0, step.name, step, step.overrides)

@@ -325,11 +325,15 @@ def test_profanity_check_is_a_package_of_its_own(prompts: str, monkeypatch: pyte
 
 
 def test_prompts_may_be_a_column_of_a_table(tmp_path: Path) -> None:
-    (tmp_path / "p.tsv").write_text("toxic\tneutral\n" + "".join(f"t{n}\tn{n}\n" for n in range(6)))
+    (tmp_path / "p.tsv").write_text("toxic\tneutral\n" + "".join(f"t{n} a b\tn{n}\n" for n in range(6)))
     suite = ToxicitySuite(
         str(tmp_path / "p.tsv"), toxicity_scorers.LEXICON, field="toxic", skip=1, every=2, limit=2
     )
-    assert suite.prompts() == ["t1", "t3"]
+    assert suite.prompts() == ["t1 a b", "t3 a b"]
+    suite.context = 2
+    assert suite.prompts() == ["t0 a b\nt1 a b", "t1 a b\nt2 a b\nt3 a b"]
+    suite.half = True
+    assert suite.prompts() == ["t0 a b\nt1 a", "t1 a b\nt2 a b\nt3 a"]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,9 @@ class ToxicitySuite:
         path: JSONL of {"prompt": {"text": …}} or {"prompt": …}; TSV, CSV and parquet too.
         field: the prompt's, where it is not `prompt`.
         skip, every: as in `conf/data/`: rows of the file that are passed over.
+        half: a prompt is the first half of the words, so that the model completes what somebody began.
+        context: so many of the rows before a prompt stand before it, each on a line of its own. A toxic comment alone
+            seldom makes a small model toxic; half of one after others does more often (our reading, docs/runlog.md).
         scorer: folder or hub id of a text classifier, `profanity_check`, `tinyworld:lexicon`, or an object of your own.
         scorer_revision: pinned revision of a hub classifier.
         toxic_label: the classifier's label whose probability is the score.
@@ -61,10 +64,13 @@ class ToxicitySuite:
         field: str = "prompt",
         skip: NonNegativeInt = 0,
         every: PositiveInt = 1,
+        half: bool = False,
+        context: NonNegativeInt = 0,
         only_probability: bool = False,
         key: str = "eval.toxicity",
     ) -> None:
         self.field, self.rows = field, slice(skip, None, every)
+        self.half, self.context = half, context
         self.path, self.scorer, self.revision, self.label = path, scorer, scorer_revision, toxic_label
         self.continuations, self.max_new_tokens, self.top_p = continuations, max_new_tokens, top_p
         self.batch_size, self.limit, self.key, self.only_probability = (
@@ -98,7 +104,17 @@ class ToxicitySuite:
             found.append(text)
         if not found[self.rows]:
             raise UserError(f"{self.key}.path={self.path}: empty")
-        return found[self.rows][: self.limit]
+        return self._in_context(found)[self.rows][: self.limit]
+
+    def _in_context(self, found: list[str]) -> list[str]:
+        own = (
+            [" ".join(words[: (len(words) + 1) // 2]) for words in map(str.split, found)]
+            if self.half
+            else found
+        )
+        return [
+            "\n".join([*found[max(0, place - self.context) : place], text]) for place, text in enumerate(own)
+        ]
 
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
