@@ -40,6 +40,7 @@ class Preset:
     dtype: torch.dtype
     repeats: int
     results: Path = RESULTS
+    data: Path | None = None  # of preset tofu: forget10.json and retain90.json
 
     @property
     def device(self) -> str:
@@ -85,6 +86,9 @@ class Preset:
 PRESETS = {
     "tiny": Preset("tiny", 64, 224, 8, 4, 2, 512, 3, 4, 64, torch.float32, 5),
     "cpu": Preset("cpu", 512, 1792, 32, 8, 2, 32000, 7, 4, 256, torch.float32, 5),
+    # SmolLM2-135M's shape; tofu has one global batch of real lengths
+    "real": Preset("real", 576, 1536, 30, 9, 3, 49152, 7, 4, 256, torch.float32, 3),
+    "tofu": Preset("tofu", 576, 1536, 30, 9, 3, 49152, 7, 32, 256, torch.float32, 2),
     "8b": Preset("8b", 4096, 14336, 32, 32, 8, 128256, 7, 4, 512, torch.bfloat16, 20),
 }
 
@@ -96,9 +100,15 @@ def preset(description: str) -> Preset:
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help="file to append to (default: RESULTS.md)"
     )
+    parser.add_argument("--blocks", type=int, help="fewer blocks than the preset has, for a slow machine")
+    parser.add_argument(
+        "--data", type=Path, help="preset tofu: the folder of forget10.json and retain90.json"
+    )
     args = parser.parse_args()
     chosen = PRESETS[args.preset]
-    return replace(chosen, results=args.results)
+    if chosen.name == "tofu" and not args.data:
+        parser.error("--preset tofu needs --data FOLDER, with TOFU's forget10.json and retain90.json")
+    return replace(chosen, results=args.results, data=args.data, blocks=args.blocks or chosen.blocks)
 
 
 def apart(work: Callable[..., object], *args: object) -> tuple[object, float, int]:
@@ -136,17 +146,19 @@ def needs_gpu(chosen: Preset) -> bool:
     return missing
 
 
-def alternate(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+def alternate(
+    ways: Mapping[str, Callable[[], object]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Time each way, taking turns, after one unmeasured turn each."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
         for name, way in ways.items():
             _synchronise()
-            start = time.perf_counter()
+            start = clock()
             way()
             _synchronise()
             if turn:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 

@@ -1,12 +1,14 @@
-"""Time an NPO + NLL step on all weights: two models and whole logits, ours, and ours with LoRA.
+"""Time an NPO + NLL step: two models, one padded batch and whole logits; ours; ours with LoRA, and on the upper third.
 
-python benchmarks/loss_level.py --preset tiny|cpu|8b
+python benchmarks/loss_level.py --preset tiny|cpu|real|8b
+python benchmarks/loss_level.py --preset tofu --data FOLDER   (TOFU's forget10.json and retain90.json)
 """
 
 from __future__ import annotations
 
 import copy
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -16,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from benchmarks._common import PRESETS, Preset, alternate, apart, needs_gpu, preset, report, row
-from benchmarks._ours import Repeated, make_trainer
-from unlearnctl.data.batch import Batch
+from benchmarks._common import Preset, alternate, apart, needs_gpu, preset, report, row
+from benchmarks._ours import Repeated, make_trainer, tofu_rows
+from unlearnctl.data.batch import IGNORE, Batch, Batches
 from unlearnctl.models.adapters import Lora
 from unlearnctl.objectives.npo import NPO
 from unlearnctl.objectives.retain import NLL
@@ -35,9 +37,10 @@ class PlainNPO:
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0)
 
     def logprobs(self, model: PreTrainedModel, batch: Batch) -> Tensor:
-        """Return the log-probability of each token except the first, [B, T − 1]."""
+        """Return the log-probability of each token except the first, 0 where none counts, [B, T − 1]."""
         logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        return F.log_softmax(logits[:, :-1].float(), -1).gather(-1, batch.input_ids[:, 1:, None])[..., 0]
+        found = F.log_softmax(logits[:, :-1].float(), -1).gather(-1, batch.input_ids[:, 1:, None])[..., 0]
+        return found * (batch.labels[:, 1:] != IGNORE)
 
     def step(self, forget: Batch, retain: Batch) -> float:
         """Do one update; return the loss."""
@@ -45,33 +48,54 @@ class PlainNPO:
             reference = self.logprobs(self.frozen, forget).sum(1)
         ratio = self.logprobs(self.model, forget).sum(1) - reference
         erase = -2 / BETA * F.logsigmoid(-BETA * ratio).mean()
-        loss = erase - ALPHA * self.logprobs(self.model, retain).mean()
+        loss = erase - ALPHA * self.logprobs(self.model, retain).sum() / retain.predictions
         self.model.zero_grad()
         loss.backward()
         self.optimizer.step()
         return loss.item()
 
 
-def ours(chosen: Preset, model: PreTrainedModel, lora: bool = False) -> Trainer:
+WAYS = (
+    "plain: two models, whole logits",
+    "ours",
+    "ours, LoRA of rank 16",
+    "ours, upper third, prefix cached",
+)
+
+
+def data_of(chosen: Preset, pack: bool = True) -> Batches:
+    """Return the preset's one global batch, over and over."""
+    return tofu_rows(chosen, pack) if chosen.data else Repeated(chosen)
+
+
+def ours(chosen: Preset, model: PreTrainedModel, way: str = WAYS[1]) -> Trainer:
     """Make our trainer, with the reference's log-probabilities already cached."""
-    adapters = Lora(rank=16, alpha=32.0) if lora else None
+    adapters = Lora(rank=16, alpha=32.0) if way == WAYS[2] else None
+    upper = range(chosen.blocks - chosen.blocks // 3, chosen.blocks)
+    only = [rf"layers\.({'|'.join(map(str, upper))})\."] if way == WAYS[3] else None
+    cache = "memory" if only else "none"
     objective = NPO(BETA, 1.0, ALPHA, NLL())
-    return make_trainer(chosen, model, objective, Repeated(chosen), LR, lora=adapters)
+    data = data_of(chosen)
+    return make_trainer(
+        chosen, model, objective, data, LR, cache, release=bool(only), lora=adapters, only=only
+    )
 
 
-WAYS = ("plain: two models, whole logits", "ours", "ours, LoRA of rank 16")
+def plain_sides(chosen: Preset) -> dict[str, Batch]:
+    """Return the global batch in one piece, padded to its longest text."""
+    (sides,) = data_of(chosen, pack=False).micro_batches(0, chosen.sequences, chosen.sequences)
+    return sides
 
 
-def steps(way: str, name: str) -> None:
+def steps(way: str, chosen: Preset) -> None:
     """Run two steps in a separate process, for their peak memory."""
-    chosen = PRESETS[name]
     model = chosen.model()
     if way == WAYS[0]:
         plain = PlainNPO(model)
         for _ in range(2):
-            plain.step(**Repeated(chosen).sides)
+            plain.step(**plain_sides(chosen))
         return
-    trainer = ours(chosen, model, lora=way == WAYS[2])
+    trainer = ours(chosen, model, way)
     for _ in range(2):
         trainer.step(0)
 
@@ -81,21 +105,23 @@ def main() -> None:
     chosen = preset(__doc__ or "")
     if needs_gpu(chosen):
         return
-    peaks = {way: apart(steps, way, chosen.name)[2] for way in WAYS}
+    peaks = {way: apart(steps, way, chosen)[2] for way in WAYS}
     plain, mine = PlainNPO(chosen.model()), ours(chosen, chosen.model())
-    data = Repeated(chosen)
+    sides = plain_sides(chosen)
     for _ in range(CHECKED):
-        losses = plain.step(**data.sides), mine.step(0)["loss"]
+        losses = plain.step(**sides), mine.step(0)["loss"]
     theirs = dict(plain.model.named_parameters())
     distance = max((p - theirs[n]).abs().max().item() for n, p in mine.tapped.trained().items())
     print(f"loss after {CHECKED} steps: plain {losses[0]:.8g}, ours {losses[1]:.8g}")
-    adapted = ours(chosen, chosen.model(), lora=True)
+    others = {way: ours(chosen, chosen.model(), way) for way in WAYS[2:]}
     ways = {
-        WAYS[0]: lambda: plain.step(**data.sides),
+        WAYS[0]: lambda: plain.step(**sides),
         WAYS[1]: lambda: mine.step(0),
-        WAYS[2]: lambda: adapted.step(0),
+        **{way: lambda way=way: others[way].step(0) for way in others},
     }
-    seconds = alternate(ways, max(3, chosen.repeats // 2))
+    # The processor's time, because the clock shows other load too; a GPU's work does not show in it.
+    clock = time.process_time if chosen.device == "cpu" else time.perf_counter
+    seconds = alternate(ways, max(1, chosen.repeats // 2), clock)
     notes = {WAYS[1]: f"weights after {CHECKED} steps apart by {distance:.1e}"}
     rows = [
         [

@@ -25,6 +25,8 @@ LENGTHS = (13, 20, 7, 16, 9, 18, 5, 11)
 class Synthetic:
     """Four random global batches of eight ragged sequences, over and over."""
 
+    pack = False
+
     def __init__(self, topics: int = 1, side: str = "right") -> None:
         self.side = side
         self.topics = [f"topic{i}" for i in range(topics)]

@@ -49,6 +49,11 @@ class Batches(Protocol):
     """The batches that the training loop draws; `data.streams.ForgetRetain` provides them."""
 
     @property
+    def pack(self) -> bool:
+        """Tell whether a micro-batch holds sequences of similar length, so that little of it is padding."""
+        ...
+
+    @property
     def topics(self) -> list[str]:
         """Return the topics in the order in which they take turns."""
         ...

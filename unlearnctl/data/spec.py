@@ -103,6 +103,8 @@ class DataSpec:
     retain: Mapping[str, CorpusSpec]
     append_eos: bool | None = None  # put the end token after each text; None = if it follows a prompt
     chat_template: bool = False  # for every corpus that does not set its own
+    # "off", because a config of before this key was trained in the order drawn
+    pack: Literal["auto", "off"] = "off"
 
     @classmethod
     def from_config(cls, cfg: Mapping[str, Any]) -> DataSpec:

@@ -78,7 +78,14 @@ def load_data(
     assert tokenizer.pad_token_id is not None
     record = {key: count.record() for key, count in counts.items()}
     return ForgetRetain(
-        rows, tokenizer.pad_token_id, spec.padding_side, spec.shuffle, seed, _digest(spec, corpora), record
+        rows,
+        tokenizer.pad_token_id,
+        spec.padding_side,
+        spec.shuffle,
+        seed,
+        _digest(spec, corpora),
+        record,
+        pack=spec.pack == "auto",
     )
 
 
@@ -155,6 +162,7 @@ class ForgetRetain:
     seed: int
     digest: str
     record: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # corpus → its `Counts.record`
+    pack: bool = False  # micro-batches hold rows of similar length
 
     @property
     def topics(self) -> list[str]:
@@ -178,11 +186,16 @@ class ForgetRetain:
         share = global_batch // world
         # Every rank draws the whole global batch, because losses are divided by its counts.
         chosen = {side: self._global_rows(side, step, global_batch) for side in self.rows}
-        micro_batches = []
-        for start in range(rank * share, (rank + 1) * share, micro_batch):
-            part = slice(start, start + micro_batch)
-            micro_batches.append({side: self._cut(rows, part, step, side) for side, rows in chosen.items()})
-        return micro_batches
+        mine = {side: rows[rank * share : (rank + 1) * share] for side, rows in chosen.items()}
+        if self.pack and micro_batch < share:
+            mine = longest_first(mine)
+        return [
+            {
+                side: self._cut(mine[side][start : start + micro_batch], whole, step, side)
+                for side, whole in chosen.items()
+            }
+            for start in range(0, share, micro_batch)
+        ]
 
     def _global_rows(self, side: str, step: int, global_batch: int) -> list[Row]:
         topics = self.topics
@@ -200,18 +213,35 @@ class ForgetRetain:
         order = indices(len(rows), self.seed, f"{side}/{topic}", start, global_batch, self.shuffle)
         return [rows[i] for i in order]
 
-    def _cut(self, rows: list[Row], part: slice, step: int, side: str) -> Batch:
+    def _cut(self, rows: list[Row], whole: list[Row], step: int, side: str) -> Batch:
         topic = step % len(self.topics)
         return collate(
-            rows[part],
+            rows,
             self.pad_id,
             self.padding_side,
-            tokens=sum(len(r.ids) - r.prompt for r in rows),
-            predictions=sum(r.predictions for r in rows),
-            sequences=len(rows),
+            tokens=sum(len(r.ids) - r.prompt for r in whole),
+            predictions=sum(r.predictions for r in whole),
+            sequences=len(whole),
             topic=topic,
             corpus=f"{side}/{self.topics[topic]}",
         )
+
+
+def longest_first(rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """Sort the rows of each side by length, so that neighbours need little padding; partners stay together.
+
+    The longest come first: memory that does not suffice shows at once.
+    """
+    partners = [side for side in rows if side != "retain"]
+    groups = [partners, [side for side in rows if side == "retain"]]
+    ordered: dict[str, list[Row]] = {}
+    for group in groups:
+        lengths = [
+            sum(len(row.ids) for row in together) for together in zip(*(rows[s] for s in group), strict=True)
+        ]
+        order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+        ordered |= {side: [rows[side][place] for place in order] for side in group}
+    return ordered
 
 
 def check_batch(global_batch: int, micro_batch: int, world: int) -> None:

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from unlearnctl.ops.precision import full
 
 IGNORE = -100
+LOGITS = 1 << 27  # in memory at once: .5 GB in float32, and four times that in a backward pass
 
 
 def prediction_mask(labels: Int[Tensor, "B T"], attention_mask: Int[Tensor, "B T"]) -> Bool[Tensor, "B T"]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,7 @@ from unlearnctl.distributed.heartbeat import beat, waiting
 from unlearnctl.models.partial.tapped import TappedModel
 from unlearnctl.models.sharding import whole
 from unlearnctl.objectives.base import Loss, Objective
+from unlearnctl.training.micro import first_lengths, micro_batch_for
 from unlearnctl.training.settings import TrainerSettings
 from unlearnctl.training.sharpness import ascent, perturbed
 from unlearnctl.training.snapshot import snapshot
@@ -113,8 +115,17 @@ class Trainer:
     @property
     def micro(self) -> int:
         """Return how many sequences are in memory at once, on this process."""
-        share = max(1, self.settings.global_batch // self.accelerator.num_processes)
-        return self.result.micro_batch or self.settings.micro_batch or share
+        return self.result.micro_batch or self.settings.micro_batch or self._chosen_micro
+
+    @cached_property
+    def _chosen_micro(self) -> int:
+        world, whole = self.accelerator.num_processes, self.settings.global_batch
+        share = max(1, whole // world)
+        # Losses on hidden states run few blocks and hold no logits: their steps are cheaper in one piece.
+        if not (self.data.pack and any(need.head for need in self.tapped.needs.values())):
+            return share
+        lengths = first_lengths(self.data, list(self.tapped.needs), whole, world)
+        return micro_batch_for(lengths, share, self.accelerator.device.type)
 
     def finite(self) -> bool:
         """Tell whether every weight that trains is a finite number, on this process."""

@@ -28,7 +28,7 @@ from unlearnctl.models.partial.reference import Originals
 from unlearnctl.models.partial.split_block import Cut, find_cut
 from unlearnctl.models.partial.stand_ins import Released
 from unlearnctl.objectives.base import Needs, Outputs, View
-from unlearnctl.ops.logprobs import token_logprobs
+from unlearnctl.ops.logprobs import LOGITS, token_logprobs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -256,7 +256,10 @@ class TappedModel(nn.Module):
         hidden, above = self.decoder.run(range(start, self.top(need) + 1), hidden, prefix.calls, need.layers)
         head = self.decoder.head
         logits = head(hidden) if need.logits else None
-        logprobs = token_logprobs(head, hidden, batch.labels, batch.attention_mask) if need.logprobs else None
+        logprobs = None
+        if need.logprobs:
+            chunk = max(1, LOGITS // self.model.config.get_text_config().vocab_size)
+            logprobs = token_logprobs(head, hidden, batch.labels, batch.attention_mask, chunk)
         final = self.decoder.final(hidden) if need.final else None
         return Outputs({**kept, **above}, logits, logprobs, final)
 
