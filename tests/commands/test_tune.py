@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def test_a_search_writes_a_recipe_is_continued_and_the_recipe_trains(
     assert out.count(": score ") == 4
     assert out.count("step 6 of 12") == 4
     assert "the search ended: all 4 trials are done" in out
+    assert f"page: {root}/search.html" in out
     found = yaml.safe_load((root / "recipe.yaml").read_text())
     assert set(found) == {"objective", "trainer"}
     trial = yaml.safe_load((root / "train/trials/000/config.yaml").read_text())
@@ -97,10 +99,27 @@ def test_a_search_writes_a_recipe_is_continued_and_the_recipe_trains(
     assert (config["trainer"]["optimizer"]["lr"] is None) != (config["trainer"]["relative_lr"] is None)
 
 
+def test_a_look_alone_needs_no_space_no_suite_and_no_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = succeed("tune", "objective=undial", "eval=[]", "select=null", "tune.trials=0", "run=a").out
+    assert "looking at the untouched model" in out
+    assert "told apart: 64 forget and 64 retain texts" in out
+    assert "This suggests" in out
+    root = Path("outputs/tune/tinyworld-tinyworld_hazard-undial/a")
+    assert len(json.loads((root / "look.json").read_text())["blocks"]) == 8
+    assert not (root / "study.log").exists()
+    again = succeed("tune", "objective=undial", "eval=[]", "select=null", "tune.trials=0", "run=a").out
+    assert "looking at" not in again
+    assert "This suggests" in again
+
+
 @pytest.mark.full
 def test_a_search_that_finds_nothing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = run("tune", *ARGS, "tune.trials=2", "tune.least=0.999")
     assert done.code == 2
     assert "not found within the budget: the best score is 0." in done.err
+    assert "Not found within the budget" in Path(done.out.partition("page: ")[2].split()[0]).read_text()
     assert not list(tmp_path.rglob("recipe.yaml"))

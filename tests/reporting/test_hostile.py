@@ -21,11 +21,13 @@ from unlearnctl.reporting import html
 from unlearnctl.reporting.card import model_card
 from unlearnctl.reporting.recovered import print_robustness
 from unlearnctl.reporting.reports import write_report
+from unlearnctl.reporting.search_page import Search, Tried, render_search
 from unlearnctl.reporting.site.write import render as render_site
 from unlearnctl.reporting.summary import summarise
 from unlearnctl.reporting.summary_files import markdown as summary_markdown
 from unlearnctl.reporting.terminal import print_comparison
 from unlearnctl.results.run import load_run
+from unlearnctl.results.trade_off import Trade
 from unlearnctl.tables.cells import build
 from unlearnctl.tables.render import as_html, latex, markdown
 from unlearnctl.tables.spec import Column, Published, Row, Step, TableSpec
@@ -97,6 +99,24 @@ def report_of_many(say: Say, folder: Path) -> str:
     return render_site(summarise(runs), folder)
 
 
+def search_page(say: Say, folder: Path) -> str:
+    trials = [
+        Tried(
+            0,
+            {say("objective.alpha"): say("1")},
+            "completed",
+            Trade(0.5, 0.9),
+            "train/trials/000/report.html",
+        ),
+        Tried(1, {say("objective.alpha"): 2.0}, say("failed"), None, "train/trials/001/report.html"),
+    ]
+    block = {"block": 0, "median": 1.0, "sinks": 0.0, "first": 0.0, "apart": 0.9}
+    look = {"blocks": [block], "texts": {"forget": 8, "retain": 8}, "rms": {say("mlp"): 0.1}, "trained": 0.1}
+    return render_search(
+        Search(say("title"), say("found"), [say("fact")], [(say("do"), say("this"))], trials, 0, look)
+    )
+
+
 def table_page(say: Say, folder: Path) -> str:
     return as_html(table(say))
 
@@ -119,6 +139,7 @@ def table(say: Say) -> Any:
 PRODUCERS: dict[str, tuple[str, int, Callable[[Say, Path], str]]] = {  # source, scripts, what makes it
     "report of a run": ("reporting/templates/report.html.j2", 2, run_report),
     "report of many": ("reporting/templates/site/page.html.j2", 2, report_of_many),
+    "search": ("reporting/templates/search.html.j2", 2, search_page),
     "table": ("tables/render.py", 0, table_page),
 }
 

@@ -43,7 +43,6 @@ def test_defaults_have_a_relative_rate_and_what_has_no_place_is_left_to_the_samp
         "objective.layer": [3, 5], "objective.target": "orthogonal", "trainer.relative_lr": 0.005,
     }  # fmt: skip
     assert own.held == {"trainer.relative_lr": 0.005}
-    assert "trainer.relative_lr" not in own_settings(config(1e-3), SPACE, 30, None).held
 
 
 def test_only_a_relative_rate_switches_an_absolute_one_off() -> None:

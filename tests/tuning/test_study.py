@@ -55,7 +55,7 @@ def test_a_search_ends_once_nothing_gets_better_than_the_noise(
     assert ("no better than the noise" in reason) == (noise > 0)
 
 
-def test_a_search_that_has_found_nothing_goes_on(tmp_path: Path) -> None:
+def test_a_search_that_has_found_nothing_continues(tmp_path: Path) -> None:
     trials = Carried(tmp_path, [0.1] * 20 + [0.4] * 20)
     reason = search(trials.study, tuning(), trials, lambda: 0.0, lambda best: 0.05)
     assert len(trials.groups) == 5 + 1 + 3
@@ -90,6 +90,6 @@ def test_a_search_is_continued_and_what_was_cut_off_counts_as_failed(tmp_path: P
         TrialState.COMPLETE,
         TrialState.FAIL,
     ]
-    best = best_of(again)
+    best = best_of(again.trials)
     assert best is not None
     assert (best.number, best.value) == (1, 0.6)

@@ -39,6 +39,7 @@ from unlearnctl.distributed.settings import Launch, read_launch
 from unlearnctl.distributed.start import start_workers
 from unlearnctl.distributed.world import World
 from unlearnctl.runs.directory import create
+from unlearnctl.tuning.hint import hint
 from unlearnctl.unlearning.resume import config_to_resume, given_changes
 from unlearnctl.unlearning.session import run
 from unlearnctl.unlearning.setup import check_setup, make_setup, show_dry_run
@@ -58,8 +59,12 @@ def train(cfg: DictConfig, directory: Path | None = None) -> Path | None:
             return directory
         cfg = again
     launch = read_launch(plain(cfg.launch), cfg.trainer.device)
+    untuned = hint(cfg)
     if launch.dry_run:
         show_dry_run(cfg, launch.num_processes)
+    if untuned:
+        print(untuned)
+    if launch.dry_run:
         return None
     if launch.starts_workers:
         return _start_workers(cfg, directory, launch)

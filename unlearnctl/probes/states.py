@@ -47,8 +47,13 @@ def pooled_states(
 
 def _pool(hidden: Float[Tensor, "B T D"], batch: Batch, pool: str) -> Float[Tensor, "B D"]:
     if pool == "mean":
-        counted = batch.mask[..., None]
-        return torch.where(counted, hidden.float(), 0.0).sum(1) / counted.sum(1)
+        return mean_state(hidden, batch)
     first = batch.mask.int().argmax(-1)
     start = batch.attention_mask.argmax(-1)
     return hidden[torch.arange(len(first)), torch.maximum(first - 1, start)]
+
+
+def mean_state(hidden: Float[Tensor, "B T D"], batch: Batch) -> Float[Tensor, "B D"]:
+    """Average over the tokens of each text that count."""
+    counted = batch.mask[..., None]
+    return torch.where(counted, hidden.float(), 0.0).sum(1) / counted.sum(1)

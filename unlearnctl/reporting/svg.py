@@ -101,10 +101,10 @@ def charts(run: Run) -> list[Chart]:
     means += f", every {run.every}th step read" if run.every > 1 else ""
     losses, norms = series.losses(run), series.column(run, "grad_norm")
     made = [
-        _curves("losses", "Loss terms", f"before weighting{means}", "loss", losses, {}),
+        curves("losses", "Loss terms", f"before weighting{means}", "loss", losses, {}),
         _plane_chart(plane) if plane else None,
-        _curves("scores", "Scores while training", "in-training evaluation", "score (0 to 1)", scores, roles),
-        _curves(
+        curves("scores", "Scores while training", "in-training evaluation", "score (0 to 1)", scores, roles),
+        curves(
             "knobs",
             "Learned trade-offs",
             "multiples of the config's values",
@@ -113,7 +113,7 @@ def charts(run: Run) -> list[Chart]:
             {},
             series.action_axis(run),
         ),
-        _curves(
+        curves(
             "outcomes",
             "What each setting brought",
             "on validation items",
@@ -122,7 +122,7 @@ def charts(run: Run) -> list[Chart]:
             {"forgotten": "forget", "retained": "retain"},
             series.action_axis(run),
         ),
-        _curves("grad", "Gradient norm", f"before clipping{means}", "norm", norms, {}),
+        curves("grad", "Gradient norm", f"before clipping{means}", "norm", norms, {}),
     ]
     return [chart for chart in made if chart]
 
@@ -133,7 +133,7 @@ def css_class(name: str, role: str, position: int) -> str:
     return fixed.get(name) or fixed.get(role) or SPARE[position % len(SPARE)]
 
 
-def _curves(
+def curves(
     key: str,
     title: str,
     note: str,
@@ -142,6 +142,17 @@ def _curves(
     roles: dict[str, str],
     across: str = "optimiser step",
 ) -> Chart | None:
+    """Draw named curves over steps, blocks or episodes; None without any.
+
+    Args:
+        key: of the chart on its page.
+        title: of the chart.
+        note: beside the title.
+        unit: what the curves are measured in; one that begins with "score" gets an axis from 0 to 1.
+        lines: the curves.
+        roles: curve → forget or retain, which decides its colour.
+        across: what the curves run over.
+    """
     if not lines:
         return None
     log = series.wants_log(lines)
@@ -150,18 +161,19 @@ def _curves(
     y_axis = Axis.over(y_values, HEIGHT - BOTTOM, TOP, log=log)
     if unit.startswith("score"):
         y_axis = Axis(-0.03, 1.03, HEIGHT - BOTTOM, TOP)
-    drawn, used = [], dict[str, int]()
+    made, used = [], dict[str, int]()
     for i, line in enumerate(lines):
         cls = css_class(line.name, roles.get(line.name, ""), i)
         dash, used[cls] = used.get(cls, 0), used.get(cls, 0) + 1
         points = [
             [x_axis.at(x), y_axis.at(y), f"{across.split()[-1]} {x:g}", f"{y:.4g}"] for x, y in line.points
         ]
-        drawn.append(_drawn(line.name, f"{cls} dash{min(dash, 3)}", points))
-    return Chart(key, title, f"{note}, log scale" if log else note, across, unit, x_axis, y_axis, drawn)
+        made.append(drawn(line.name, f"{cls} dash{min(dash, 3)}", points))
+    return Chart(key, title, f"{note}, log scale" if log else note, across, unit, x_axis, y_axis, made)
 
 
-def _drawn(name: str, cls: str, points: list[list[Any]]) -> dict[str, Any]:
+def drawn(name: str, cls: str, points: list[list[Any]]) -> dict[str, Any]:
+    """Return a curve as the template takes it; a point is [x, y, where, what], in pixels and words."""
     path = "M" + "L".join(f"{x} {y}" for x, y, *_ in points)
     return {"name": name, "cls": cls, "points": points, "d": path, "dots": len(points) <= 30}
 
@@ -174,14 +186,14 @@ def _plane_chart(plane: Plane) -> Chart:
     named = [(f"step {s}", x, y) for s, x, y in plane.trail]
     lines = [("during training", "total", named)] if named else []
     lines += [(name, "retain", [(name, x, y)]) for name, x, y in plane.ends]
-    drawn = [_drawn(name, cls, _plane_points(plane, x_axis, y_axis, points)) for name, cls, points in lines]
+    made = [drawn(name, cls, _plane_points(plane, x_axis, y_axis, points)) for name, cls, points in lines]
     marks = [_mark(plane, name, x_axis, y_axis, x, y) for name, x, y in plane.ends]
     x_label = f"kept: {plane.retain.metric}{_arrow(plane.retain, '←→')}"
     y_label = f"forgotten: {plane.forget.metric}{_arrow(plane.forget, '↓↑')}"
     guides = _guides(plane, x_axis, y_axis)
     note = "with 95 % intervals"
     return Chart(
-        "plane", "Forgotten against kept", note, x_label, y_label, x_axis, y_axis, drawn, marks, guides, True
+        "plane", "Forgotten against kept", note, x_label, y_label, x_axis, y_axis, made, marks, guides, True
     )
 
 

@@ -53,14 +53,14 @@ class Own:
     ]  # the nearest ones of the space, for the sampler to learn from; those unknown are left out
 
 
-def own_settings(cfg: DictConfig, space: Sequence[Setting], blocks: int, rate: float | None) -> Own:
+def own_settings(cfg: DictConfig, space: Sequence[Setting], blocks: int, rate: float) -> Own:
     """Find what the config has, as far as it has any.
 
     Args:
         cfg: of the search.
         space: what is tried.
         blocks: of the model, in which layers are counted.
-        rate: the relative learning rate that the config amounts to, if that is known.
+        rate: the relative learning rate that the config amounts to.
     """
     there = flatten({key: depth.at_depth(plain(cfg[key]), blocks) for key in ("objective", "trainer")})
     found = {setting.key: there.get(setting.key) for setting in space}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from annotated_types import Ge, Lt
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Tuning:
 
     Args:
         minutes: budget of one call; the trials that are at work when it ends are finished.
-        trials: the most trials, over all calls.
+        trials: the most trials, over all calls; 0 only looks at the untouched model.
         together: trials that train side by side in one process, on shared frozen blocks.
         looks: times that a trial is scored while it trains; the worse ones are stopped after each (successive halving).
         least: score (share forgotten × share retained) below which nothing counts as found.
@@ -24,7 +24,7 @@ class Tuning:
     """
 
     minutes: PositiveFloat
-    trials: PositiveInt
+    trials: NonNegativeInt
     together: PositiveInt
     looks: PositiveInt
     least: Annotated[float, Ge(0), Lt(1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import optuna
@@ -64,7 +64,7 @@ def search(
         if stale >= PATIENCE:
             return f"{PATIENCE} groups of trials in a row were no better than the noise"
         carry_out(min(tuning.together, left))
-        now = best_of(study)
+        now = best_of(study.get_trials(deepcopy=False))
         if now is None:
             continue
         assert now.value is not None
@@ -74,9 +74,9 @@ def search(
             stale = 0
 
 
-def best_of(study: optuna.Study) -> FrozenTrial | None:
+def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """Return the completed trial with the best score; None before the first."""
-    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return max(done, key=lambda trial: trial.value or 0.0, default=None)
 
 
