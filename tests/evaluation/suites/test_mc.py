@@ -26,6 +26,7 @@ from unlearnctl.evaluation.suites.lm_eval import LMEvalSuite
 from unlearnctl.evaluation.suites.mc import MultipleChoiceSuite
 from unlearnctl.evaluation.suites.mc_questions import QuestionFields, read_questions
 from unlearnctl.results.metric import Metric
+from unlearnctl.results.statistics import wilson
 from unlearnctl.results.trade_off import trade_off
 from unlearnctl.tinyworld import model_dir
 from unlearnctl.utils.errors import UserError
@@ -181,6 +182,10 @@ def test_a_limit_draws_a_sample_and_says_so(tmp_path: Path, capsys: pytest.Captu
     assert drawn[0] == drawn[1] != every[:10]
     places = [every.index(question) for question in drawn[0]]
     assert places == sorted(places)
+    found = suite.run(tiny_model("llama"), word_tokenizer(), Answers())
+    assert {metric.n for metric in found.values()} == {10}
+    hits = round(10 * found["physics_acc_norm"].value)
+    assert found["physics_acc_norm"].interval == wilson(hits, 10)
 
 
 @pytest.mark.parametrize(
