@@ -42,6 +42,19 @@ def test_closed_form(target: str, expected: float) -> None:
     assert out.total.item() == pytest.approx(expected + 0.25, abs=1e-5)
 
 
+@pytest.mark.parametrize(("floor", "expected"), [(0.25, 0.35), (0.6, 0.0), (0.7, 0.0)])
+def test_away_leaves_a_token_alone_that_has_turned_to_the_floor(floor: float, expected: float) -> None:
+    objective = RMUCosine(layer=4, target="away", alpha=10.0, norm_anchor=0.0, tilt=0.0, floor=floor)
+    objective.setup(2, 1, torch.Generator())
+    h = torch.tensor([[[1.0, 0.0]]], requires_grad=True)
+    turned = View(one([1.0, 0.0], [0.6, 0.8]).batch, Outputs({4: h}), one([1.0, 0.0], [0.6, 0.8]).frozen)
+    term = objective(turned, one([2.0, 0.0], [1.0, 0.0])).terms["forget"]
+    term.backward()
+    assert term.item() == pytest.approx(expected, abs=1e-6)
+    assert h.grad is not None
+    assert bool(h.grad.any()) == (floor < 0.5)
+
+
 @pytest.mark.parametrize("target", get_args(Target))
 def test_naive_twin_over_two_layers(target: str) -> None:
     objective = ready(RMUCosine(layer=[1, 4], target=target, alpha=3.0, norm_anchor=0.5, tilt=0.3))
@@ -95,6 +108,8 @@ def test_random_needs_no_reference_for_the_forget_side() -> None:
         ("alpha", -1.0),
         ("norm_anchor", -0.1),
         ("tilt", -1.0),
+        ("floor", 1.0),
+        ("floor", -0.1),
     ],
 )
 def test_wrong_values_are_refused_by_name(key: str, value: object) -> None:

@@ -7,9 +7,10 @@ anchor are ours. Being scale-free, it has no steering coefficient to tune to the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Lt
 from pydantic import NonNegativeFloat
 from torch import Generator, Tensor
 
@@ -38,7 +39,8 @@ class RMUCosine(Objective):
 
     The forget term, with h = h_l(x_f;θ), h0 = h_l(x_f;θ0), u a random unit vector per topic and
     h0' = h0 + tilt·‖h0‖·u:
-    `random` ⟨1 − cos(h, u)⟩ · `away` ⟨relu cos(h, h0')⟩ · `opposite` ⟨1 + cos(h, h0')⟩ · `orthogonal` ⟨cos²(h, h0')⟩.
+    `random` ⟨1 − cos(h, u)⟩ · `away` ⟨relu(cos(h, h0') − floor)⟩ · `opposite` ⟨1 + cos(h, h0')⟩ ·
+    `orthogonal` ⟨cos²(h, h0')⟩.
 
     Args:
         layer: one block or several, as indices or shares of the depth.
@@ -47,6 +49,8 @@ class RMUCosine(Objective):
         norm_anchor: ν; cosine alone leaves the residual norm free to drift.
         tilt: at θ = θ0 the last three targets are stationary (cos = 1), so that without a tilt rounding alone
             would choose where the first steps go, differently for every batch split, device and dtype.
+        floor: cosine at which `away` leaves a token alone. Turned further, tokens forget no more questions, and every
+            text on the subject pays for it (docs/real-models.md).
         retain_noise: see `RetainNoise`.
         sink_factor: see `TokenNorms`.
     """
@@ -60,12 +64,14 @@ class RMUCosine(Objective):
         alpha: NonNegativeFloat,
         norm_anchor: NonNegativeFloat,
         tilt: NonNegativeFloat = 0.1,
+        floor: Annotated[float, Ge(0), Lt(1)] = 0.0,
         retain_noise: NonNegativeFloat = 0.0,
         sink_factor: SinkFactor = None,
     ) -> None:
         super().__init__()
         self.layers = self.active = indices(layer)
         self.target, self.alpha, self.norm_anchor, self.tilt = target, alpha, norm_anchor, tilt
+        self.floor = floor
         self.noise = RetainNoise(retain_noise)
         self.norms = TokenNorms(self.layers, sink_factor)
 
@@ -100,7 +106,9 @@ class RMUCosine(Objective):
         else:
             h0 = full(forget.reference.hidden[layer])
             cos = cosine(h, h0 + self.tilt * h0.norm(dim=-1, keepdim=True) * u)
-            values = {"away": cos.relu(), "opposite": 1 + cos, "orthogonal": cos**2}[self.target]
+            values = {"away": (cos - self.floor).relu(), "opposite": 1 + cos, "orthogonal": cos**2}[
+                self.target
+            ]
         return forget.token_mean(self.norms.without_sinks(values, forget, layer))
 
     def forward(self, forget: View, retain: View) -> Loss:
