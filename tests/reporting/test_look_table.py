@@ -47,6 +47,7 @@ def test_the_table_has_eighty_columns() -> None:
         ([0.5, 0.7, 0.9, 0.91, 0.9, 0.9], 99, "layers 2 to 5 (of 6 blocks)"),
         ([0.5, 0.7, 0.9, 0.91, 0.9, 0.9], 4, "layers 2 to 3 (of 6 blocks)"),
         ([0.5, 0.7, 0.99, 0.7, 0.99], 99, "layer 2 (of 5 blocks)"),
+        ([0.95, 0.96, 0.99], 1, "no layer: texts are told apart in every block, 0.95 of them"),
         ([0.5, 0.7, 0.9], 1, "no layer: where texts are told apart best, first tokens are sinks"),
     ],
 )

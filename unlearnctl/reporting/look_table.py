@@ -13,6 +13,7 @@ from unlearnctl.reporting import svg
 from unlearnctl.reporting.series import Line
 from unlearnctl.utils import numbers
 
+EVERYWHERE = 0.9  # told apart so well in every block, texts point at none
 ROWS = 16  # of the table; deeper models show every second block, every third, ...
 Look = Mapping[str, Any]  # what look.json holds
 
@@ -62,7 +63,10 @@ def lines(look: Look) -> list[str]:
 def suggestion(look: Look) -> str:
     """Name the blocks where the texts are told apart as well as anywhere and no first token is a sink (our reading)."""
     blocks, n = look["blocks"], sum(look["texts"].values())
-    best = max(each["apart"] for each in blocks)
+    shares = [float(each["apart"]) for each in blocks]
+    best, worst = max(shares), min(shares)
+    if worst >= EVERYWHERE:
+        return f"This suggests no layer: texts are told apart in every block, {worst:.2f} of them or more."
     alike = [each for each in blocks if each["apart"] >= best - _error(best, n)]
     free = [each["block"] for each in alike if each["first"] < 0.5]
     if not free:
