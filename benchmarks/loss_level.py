@@ -121,7 +121,7 @@ def main() -> None:
     }
     # The processor's time, because the clock shows other load too; a GPU's work does not show in it.
     clock = time.process_time if chosen.device == "cpu" else time.perf_counter
-    seconds = alternate(ways, max(1, chosen.repeats // 2), clock)
+    seconds = alternate(ways, max(3, chosen.repeats // 2), clock)
     notes = {WAYS[1]: f"weights after {CHECKED} steps apart by {distance:.1e}"}
     rows = [
         [

@@ -70,10 +70,13 @@ def score_questions(model: Any, tokenizer: Any, file: Path, limit: int | None) -
 
 
 @torch.no_grad()
-def perplexity(model: Any, tokenizer: Any, text: str, limit: int | None) -> dict[str, Any]:
-    """Return perplexity per token, the number of paragraphs, and each one's loss; `limit` of them spread evenly."""
+def perplexity(
+    model: Any, tokenizer: Any, text: str, limit: int | None, first: bool = False
+) -> dict[str, Any]:
+    """Return perplexity per token, the number of paragraphs, and each one's loss; `limit` of them, spread evenly."""
     lines = [line for line in text.splitlines() if len(line) >= SHORTEST]
-    chosen = lines[:: max(1, len(lines) // limit)][:limit] if limit else lines
+    every = max(1, len(lines) // limit) if limit and not first else 1
+    chosen = lines[::every][:limit]
     rows = [tokenizer(line, add_special_tokens=False).input_ids[:LONGEST] for line in chosen]
     losses = [float(model(row, labels=row).loss) for row in (torch.tensor([row]) for row in rows)]
     tokens = [len(row) - 1 for row in rows]
@@ -91,6 +94,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="a text file")
     parser.add_argument("--limit", type=int, help="score only the first N questions of each file")
     parser.add_argument("--paragraphs", type=int, help="score only N, spread evenly over the text")
+    parser.add_argument("--first", action="store_true", help="take the first N paragraphs instead")
     args = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(args.folder)
     model = AutoModelForCausalLM.from_pretrained(args.folder, dtype=torch.float32).eval()
@@ -99,7 +103,7 @@ def main() -> None:
         scores[file.stem] = score_questions(model, tokenizer, file, args.limit)
     if args.text:
         scores[args.text.stem] = perplexity(
-            model, tokenizer, args.text.read_text(encoding="utf-8"), args.paragraphs
+            model, tokenizer, args.text.read_text(encoding="utf-8"), args.paragraphs, args.first
         )
     print(json.dumps(scores))
 

@@ -44,7 +44,7 @@ def test_the_shipped_recipe_forgets_school_biology_and_keeps_physics(
 ) -> None:
     """The command of docs/real-models.md, scored by plain transformers on 16 questions of each subject.
 
-    Measured on 24 dev questions of each: biology -22.4 to -46.9 nats, physics -18.7 to -18.0.
+    Measured with this seed on all test questions: biology -19.2 to -36.8 nats, physics -18.4 to -18.4.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

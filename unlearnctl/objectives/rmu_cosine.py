@@ -49,8 +49,8 @@ class RMUCosine(Objective):
         norm_anchor: ν; cosine alone leaves the residual norm free to drift.
         tilt: at θ = θ0 the last three targets are stationary (cos = 1), so that without a tilt rounding alone
             would choose where the first steps go, differently for every batch split, device and dtype.
-        floor: cosine at which `away` leaves a token alone. Turned further, tokens forget no more questions, and every
-            text on the subject pays for it (docs/real-models.md).
+        floor: cosine at which `away` leaves a token alone, because what a run turns further than it must is paid by
+            every text on the subject (docs/real-models.md).
         retain_noise: see `RetainNoise`.
         sink_factor: see `TokenNorms`.
     """
