@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ def test_a_search_writes_a_recipe_is_continued_and_the_recipe_trains(
     root = Path("outputs/tune/tinyworld-tinyworld_hazard-rmu/a")
     assert out.count(": score ") == 4
     assert out.count("step 6 of 12") == 4
+    early = {f"{int(number):03d}" for number in re.findall(r"trial (\d+): score .* \(stopped early\)", out)}
+    scored = {path.parent.name for path in root.glob("train/trials/*/results.json")}
+    assert scored == {f"00{i}" for i in range(4)} - early  # nobody waits for scores of what was stopped
     assert "the search ended: all 4 trials are done" in out
     assert f"page: {root}/search.html" in out
     found = yaml.safe_load((root / "recipe.yaml").read_text())

@@ -39,6 +39,24 @@ def test_wrong_settings(change: dict, line: str) -> None:
         read(TrainerSettings, "trainer", {**GOOD, **change})
 
 
+def test_scores_of_the_untouched_model_may_be_known() -> None:
+    def measure() -> dict:
+        pytest.fail("measured")
+
+    known = scores(1, 1, 2)
+    seen: list[int] = []
+    evaluator = Evaluator(
+        Monitor(every=2),
+        evaluate=measure,
+        snapshot=dict,
+        report=lambda step, scores: seen.append(step),
+        untouched=lambda: known,
+    )
+    evaluator.start()
+    assert evaluator.before == evaluator.now == known
+    assert seen == [0]
+
+
 def test_evaluator_keeps_the_best_and_stops_on_damage() -> None:
     found = iter([scores(1, 1, 2), scores(0.6, 1, 2), scores(0.3, 0.9, 2), scores(0.25, 0.5, 2)])
     seen: list[int] = []

@@ -36,7 +36,7 @@ def trial(number: int, forgotten: float, kept: float, own: bool = False) -> Froz
 
 
 def tuning(least: float = 0.3) -> Tuning:
-    return Tuning(minutes=20, trials=40, together=4, looks=4, least=least)
+    return Tuning(minutes=20, trials=40, together=4, looks=4, look_items=48, least=least)
 
 
 def test_the_best_trial_becomes_the_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

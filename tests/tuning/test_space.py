@@ -50,6 +50,12 @@ def test_every_shipped_space_names_keys_that_are_there(objective: str) -> None:
         assert setting.key in there
 
 
+def test_what_decides_which_blocks_train_is_shared_and_in_blocks() -> None:
+    setting = Setting("trainer.train_from", choices=[0.67])
+    assert setting.places_blocks
+    assert setting.in_blocks(30).choices == [20]
+
+
 def test_draws_are_within_the_range_and_of_the_type() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     settings = [

@@ -12,7 +12,9 @@ from unlearnctl.tuning.study import best_of, has_own, open_study, search
 
 
 def tuning(**changes: float) -> Tuning:
-    return Tuning(**{"minutes": 20, "trials": 40, "together": 4, "looks": 4, "least": 0.3, **changes})  # type: ignore[arg-type]
+    return Tuning(
+        **{"minutes": 20, "trials": 40, "together": 4, "looks": 4, "look_items": 48, "least": 0.3, **changes}
+    )  # type: ignore[arg-type]
 
 
 class Carried:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-KEYS = ("layer", "layers")
+KEYS = ("layer", "layers", "train_from")
 
 
 def block_at(share: float, blocks: int) -> int:
@@ -14,7 +14,7 @@ def block_at(share: float, blocks: int) -> int:
 
 
 def at_depth(node: Mapping[str, Any], blocks: int) -> dict[str, Any]:
-    """Replace each share under `layer` and `layers`, nested mappings included; indices stay what they are.
+    """Replace each share under `KEYS`, nested mappings included; indices stay what they are.
 
     Shares of one list that mean the same block of a shallow model become one.
     """

@@ -54,10 +54,10 @@ def _objective(key: str, node: Mapping[str, Any]) -> Objective:
     return build(key, {**node, "by_topic": built})
 
 
-def build_suites(
+def suite_settings(
     cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | None = None, numbers_only: bool = False
-) -> dict[str, Any]:
-    """Instantiate the suites of `cfg.eval`, with some settings replaced.
+) -> dict[str, dict[str, Any]]:
+    """Return the settings of each suite of `cfg.eval`, with some replaced.
 
     Args:
         cfg: `eval`.
@@ -70,8 +70,16 @@ def build_suites(
         check_value(f"eval.{name}", suite, Mapping[str, Any])
         check_value(f"trainer.monitor.overrides.{name}", changed, Mapping[str, Any])
         silent = {"replies": 0} if numbers_only and "replies" in suite else {}
-        found[name] = build(f"eval.{name}", {**suite, **silent, **changed})
+        found[name] = {**suite, **silent, **changed}
     return found
+
+
+def build_suites(
+    cfg: DictConfig, overrides: Mapping[str, Mapping[str, Any]] | None = None, numbers_only: bool = False
+) -> dict[str, Any]:
+    """Instantiate the suites of `cfg.eval`; the arguments are those of `suite_settings`."""
+    settings = suite_settings(cfg, overrides, numbers_only)
+    return {name: build(f"eval.{name}", node) for name, node in settings.items()}
 
 
 def build(key: str, node: object, **extra: Any) -> Any:

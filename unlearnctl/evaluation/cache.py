@@ -31,16 +31,20 @@ def kept_answers(identity: str, suites: Mapping[str, Any]) -> Answers:
     return answers
 
 
-def cached_evaluate(identity: str, suites: Mapping[str, Any], run: Callable[[Answers], Scores]) -> Scores:
+def cached_evaluate(
+    identity: str, suites: Mapping[str, Any], run: Callable[[Answers], Scores], quiet: bool = False
+) -> Scores:
     """Return `run(answers)`, or its earlier result for the same weights, suite configs and library versions.
 
-    A damaged entry is measured again; see `kept_answers` for an evaluation that was killed.
+    A damaged entry is measured again; see `kept_answers` for an evaluation that was killed. `quiet` leaves out the line
+    that names the entry.
     """
     key = _key(identity, suites)
     path = cache_dir() / "base-results" / f"{_digest(key)}.json"
     # one rank looks, for all: another command may be about to write it
     if known := on_main(lambda: _read(path, key, list(suites))):
-        print(f"base model: scores from the cache ({path})")
+        if not quiet:
+            print(f"base model: scores from the cache ({path})")
         return known
     answers = kept_answers(identity, suites)
     scores = run(answers)

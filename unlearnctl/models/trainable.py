@@ -29,6 +29,22 @@ def match(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
     return [name for name in names if name in chosen]
 
 
+def from_block(names: Sequence[str], lowest: int, skeleton: Skeleton) -> list[str]:
+    """Return the names that are in a block, and in none below `lowest`.
+
+    Raises:
+        UserError: the model has no such block, or nothing is left.
+    """
+    if lowest >= skeleton.num_blocks:
+        raise UserError(f"trainer.train_from={lowest}: the model's last block is {skeleton.num_blocks - 1}")
+    kept = [name for name in names if (block := skeleton.block_of(name)) is not None and block >= lowest]
+    if not kept:
+        raise UserError(
+            f"trainer.train_from={lowest}: all that would train lies below it: {names[0]}, ... (trainer.trainable)"
+        )
+    return kept
+
+
 def lowest_block(names: Iterable[str], skeleton: Skeleton) -> int:
     """Return the first block that must run with gradients, since nothing below it trains.
 

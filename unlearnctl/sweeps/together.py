@@ -43,13 +43,19 @@ def group_key(setup: Setup) -> str:
     return json.dumps([cfg["model"], cfg["data"], prepared.lowest, prepared.trunk, how], sort_keys=True)
 
 
-def run_together(setups: Sequence[Setup], ended: Ended, begun: Begun = lambda session: None) -> None:
+def run_together(
+    setups: Sequence[Setup],
+    ended: Ended,
+    begun: Begun = lambda session: None,
+    scored: Callable[[Setup], bool] = lambda setup: True,
+) -> None:
     """Carry out a group of runs.
 
     Args:
         setups: of the runs.
         ended: called with each, and with its error if it failed after training.
         begun: called with each when its trainer is made, before the first step.
+        scored: whether a run that has trained is worth its scores and its report; the others end without.
 
     Raises:
         BaseException: whatever stopped the group before.
@@ -65,7 +71,11 @@ def run_together(setups: Sequence[Setup], ended: Ended, begun: Begun = lambda se
         # All members are saved, and their models freed, before the first is evaluated.
         outcomes = [session.save() for session in sessions]
         for session, outcome in zip(sessions, outcomes, strict=True):
-            _finish(session, models, outcome, ended)
+            if scored(session.setup):
+                _finish(session, models, outcome, ended)
+            else:
+                session.discard()
+                ended(session.setup, None)
 
 
 def _train(sessions: Sequence[Session], models: SharedModels, begun: Begun) -> None:

@@ -28,11 +28,12 @@ class Evaluator:
     best_step: int | None = None
     best_score: float = -1.0  # below every hypervolume, so that the first evaluation counts even at 0
     best_tensors: dict[str, Tensor] | None = None
+    untouched: Callable[[], Scores] | None = None  # scores of the model before training; None: `evaluate`
 
     def start(self) -> None:
         """Measure the untouched model, on the same items as later."""
         if self.settings.every:
-            self.before = self.measure()
+            self.before = self.now = (self.untouched or self.evaluate)()
             self.report(0, self.before)
 
     def measure(self) -> Scores:

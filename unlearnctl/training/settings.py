@@ -52,6 +52,7 @@ class TrainerSettings:
     relative_lr: PositiveFloat | None = None  # in units of the RMS of what trains, see training/rate.py
     micro_batch: PositiveInt | None = None
     trainable: Annotated[list[str], MinLen(1)] | None = None  # None: the objective's own choice
+    train_from: NonNegativeInt | None = None  # blocks below it are frozen, and all that is in no block
     lora: Lora | None = None
     schedule: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant"
     warmup_steps: NonNegativeInt = 0

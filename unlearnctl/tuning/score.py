@@ -14,6 +14,10 @@ RUNS = "trials"  # name of the runs, under TUNE_DIR/train
 NUDGE = 0.03  # less than what one question of a hundred is worth, so that accuracy decides where it differs
 
 
+class NothingToForget(UserError):
+    """The untouched model only guesses at what is to be forgotten."""
+
+
 def run_of(root: Path, trial: int) -> Path:
     """Return the directory of a trial's run."""
     return root / "train" / RUNS / f"{trial:03d}"
@@ -56,11 +60,13 @@ def check_base(rows: Sequence[Row]) -> None:
     """Refuse to search where the untouched model scores no better than by guessing.
 
     Raises:
-        UserError: that is so for every forget score that has a chance level.
+        NothingToForget: that is so for every forget score that has a chance level.
     """
     known = [
         row for row in rows if row.role == "forget" and row.goal == "lower" and row.chance and row.before.half
     ]
     scores = [f"{row.suite} {row.metric} {row.before.value:.2f} (chance {row.chance:.2f})" for row in known]
     if known and all((row.before.value or 0) - (row.before.half or 0) <= (row.chance or 0) for row in known):
-        raise UserError(f"nothing to forget here: the untouched model only guesses: {', '.join(scores)}")
+        raise NothingToForget(
+            f"nothing to forget here: the untouched model only guesses: {', '.join(scores)}"
+        )

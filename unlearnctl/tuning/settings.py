@@ -19,6 +19,7 @@ class Tuning:
         trials: the most trials, over all calls; 0 only looks at the untouched model.
         together: trials that train side by side in one process, on shared frozen blocks.
         looks: times that a trial is scored while it trains; the worse ones are stopped after each (successive halving).
+        look_items: questions of each file that a look asks, where the suite has a `limit`; null: as many as at the end.
         least: score (share forgotten × share retained) below which nothing counts as found.
         space: what is tried, see `Setting`.
     """
@@ -27,5 +28,6 @@ class Tuning:
     trials: NonNegativeInt
     together: PositiveInt
     looks: PositiveInt
+    look_items: PositiveInt | None
     least: Annotated[float, Ge(0), Lt(1)]
     space: Sequence[Mapping[str, Any]] = field(default_factory=list)

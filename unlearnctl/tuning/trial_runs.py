@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from unlearnctl.results.run import load_run
 from unlearnctl.results.trade_off import Trade, rows_of, trade
 from unlearnctl.sweeps.together import groups, run_together
 from unlearnctl.tuning.draw import Own, draw, shared, with_one_rate
-from unlearnctl.tuning.score import RUNS, check_base, search_score
+from unlearnctl.tuning.score import RUNS, NothingToForget, check_base, search_score
 from unlearnctl.tuning.settings import Tuning
 from unlearnctl.tuning.space import Setting
 from unlearnctl.unlearning.session import Session
@@ -41,11 +41,20 @@ def trial_config(
                 {"replies": 0} if "replies" in made.eval[suite] else {}
             )  # nobody reads forty trials' replies
             made.eval[suite] = OmegaConf.merge(made.eval[suite], silent, changes)
-        made.trainer.monitor.overrides = None
+        made.trainer.monitor.overrides = fewer(made.eval, tuning.look_items)
         for key, value in with_one_rate(values).items():
             OmegaConf.update(made, key, value, merge=False)
         made.trainer.monitor.every = -(-made.trainer.steps // tuning.looks)
     return made
+
+
+def fewer(suites: Mapping[str, Any], items: int | None) -> dict[str, dict[str, int]]:
+    """Return what makes suites ask at most so many items, for a look at a trial that goes on or is stopped."""
+    return {
+        name: {"limit": items}
+        for name, suite in suites.items()
+        if items is not None and "limit" in suite and (suite.limit is None or suite.limit > items)
+    }
 
 
 @dataclass
@@ -60,7 +69,7 @@ class Trials:
     say: Callable[[str], None]
     own: Own | None = None  # what the config has, which is the first trial; None once it has been tried
     running: dict[Path, optuna.Trial] = field(default_factory=dict)
-    stopped: set[int] = field(default_factory=set)
+    stopped: dict[int, Trade] = field(default_factory=dict)  # where the last look at such a trial found it
 
     def __call__(self, count: int) -> None:
         """Carry out `count` trials that train the same blocks: the first one decides which.
@@ -85,9 +94,10 @@ class Trials:
                 self.say(f"trial {trial.number}: {error}")
         if not setups:
             raise refused[0]
-        for group in groups(setups, self.tuning.together):
+        # The config's own settings may train more of the model than the others. Alone, they run last, so that a look
+        # has something to compare them with.
+        for group in sorted(groups(setups, self.tuning.together), key=len, reverse=True):
             self._train(group)
-            self._check_base(group)
 
     def _set_up(self, trial: optuna.Trial, values: dict[str, Any]) -> Setup:
         trial.set_user_attr("values", values)
@@ -107,22 +117,23 @@ class Trials:
         self.say(f"trial{'s' if len(group) > 1 else ''} {names}: training{together}")
         try:
             with self._log():
-                run_together(group, self._ended, self._begun)
+                run_together(group, self._ended, self._begun, self._worth_scores)
+        except NothingToForget:
+            raise
         except Exception as error:  # one of them stopped the group
             for setup in group:
                 if setup.directory in self.running:
                     self._ended(setup, error)
 
-    def _check_base(self, group: Sequence[Setup]) -> None:
-        for setup in group:
-            if (setup.directory / "results.json").is_file():
-                check_base(load_run(setup.directory, history=False).rows)
-                return
+    def _worth_scores(self, setup: Setup) -> bool:
+        """Leave a stopped trial with the scores of its last look: all items would cost more than its training."""
+        return self.running[setup.directory].number not in self.stopped
 
     def _begun(self, session: Session) -> None:
         """Have a trial stopped where others at the same point were clearly better."""
         settings, trial = session.setup.prepared.settings, self.running[session.setup.directory]
         evaluator = session.evaluator
+        check_base(rows_of(session.before, session.before))
 
         def judge(step: int, forgotten: float, kept: float) -> str | None:
             if step == settings.steps:  # nothing is left to stop
@@ -135,27 +146,27 @@ class Trials:
             )
             if not trial.should_prune():
                 return None
-            self.stopped.add(trial.number)
+            self.stopped[trial.number] = Trade(forgotten, kept)
             return f"other trials were better at step {step}"
 
         evaluator.listener = judge
 
     def _ended(self, setup: Setup, error: BaseException | None) -> None:
         trial = self.running.pop(setup.directory)
-        rows = [] if error else load_run(setup.directory, history=False).rows
-        point = trade(rows)
-        if point is None:
+        stopped = self.stopped.get(trial.number)
+        rows = [] if error or stopped else load_run(setup.directory, history=False).rows
+        point = stopped or trade(rows)
+        if point is None or error:
             self.study.tell(trial, state=TrialState.FAIL)
             why = explain(error) if isinstance(error, Exception) else "no score on both sides"
             self.say(f"trial {trial.number}: failed: {why}")
             return
-        stopped = trial.number in self.stopped
         trial.set_user_attr("point", list(point))
         if stopped:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             self.study.tell(trial, search_score(point, rows))
-        self.say(line(trial.number, point, trial.user_attrs["values"], stopped))
+        self.say(line(trial.number, point, trial.user_attrs["values"], stopped is not None))
 
 
 def line(trial: int, point: Trade, values: Mapping[str, Any], stopped: bool) -> str:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from unlearnctl.config.instantiate import build, build_suites
+from unlearnctl.config.instantiate import build, build_suites, suite_settings
+from unlearnctl.evaluation.cache import cached_evaluate
 from unlearnctl.evaluation.evaluate import Suite, evaluate
 from unlearnctl.evaluation.own_texts import OwnTexts
+from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.models.adapters import add_adapters
 from unlearnctl.models.load import compile_blocks, enable_checkpointing
 from unlearnctl.models.partial.tapped import TappedModel
@@ -67,6 +69,7 @@ class Training:
 
 def make_training(
     setup: Setup,
+    base: str,
     tapped: TappedModel,
     accelerator: Accelerator,
     trackers: Trackers,
@@ -77,6 +80,7 @@ def make_training(
 
     Args:
         setup: of the run, its objective set up.
+        base: identity of the untouched model.
         tapped: the model that trains.
         accelerator: of the run.
         trackers: take the rows.
@@ -84,7 +88,7 @@ def make_training(
         say: takes a line for people.
     """
     settings, objective = setup.prepared.settings, setup.prepared.objective
-    evaluator = make_evaluator(setup, tapped, trackers)
+    evaluator = make_evaluator(setup, base, tapped, trackers)
     if fresh:
         give_probes(setup, tapped)
         give_norms(setup, tapped)
@@ -143,21 +147,27 @@ def make_trainer(
     return Trainer(tapped, objective, setup.data, settings, optimizer, accelerator)
 
 
-def make_evaluator(setup: Setup, tapped: TappedModel, trackers: Trackers) -> Evaluator:
-    """Make the in-training evaluation that `trainer.monitor` asks for."""
+def make_evaluator(setup: Setup, base: str, tapped: TappedModel, trackers: Trackers) -> Evaluator:
+    """Make the in-training evaluation that `trainer.monitor` asks for; `base` is the untouched model's identity."""
     settings, meta = setup.prepared.settings.monitor, setup.prepared.settings.meta
     suites: Mapping[str, Suite] = {}
+    asked: Mapping[str, Any] | None = None  # of suites that a config describes; other runs have the same
     if settings.every and meta and meta.reward == "texts":
         suites = {"texts": OwnTexts(setup.data, tapped.model.config.get_text_config().vocab_size)}
     elif settings.every:
+        asked = suite_settings(setup.cfg.eval, settings.overrides, numbers_only=True)
         suites = build_suites(setup.cfg.eval, settings.overrides, numbers_only=True)
+
+    def score(answers: Answers | None = None) -> dict[str, dict[str, Metric]]:
+        return evaluate(suites, tapped.model, setup.tokenizer, quiet=True, answers=answers)
 
     def report(step: int, scores: Mapping[str, Mapping[str, Metric]]) -> None:
         trackers.log({"kind": "eval", "step": step, "suites": scores_to_json(scores)}, step)
 
     return Evaluator(
         settings,
-        evaluate=lambda: evaluate(suites, tapped.model, setup.tokenizer, quiet=True),
+        evaluate=score,
+        untouched=None if asked is None else lambda: cached_evaluate(base, asked, score, quiet=True),
         snapshot=lambda: changed_tensors(setup.prepared, tapped),
         report=report,
     )

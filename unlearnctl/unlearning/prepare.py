@@ -26,7 +26,7 @@ from unlearnctl.models.adapters import Lora, adaptable
 from unlearnctl.models.partial.tapped import can_remember
 from unlearnctl.models.skeleton import Skeleton, skeleton
 from unlearnctl.models.spec import ModelSpec
-from unlearnctl.models.trainable import lowest_block, match
+from unlearnctl.models.trainable import from_block, lowest_block, match
 from unlearnctl.objectives.base import Objective
 from unlearnctl.objectives.protocols import HasParts, UsesProbes, choosing_layers, parts_of
 from unlearnctl.probes.fit import load_probes
@@ -112,6 +112,8 @@ def _what_trains(
     # A tied tensor has two names, and under both of them it would be trained and saved twice.
     names = [name for name in shape.shapes if name not in shape.tied]
     matched = match(settings.trainable or objective.trainable(shape), names)
+    if settings.train_from is not None:
+        matched = from_block(matched, settings.train_from, shape)
     # With the head every block runs, so nothing lies above what is read.
     if head:
         trainable, top = matched, shape.num_blocks - 1

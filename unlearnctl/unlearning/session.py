@@ -133,7 +133,9 @@ class Session:
         set_up_objective(setup)
         self.trackers = self._make_trackers()
         fresh = not self.checkpointer.found
-        self.training = make_training(setup, tapped, self.accelerator, self.trackers, fresh, progress.say)
+        self.training = make_training(
+            setup, self.base, tapped, self.accelerator, self.trackers, fresh, progress.say
+        )
         self.trainer.on_step = self._on_step(progress)
         self.trainer.checkpoint = self._write_if_due
 
@@ -274,6 +276,10 @@ class Session:
         if status == "diverged":
             raise UserError(divergence(setup, outcome, self.checkpointer.saved))
         return outcome
+
+    def discard(self) -> None:
+        """End without scores, as a search does with a run that it stopped."""
+        self.checkpointer.clear()
 
     def explain(self, error: BaseException) -> BaseException:
         """Turn an error into what a user can act on; itself where nothing can be added."""
