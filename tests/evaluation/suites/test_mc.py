@@ -24,7 +24,7 @@ from unlearnctl.config.instantiate import build_suites
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.suites.lm_eval import LMEvalSuite
 from unlearnctl.evaluation.suites.mc import MultipleChoiceSuite
-from unlearnctl.evaluation.suites.mc_questions import QuestionFields, read_questions
+from unlearnctl.evaluation.suites.mc_questions import QuestionFields, read_questions, swap
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import wilson
 from unlearnctl.results.trade_off import trade_off
@@ -332,3 +332,23 @@ def test_scores_that_are_taken_again_and_again_come_without_replies(tmp_path: Pa
     assert build_suites(cfg)["mc"].replies == 7
     assert build_suites(cfg, numbers_only=True)["mc"].replies == 0
     assert build_suites(cfg, {"mc": {"replies": 3}}, numbers_only=True)["mc"].replies == 3  # asked for
+
+
+def test_choices_after_another_question_are_scored_as_a_file_of_such_questions(tmp_path: Path) -> None:
+    made = rows(9, 0)
+    file = write(tmp_path / "q.jsonl", made)
+    asked = read_questions(file, QuestionFields(), "eval.mc.forget", "eval.mc")
+    others = swap(asked)
+    assert sorted(each.text for each in others) == sorted(each.text for each in asked)
+    assert all(a.text != b.text and a.choices == b.choices for a, b in zip(asked, others, strict=True))
+    twin = write(
+        tmp_path / "t.jsonl", [{**row, "question": each.text} for row, each in zip(made, others, strict=True)]
+    )
+    model, tokenizer = tiny_model("llama").eval(), word_tokenizer()
+    found = MultipleChoiceSuite(forget=file, swapped=True, replies=0).run(model, tokenizer, Answers())
+    wanted = MultipleChoiceSuite(forget=twin, replies=0).run(model, tokenizer, Answers())["forget_acc_norm"]
+    assert found["forget_swapped"].items == wanted.items
+    assert found["forget_swapped"].role == "quality"
+    assert found["forget_acc_norm"].items != wanted.items
+    with pytest.raises(UserError, match=r"eval\.mc\.swapped=true: not with eval\.mc\.num_fewshot=2"):
+        MultipleChoiceSuite(forget=file, swapped=True, num_fewshot=2)

@@ -12,7 +12,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from unlearnctl.evaluation.scoring.answers import Answers
 from unlearnctl.evaluation.scoring.token_scores import check_chat, greedy_replies, users_turn
-from unlearnctl.evaluation.suites.mc_questions import Question, QuestionFields, letter, read_questions
+from unlearnctl.evaluation.suites.mc_questions import Question, QuestionFields, letter, read_questions, swap
 from unlearnctl.results.metric import Metric
 from unlearnctl.results.statistics import mean, share
 from unlearnctl.utils.errors import UserError, nearest
@@ -50,6 +50,9 @@ class MultipleChoiceSuite:
             to read; 0 = none.
         max_new_tokens: of such a reply, which ends with the line.
         limit: questions of each file, drawn at random with seed 0; None = all.
+        swapped: also score the choices of each question after another question of the file, drawn with seed 0, as
+            `NAME_swapped`. What the choices alone give away is what is left when nothing of a subject is known, and
+            may be well above 1 / choices.
         batch_tokens: read in one pass; halved where a GPU runs out of memory.
         key: config key for messages.
     """
@@ -70,11 +73,16 @@ class MultipleChoiceSuite:
         replies: NonNegativeInt = 40,
         max_new_tokens: PositiveInt = 24,
         limit: PositiveInt | None = None,
+        swapped: bool = False,
         batch_tokens: PositiveInt = 4096,
         key: str = "eval.mc",
     ) -> None:
         if QUESTION not in prompt:
             raise UserError(f"{key}.prompt={prompt!r}: must hold {QUESTION}")
+        if swapped and num_fewshot:
+            raise UserError(
+                f"{key}.swapped=true: not with {key}.num_fewshot={num_fewshot}: examples may hold the answer"
+            )
         lost, kept = _named(forget, "forget"), _named(retain, "retain")
         if twice := lost.keys() & kept.keys():
             raise UserError(f"{key}.retain.{min(twice)}: {key}.forget has a file of that name too")
@@ -83,7 +91,7 @@ class MultipleChoiceSuite:
         self.metric, self.prompt, self.prefix, self.key = metric, prompt, f"{prefix} " if prefix else "", key
         self.fields = QuestionFields(question_field, choices_field, answer_field)
         self.num_fewshot, self.examples, self.chat = num_fewshot, examples, chat
-        self.limit, self.batch_tokens = limit, batch_tokens
+        self.limit, self.swapped, self.batch_tokens = limit, swapped, batch_tokens
         self.replies, self.max_new_tokens = replies, max_new_tokens
         self._asked: dict[str, list[Question]] = {}
         self._shots: dict[str, list[Question]] = {}
@@ -119,20 +127,36 @@ class MultipleChoiceSuite:
         if not self._asked:
             self.validate()
         self.check_tokenizer(tokenizer)
-        scores = self._scores(model, tokenizer, answers)
+        scores = self._scores(self._asked, model, tokenizer, answers)
         found = {}
         for name, questions in self._asked.items():
             role = self.roles[name]
             goal = "lower" if role == "forget" else "higher"
             mine = [next(scores) for _ in questions]
-            hits = [self._is_right(each, s) for each, s in zip(questions, mine, strict=True)]
+            hits = self._hits(questions, mine)
             chance = fmean(1 / len(each.choices) for each in questions)
             found[f"{name}_{self.metric}"] = self._with_replies(
                 name, share(hits, chance, role, goal), model, tokenizer, answers
             )
             said = [s[each.answer] for each, s in zip(questions, mine, strict=True)]
             found[f"{name}_logp"] = mean(said, role, goal)
+        return found | (self._swapped(model, tokenizer, answers) if self.swapped else {})
+
+    def _swapped(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
+    ) -> dict[str, Metric]:
+        """Score the choices of each question after another one's text."""
+        asked = {name: swap(questions) for name, questions in self._asked.items()}
+        scores = self._scores(asked, model, tokenizer, answers)
+        found = {}
+        for name, questions in asked.items():
+            hits = self._hits(questions, [next(scores) for _ in questions])
+            chance = fmean(1 / len(each.choices) for each in questions)
+            found[f"{name}_swapped"] = share(hits, chance, "quality", "chance")
         return found
+
+    def _hits(self, questions: Sequence[Question], scores: Sequence[Sequence[float]]) -> list[float]:
+        return [self._is_right(each, s) for each, s in zip(questions, scores, strict=True)]
 
     def _with_replies(
         self,
@@ -169,14 +193,18 @@ class MultipleChoiceSuite:
         return users_turn(tokenizer, text) if self.chat else text
 
     def _scores(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, answers: Answers
+        self,
+        asked: Mapping[str, Sequence[Question]],
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        answers: Answers,
     ) -> Iterator[list[float]]:
         """Yield, for each question of every file in turn, the log-likelihood of each choice, in nats."""
         from lm_eval.api.instance import Instance
 
         from unlearnctl.evaluation.scoring.harness import silent_scorer
 
-        questions = [(name, each) for name, asked in self._asked.items() for each in asked]
+        questions = [(name, each) for name, several in asked.items() for each in several]
         pairs = [
             (context, choice if self.chat else f" {choice}")
             for name, each in questions

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from unlearnctl.data.fields import text, texts, value
@@ -100,3 +101,10 @@ def _place(answer: object, choices: Sequence[str], where: str) -> int:
             f"{where}: answer={answer!r}: must be 0 to {len(choices) - 1}, {letters}, or the text of a choice"
         )
     return places.pop()
+
+
+def swap(questions: Sequence[Question]) -> list[Question]:
+    """Give each question the text of the one before it in an order drawn with seed 0, and leave it its choices."""
+    order = random.Random(0).sample(range(len(questions)), len(questions))
+    before = dict(zip(order, [order[-1], *order[:-1]], strict=True))
+    return [replace(each, text=questions[before[place]].text) for place, each in enumerate(questions)]
