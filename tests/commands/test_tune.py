@@ -49,6 +49,17 @@ def test_what_cannot_be_searched_is_one_line(
     assert not list(tmp_path.rglob("recipe.yaml"))
 
 
+def test_what_was_typed_is_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    keys = ("objective.alpha=1", "trainer.optimizer.lr=0.001", "trainer.train_from=2", "trainer.steps=9")
+    done = run("tune", "objective=grad_diff", *keys)
+    assert done.code == 2
+    assert "tune.space: all of it was typed (objective.alpha, trainer.relative_lr, trainer.train_from" in done.err
+    args = [arg for arg in ARGS if arg not in (SPACE, "trainer.steps=12")]
+    done = succeed("tune", *args, "objective.layer=4", "trainer.steps=4", "tune.trials=2")
+    assert "trying objective.steering_coeff, objective.relative, objective.alpha, trainer.relative_lr;" in done.out
+
+
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Write down each pass over frozen blocks that is made for training."""
     found: list[str] = []

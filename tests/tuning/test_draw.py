@@ -45,6 +45,15 @@ def test_defaults_have_a_relative_rate_and_what_has_no_place_is_left_to_the_samp
     assert own.held == {"trainer.relative_lr": 0.005}
 
 
+def test_how_long_and_how_much_is_trained_is_as_in_the_other_trials() -> None:
+    space = [*SPACE, Setting("trainer.steps", choices=[40]), Setting("trainer.train_from", choices=[20])]
+    made = config(layer=7)
+    made.trainer.steps = 150
+    own = own_settings(made, space, 30, 0.005)
+    assert own.values["trainer.steps"] == own.held["trainer.steps"] == 40
+    assert own.values["trainer.train_from"] == own.held["trainer.train_from"] == 20
+
+
 def test_only_a_relative_rate_switches_an_absolute_one_off() -> None:
     assert with_one_rate({"trainer.relative_lr": 0.01})["trainer.optimizer.lr"] is None
     assert with_one_rate({"trainer.optimizer.lr": 1e-3}) == {"trainer.optimizer.lr": 1e-3}

@@ -32,6 +32,7 @@ from unlearnctl.reporting.look_table import print_look
 from unlearnctl.runs.directory import create, run_directory
 from unlearnctl.runs.inherit import of_model, typed
 from unlearnctl.runs.lock import locked
+from unlearnctl.tuning.keys import ABSOLUTE, RATE
 from unlearnctl.tuning.look import effective_rate, look
 from unlearnctl.tuning.settings import Tuning
 from unlearnctl.tuning.space import Setting, read_space
@@ -49,7 +50,7 @@ def tune(cfg: DictConfig) -> Path:
         UserError: nothing to try, no validation items, or nothing found within the budget.
     """
     tuning = read(Tuning, "tune", plain(cfg.tune))
-    space = read_space("tune.space", tuning.space) if tuning.trials else []
+    space = _untyped(read_space("tune.space", tuning.space)) if tuning.trials else []
     cfg = _checked(cfg, tuning)
     prepared = prepare(_unwatched(cfg))
     root = create(run_directory(cfg, "tune"), _without_budget(cfg))
@@ -88,6 +89,23 @@ def _search(
     print(f"the search ended: {reason}")
     conclude(cfg, tuning, root, study.get_trials(deepcopy=False), seen, reason)
     return root
+
+
+def _untyped(space: list[Setting]) -> list[Setting]:
+    """Leave out of a shipped space what was typed: `objective.layer=7` searches the rest at that layer.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    if "tune.space" in typed("tune")[1]:
+        return space
+    given = {key for group in ("objective", "trainer") for key in typed(group)[1]}
+    if ABSOLUTE in given:
+        given.add(RATE)
+    left = [setting for setting in space if setting.key not in given]
+    if not left:
+        raise UserError(f"tune.space: all of it was typed ({', '.join(setting.key for setting in space)})")
+    return left
 
 
 def _unwatched(cfg: DictConfig) -> DictConfig:

@@ -15,10 +15,9 @@ from optuna.samplers import PartialFixedSampler
 
 from unlearnctl.config import depth
 from unlearnctl.config.instantiate import plain
+from unlearnctl.tuning.keys import ABSOLUTE, COSTS, RATE
 from unlearnctl.tuning.space import Setting
 from unlearnctl.utils.numbers import flatten
-
-RATE, ABSOLUTE = "trainer.relative_lr", "trainer.optimizer.lr"
 
 
 def draw(
@@ -54,7 +53,7 @@ class Own:
 
 
 def own_settings(cfg: DictConfig, space: Sequence[Setting], blocks: int, rate: float) -> Own:
-    """Find what the config has, as far as it has any.
+    """Find what the config has, as far as it has any; how long and how much to train is as in the other trials.
 
     Args:
         cfg: of the search.
@@ -64,6 +63,10 @@ def own_settings(cfg: DictConfig, space: Sequence[Setting], blocks: int, rate: f
     """
     there = flatten({key: depth.at_depth(plain(cfg[key]), blocks) for key in ("objective", "trainer")})
     found = {setting.key: there.get(setting.key) for setting in space}
+    # Other lengths or more blocks might take the whole budget for this one trial.
+    found |= {
+        setting.key: setting.choices[0] for setting in space if setting.key in COSTS and setting.choices
+    }
     if RATE in found:
         found[RATE] = rate
     nearest = {setting.key: setting.nearest(found[setting.key]) for setting in space}
