@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 
 from tests.command import run, succeed
 from unlearnctl.models.partial.tapped import Prefix, TappedModel
+from unlearnctl.tuning import trial_runs
 
 SPACE = (
     "tune.space=[{key: objective.alpha, low: 1, high: 1000, log: true}, {key: objective.layer, low: 0.2, high: 0.7}, "
@@ -54,10 +57,16 @@ def test_what_was_typed_is_not_searched(tmp_path: Path, monkeypatch: pytest.Monk
     keys = ("objective.alpha=1", "trainer.optimizer.lr=0.001", "trainer.train_from=2", "trainer.steps=9")
     done = run("tune", "objective=grad_diff", *keys)
     assert done.code == 2
-    assert "tune.space: all of it was typed (objective.alpha, trainer.relative_lr, trainer.train_from" in done.err
+    assert (
+        "tune.space: all of it was typed (objective.alpha, trainer.relative_lr, trainer.train_from"
+        in done.err
+    )
     args = [arg for arg in ARGS if arg not in (SPACE, "trainer.steps=12")]
     done = succeed("tune", *args, "objective.layer=4", "trainer.steps=4", "tune.trials=2")
-    assert "trying objective.steering_coeff, objective.relative, objective.alpha, trainer.relative_lr;" in done.out
+    assert (
+        "trying objective.steering_coeff, objective.relative, objective.alpha, trainer.relative_lr;"
+        in done.out
+    )
 
 
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -128,6 +137,26 @@ def test_a_look_alone_needs_no_space_no_suite_and_no_items(
     again = succeed("tune", "objective=undial", "eval=[]", "select=null", "tune.trials=0", "run=a").out
     assert "looking at" not in again
     assert "This suggests" in again
+
+
+def test_ctrl_c_ends_the_search_and_the_same_command_continues_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = (*ARGS, "trainer.steps=2", "tune.looks=2", "tune.together=2", "tune.trials=4")
+    plain = trial_runs.search_score
+
+    def pressed(*args: Any) -> float:
+        os.kill(os.getpid(), signal.SIGINT)
+        return plain(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial_runs, "search_score", pressed)
+        done = run("tune", *args)
+    assert done.code == 130, done.err
+    root = Path("outputs/tune/tinyworld-tinyworld_hazard-rmu/a")
+    assert sorted(path.name for path in (root / "train/trials").iterdir()) == ["000", "001"]
+    assert "the search ended: all 4 trials are done" in succeed("tune", *args).out
 
 
 @pytest.mark.full

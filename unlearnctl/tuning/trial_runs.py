@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.trial import TrialState
 
 from unlearnctl.results.run import load_run
+from unlearnctl.results.schema import read_ending
 from unlearnctl.results.trade_off import Trade, rows_of, trade
 from unlearnctl.sweeps.together import groups, run_together
 from unlearnctl.tuning.draw import Own, draw, shared, with_one_rate
@@ -23,6 +24,7 @@ from unlearnctl.unlearning.session import Session
 from unlearnctl.unlearning.setup import Setup, make_setup
 from unlearnctl.utils.errors import UserError
 from unlearnctl.utils.explain import explain
+from unlearnctl.utils.stopping import exception_from
 
 OWN = ("tune", "select")  # keys of `tune` that a training run does not have
 
@@ -153,6 +155,10 @@ class Trials:
 
     def _ended(self, setup: Setup, error: BaseException | None) -> None:
         trial = self.running.pop(setup.directory)
+        status, reason = (None, None) if error else read_ending(setup.directory)
+        if status == "interrupted":  # the whole search was meant
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise exception_from(reason)
         stopped = self.stopped.get(trial.number)
         rows = [] if error or stopped else load_run(setup.directory, history=False).rows
         point = stopped or trade(rows)
