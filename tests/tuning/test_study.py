@@ -38,12 +38,14 @@ def test_the_number_of_trials_bounds_a_search_and_the_last_group_is_smaller(tmp_
     assert trials.groups == [4, 4, 2]
 
 
-def test_the_budget_ends_a_search_between_groups(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("begins", "groups"), [(15.0, 3), (17.0, 2)])
+def test_the_budget_ends_a_search_between_groups(tmp_path: Path, begins: float, groups: int) -> None:
+    """A third group of eight minutes may begin at 15 of 20 and not at 17, because it would end at 25."""
     trials = Carried(tmp_path, [i / 40 for i in range(40)])
-    spent = iter([0.0, 6.0, 12.0, 25.0])
+    spent = iter([0.0, 7.0, begins - 8, begins, begins, begins + 8, begins + 8])
     reason = search(trials.study, tuning(), trials, lambda: next(spent), lambda best: 0.0)
-    assert reason == "the budget of 20 minutes is spent (tune.minutes)"
-    assert trials.groups == [4, 4, 4]
+    assert reason == "the budget of 20 minutes does not last for another group (tune.minutes)"
+    assert len(trials.groups) == groups
 
 
 @pytest.mark.parametrize(("noise", "groups"), [(0.05, 4), (0.0, 10)])

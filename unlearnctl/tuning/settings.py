@@ -15,7 +15,7 @@ class Tuning:
     """How long and how widely to search.
 
     Args:
-        minutes: budget of one call; the trials that are at work when it ends are finished.
+        minutes: budget of one call; a group of trials begins if half of it still fits.
         trials: the most trials, over all calls; 0 only looks at the untouched model.
         together: trials that train side by side in one process, on shared frozen blocks.
         looks: times that a trial is scored while it trains; the worse ones are stopped after each (successive halving).

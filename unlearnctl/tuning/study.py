@@ -45,7 +45,8 @@ def search(
 ) -> str:
     """Carry out groups of trials until one of three reasons ends the search; returns the reason.
 
-    As long as nothing scores `tuning.least`, only the budget and the number of trials end it.
+    As long as nothing scores `tuning.least`, only the budget and the number of trials end it. A group is begun if what
+    is left of the budget is at least half of what the last one took, so that searches end near their budget.
 
     Args:
         study: what was tried so far.
@@ -54,16 +55,18 @@ def search(
         minutes: since this call began.
         noise: of a trial's score, half of its 95 % interval.
     """
-    stale, best = 0, -1.0
+    stale, best, took = 0, -1.0, 0.0
     while True:
         left = tuning.trials - len(study.get_trials(deepcopy=False))
         if left <= 0:
             return f"all {tuning.trials} trials are done (tune.trials)"
-        if minutes() >= tuning.minutes:
-            return f"the budget of {tuning.minutes:g} minutes is spent (tune.minutes)"
+        begun = minutes()
+        if begun + took / 2 >= tuning.minutes:
+            return f"the budget of {tuning.minutes:g} minutes does not last for another group (tune.minutes)"
         if stale >= PATIENCE:
             return f"{PATIENCE} groups of trials in a row were no better than the noise"
         carry_out(min(tuning.together, left))
+        took = minutes() - begun
         now = best_of(study.get_trials(deepcopy=False))
         if now is None:
             continue
