@@ -43,6 +43,7 @@ def test_the_best_trial_becomes_the_recipe(tmp_path: Path, capsys: pytest.Captur
     failed = create_trial(state=TrialState.FAIL)
     failed.number = 2
     trials = [trial(0, 0.4, 0.9, own=True), trial(1, 0.8, 0.95), failed]
+    trials[1].set_user_attr("noise", 0.1)
     conclude(CFG, tuning(), tmp_path, trials, LOOK, "all 3 trials are done (tune.trials)")
     recipe = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
     assert recipe == {
@@ -50,7 +51,7 @@ def test_the_best_trial_becomes_the_recipe(tmp_path: Path, capsys: pytest.Captur
         "objective": {"alpha": 1.5},
     }
     page, out = (tmp_path / "search.html").read_text(), capsys.readouterr().out
-    said = "rial 1 of 3 forgets 0.80 of what could be forgotten and keeps 0.95, on validation items"
+    said = "rial 1 of 3 forgets 0.80 of what could be forgotten and keeps 0.95, on validation items (score 0.76 ± 0.10)"
     assert said in page
     assert said in out
     assert "own settings scored 0.36" in out

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
-from unlearnctl.results.run import Row, Run, Score
+from unlearnctl.results.run import Row, Score
 from unlearnctl.results.trade_off import Trade, likelihoods
 from unlearnctl.tuning.score import NUDGE, check_base, noise_of, search_score
 from unlearnctl.utils.errors import UserError
@@ -24,9 +24,15 @@ def row(before: float, after: float, half: float, chance: float | None = 0.25) -
     return Row("mc", "accuracy", "forget", "lower", score, Score(after, chance=chance, interval=ends))
 
 
-def test_noise_is_the_interval_over_the_way_to_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Run, "rows", [row(0.75, 0.4, 0.05), row(0.5, 0.3, 0.05)])
-    assert noise_of(Run(Path(), {})) == pytest.approx((0.1 + 0.2) / 2)
+def test_noise_is_the_interval_over_the_way_to_chance() -> None:
+    assert noise_of([row(0.75, 0.4, 0.05), row(0.5, 0.3, 0.05)]) == pytest.approx((0.1 + 0.2) / 2)
+
+
+def test_the_noise_of_a_product_is_that_of_both_shares() -> None:
+    """Half of the way to chance is forgotten, give or take .1, and .8 is kept, give or take .2."""
+    kept = replace(row(0.5, 0.45, 0.05), role="retain", goal="higher")
+    assert noise_of([row(0.75, 0.5, 0.05), kept]) == pytest.approx(math.hypot(0.8 * 0.1, 0.5 * 0.2))
+    assert noise_of([kept]) == pytest.approx(0.2)
 
 
 def test_a_model_that_guesses_has_nothing_to_forget() -> None:

@@ -74,7 +74,6 @@ def _search(
 ) -> Path:
     from unlearnctl.tuning.draw import own_settings
     from unlearnctl.tuning.found import conclude
-    from unlearnctl.tuning.score import read_noise
     from unlearnctl.tuning.study import has_own, open_study, search
     from unlearnctl.tuning.trial_runs import Trials
 
@@ -85,7 +84,7 @@ def _search(
         f"trying {', '.join(setting.key for setting in space)}; what the trials print is in {root}/trials.log"
     )
     trials = Trials(cfg, tuning, space, study, root, clock.say, None if has_own(study) else own)
-    reason = search(study, tuning, trials, clock.minutes, lambda best: read_noise(root, best.number))
+    reason = search(study, tuning, trials, clock.minutes, lambda best: best.user_attrs.get("noise", 0.0))
     print(f"the search ended: {reason}")
     conclude(cfg, tuning, root, study.get_trials(deepcopy=False), seen, reason)
     return root

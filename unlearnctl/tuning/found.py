@@ -83,6 +83,8 @@ def _found(
         f"trial {best.number} of {len(trials)} forgets {point.forgotten:.2f} of what could be forgotten and keeps "
         f"{point.retained:.2f}, on validation items"
     )
+    if noise := best.user_attrs.get("noise"):
+        sentence += f" (score {point.hypervolume:.2f} ± {noise:.2f})"
     own = next((trial for trial in trials if "own" in trial.user_attrs and "point" in trial.user_attrs), None)
     if own and own.number != best.number:
         sentence += f"; the config's own settings scored {Trade(*own.user_attrs['point']).hypervolume:.2f}"

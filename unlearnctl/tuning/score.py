@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from math import hypot
 from statistics import fmean
 
-from unlearnctl.results.run import Row, Run, load_run
-from unlearnctl.results.trade_off import Trade, likelihoods
+from unlearnctl.results.run import Row
+from unlearnctl.results.trade_off import Trade, likelihoods, trade
 from unlearnctl.utils.errors import UserError
 
 RUNS = "trials"  # name of the runs, under TUNE_DIR/train
@@ -16,11 +16,6 @@ NUDGE = 0.03  # less than what one question of a hundred is worth, so that accur
 
 class NothingToForget(UserError):
     """The untouched model only guesses at what is to be forgotten."""
-
-
-def run_of(root: Path, trial: int) -> Path:
-    """Return the directory of a trial's run."""
-    return root / "train" / RUNS / f"{trial:03d}"
 
 
 def search_score(point: Trade, rows: Sequence[Row]) -> float:
@@ -33,27 +28,28 @@ def search_score(point: Trade, rows: Sequence[Row]) -> float:
     return point.hypervolume + (NUDGE * finer.hypervolume if finer else 0.0)
 
 
-def noise_of(run: Run) -> float:
-    """Return about half of the 95 % interval of a score: that of its forgotten share, which moves it most.
+def noise_of(rows: Sequence[Row]) -> float:
+    """Return about half of the 95 % interval of a score, the product of both shares.
 
-    Our reading: the share's error is that of the scores after unlearning, over the distance from the base to chance.
+    Our reading: a share's error is that of the scores after unlearning, over the distance from the base to chance.
+    Perplexities and scores without an interval count as exact.
     """
+    forgotten, kept = (_half(rows, *side) for side in (("forget", "lower"), ("retain", "higher")))
+    point = trade(rows) or Trade(1.0, 1.0)
+    return hypot(point.retained * forgotten, point.forgotten * kept)
+
+
+def _half(rows: Sequence[Row], role: str, goal: str) -> float:
     halves = [
         row.after.half / (row.before.value - (row.chance or 0.0))
-        for row in run.rows
-        if row.role == "forget"
-        and row.goal == "lower"
+        for row in rows
+        if (row.role, row.goal) == (role, goal)
         and not row.metric.endswith("_logp")
         and row.after.half is not None
         and row.before.value is not None
         and row.before.value > (row.chance or 0.0)
     ]
     return fmean(halves) if halves else 0.0
-
-
-def read_noise(root: Path, trial: int) -> float:
-    """Return the noise of a trial that was carried out in `root`."""
-    return noise_of(load_run(run_of(root, trial), history=False))
 
 
 def check_base(rows: Sequence[Row]) -> None:

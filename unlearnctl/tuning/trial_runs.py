@@ -17,7 +17,7 @@ from unlearnctl.results.schema import read_ending
 from unlearnctl.results.trade_off import Trade, rows_of, trade
 from unlearnctl.sweeps.together import groups, run_together
 from unlearnctl.tuning.draw import Own, draw, shared, with_one_rate
-from unlearnctl.tuning.score import RUNS, NothingToForget, check_base, search_score
+from unlearnctl.tuning.score import RUNS, NothingToForget, check_base, noise_of, search_score
 from unlearnctl.tuning.settings import Tuning
 from unlearnctl.tuning.space import Setting
 from unlearnctl.unlearning.session import Session
@@ -171,6 +171,7 @@ class Trials:
         if stopped:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
+            trial.set_user_attr("noise", noise_of(rows))
             self.study.tell(trial, search_score(point, rows))
         self.say(line(trial.number, point, trial.user_attrs["values"], stopped is not None))
 
