@@ -97,6 +97,8 @@ def test_a_search_writes_a_recipe_is_continued_and_the_recipe_trains(
     early = {f"{int(number):03d}" for number in re.findall(r"trial (\d+): score .* \(stopped early\)", out)}
     scored = {path.parent.name for path in root.glob("train/trials/*/results.json")}
     assert scored == {f"00{i}" for i in range(4)} - early  # nobody waits for scores of what was stopped
+    page = (root / "search.html").read_text()
+    assert set(re.findall(r'href="train/trials/(\d+)/report.html"', page)) == scored
     assert "the search ended: all 4 trials are done" in out
     assert f"page: {root}/search.html" in out
     found = yaml.safe_load((root / "recipe.yaml").read_text())

@@ -10,11 +10,11 @@ PLAN = ("train", "launch.dry_run=true", "data=wmdp_bio", "eval=[smoke]")
 
 
 def test_bare_defaults_are_named_with_the_search_to_type() -> None:
-    out = succeed(*PLAN, "objective=rmu", "model=smollm2_135m", "seed=3").out
+    out = succeed(*PLAN, "objective=simnpo", "model=smollm2_135m", "seed=3").out
     (line,) = [line for line in out.splitlines() if line.startswith("untuned:")]
     assert line == (
-        "untuned: rmu has only its defaults on smollm2_135m, which may do nothing or too much; to find settings: "
-        "unlearnctl tune data=wmdp_bio 'eval=[smoke]' objective=rmu model=smollm2_135m seed=3 "
+        "untuned: simnpo has only its defaults on smollm2_135m, which may do nothing or too much; to find settings: "
+        "unlearnctl tune data=wmdp_bio 'eval=[smoke]' objective=simnpo model=smollm2_135m seed=3 "
         "'select={smoke: {...}}', where ... makes smoke ask validation items"
     )
 
@@ -29,8 +29,8 @@ def test_an_objective_without_a_space_gets_no_command() -> None:
     "args",
     [
         ("objective=rmu_cosine", "model=smollm2_135m"),  # has a recipe
-        ("objective=rmu", "model=smollm2_135m", "objective.alpha=3"),
-        ("objective=rmu", "model=smollm2_135m", "trainer.relative_lr=0.01"),
+        ("objective=simnpo", "model=smollm2_135m", "objective.alpha=3"),
+        ("objective=simnpo", "model=smollm2_135m", "trainer.relative_lr=0.01"),
         ("objective=rmu", "model=smollm2_135m", "recipe=zephyr_7b/rmu"),
         ("objective=npo", "model=tinyworld"),
     ],

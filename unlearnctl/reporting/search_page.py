@@ -24,7 +24,7 @@ class Tried:
     settings: Mapping[str, Any]
     state: str
     point: Trade | None  # None: it failed
-    page: str  # its own report, relative to the search's directory
+    page: str | None  # its own report, relative to the search's directory; only a completed trial has one
 
 
 @dataclass(frozen=True)

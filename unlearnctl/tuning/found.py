@@ -131,7 +131,8 @@ def minutes_of(trials: Sequence[FrozenTrial]) -> float:
 
 def _tried(trial: FrozenTrial) -> Tried:
     point = trial.user_attrs.get("point")
-    page = f"train/{RUNS}/{trial.number:03d}/report.html"
+    completed = trial.state == TrialState.COMPLETE
+    page = f"train/{RUNS}/{trial.number:03d}/report.html" if completed else None
     state = STATES.get(trial.state, "failed")
     return Tried(
         trial.number, trial.user_attrs.get("values", {}), state, Trade(*point) if point else None, page
