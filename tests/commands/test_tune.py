@@ -15,6 +15,7 @@ import yaml
 from tests.command import run, succeed
 from unlearnctl.models.partial.tapped import Prefix, TappedModel
 from unlearnctl.tuning import trial_runs
+from unlearnctl.tuning.score import NothingToForget
 
 SPACE = (
     "tune.space=[{key: objective.alpha, low: 1, high: 1000, log: true}, {key: objective.layer, low: 0.2, high: 0.7}, "
@@ -139,6 +140,23 @@ def test_a_look_alone_needs_no_space_no_suite_and_no_items(
     again = succeed("tune", "objective=undial", "eval=[]", "select=null", "tune.trials=0", "run=a").out
     assert "looking at" not in again
     assert "This suggests" in again
+
+
+def test_nothing_to_forget_is_said_before_a_trial_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def guesses(rows: object) -> None:
+        raise NothingToForget("nothing to forget here: the untouched model only guesses")
+
+    monkeypatch.setattr(trial_runs, "check_base", guesses)
+    done = run("tune", *ARGS, "tune.trials=4")
+    assert done.code == 2
+    assert done.err == "error: nothing to forget here: the untouched model only guesses\n"
+    root = Path("outputs/tune/tinyworld-tinyworld_hazard-rmu/a/train/trials")
+    logs = [path.read_text() for path in root.glob("*/metrics.jsonl")]
+    assert not any('"kind": "train"' in log for log in logs)
 
 
 def test_ctrl_c_ends_the_search_and_the_same_command_continues_it(

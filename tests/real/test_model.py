@@ -44,7 +44,7 @@ def test_the_shipped_recipe_forgets_school_biology_and_keeps_physics(
 ) -> None:
     """The command of docs/real-models.md, scored by plain transformers on 16 questions of each subject.
 
-    Measured with this seed on all test questions: biology -19.2 to -36.8 nats, physics -18.4 to -18.4.
+    Measured with this seed on all test questions: biology -19.2 to -40.3 nats, physics -18.4 to -18.5.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

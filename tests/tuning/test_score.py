@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import replace
+from pathlib import Path
+from statistics import stdev
 
 import pytest
 
+from unlearnctl.results.metric import Metric
+from unlearnctl.results.record import scores_to_json, write_items
 from unlearnctl.results.run import Row, Score
+from unlearnctl.results.statistics import share
 from unlearnctl.results.trade_off import Trade, likelihoods
 from unlearnctl.tuning.score import NUDGE, check_base, noise_of, search_score
 from unlearnctl.utils.errors import UserError
@@ -24,15 +29,25 @@ def row(before: float, after: float, half: float, chance: float | None = 0.25) -
     return Row("mc", "accuracy", "forget", "lower", score, Score(after, chance=chance, interval=ends))
 
 
-def test_noise_is_the_interval_over_the_way_to_chance() -> None:
-    assert noise_of([row(0.75, 0.4, 0.05), row(0.5, 0.3, 0.05)]) == pytest.approx((0.1 + 0.2) / 2)
+def test_noise_is_that_of_the_items_which_a_run_has_written(tmp_path: Path) -> None:
+    """Eight of ten answers become five on one side, and eight become seven on the other; the same ten are asked."""
 
+    def side(forget: int, retain: int) -> dict[str, dict[str, Metric]]:
+        counts = {"forget": (forget, "lower"), "retain": (retain, "higher")}
+        made = {
+            role: share([float(place < right) for place in range(10)], 0.25, role, goal)
+            for role, (right, goal) in counts.items()
+        }
+        return {"mc": made}
 
-def test_the_noise_of_a_product_is_that_of_both_shares() -> None:
-    """Half of the way to chance is forgotten, give or take .1, and .8 is kept, give or take .2."""
-    kept = replace(row(0.5, 0.45, 0.05), role="retain", goal="higher")
-    assert noise_of([row(0.75, 0.5, 0.05), kept]) == pytest.approx(math.hypot(0.8 * 0.1, 0.5 * 0.2))
-    assert noise_of([kept]) == pytest.approx(0.2)
+    before, after = side(8, 8), side(5, 7)
+    record = {"before": scores_to_json(before), "after": scores_to_json(after)}
+    (tmp_path / "results.json").write_text(json.dumps(record))
+    write_items(tmp_path, before=before, after=after)
+    # forgotten 3/5.5, kept 4.5/5.5; of ten changes three and one are -1
+    three, one = (stdev([-1.0] * n + [0.0] * (10 - n)) / math.sqrt(10) / 0.55 for n in (3, 1))
+    expected = math.hypot(4.5 / 5.5 * three, 3 / 5.5 * one)
+    assert noise_of(tmp_path) == pytest.approx(1.96 * expected)
 
 
 def test_a_model_that_guesses_has_nothing_to_forget() -> None:

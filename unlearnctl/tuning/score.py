@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import hypot
-from statistics import fmean
+from pathlib import Path
 
+from unlearnctl.results.record import scores_from_json
 from unlearnctl.results.run import Row
-from unlearnctl.results.trade_off import Trade, likelihoods, trade
+from unlearnctl.results.trade_off import Trade, likelihoods, noise
 from unlearnctl.utils.errors import UserError
+from unlearnctl.utils.safe_json import loads
 
 RUNS = "trials"  # name of the runs, under TUNE_DIR/train
 NUDGE = 0.03  # less than what one question of a hundred is worth, so that accuracy decides where it differs
@@ -28,28 +29,13 @@ def search_score(point: Trade, rows: Sequence[Row]) -> float:
     return point.hypervolume + (NUDGE * finer.hypervolume if finer else 0.0)
 
 
-def noise_of(rows: Sequence[Row]) -> float:
-    """Return about half of the 95 % interval of a score, the product of both shares.
-
-    Our reading: a share's error is that of the scores after unlearning, over the distance from the base to chance.
-    Perplexities and scores without an interval count as exact.
-    """
-    forgotten, kept = (_half(rows, *side) for side in (("forget", "lower"), ("retain", "higher")))
-    point = trade(rows) or Trade(1.0, 1.0)
-    return hypot(point.retained * forgotten, point.forgotten * kept)
-
-
-def _half(rows: Sequence[Row], role: str, goal: str) -> float:
-    halves = [
-        row.after.half / (row.before.value - (row.chance or 0.0))
-        for row in rows
-        if (row.role, row.goal) == (role, goal)
-        and not row.metric.endswith("_logp")
-        and row.after.half is not None
-        and row.before.value is not None
-        and row.before.value > (row.chance or 0.0)
-    ]
-    return fmean(halves) if halves else 0.0
+def noise_of(run: Path) -> float:
+    """Return half of the 95 % interval of a completed run's score, from the paired changes of its items."""
+    record, items = (
+        loads((run / name).read_text(encoding="utf-8")) for name in ("results.json", "items.json")
+    )
+    before, after = (scores_from_json(record[side], items[side], {}) for side in ("before", "after"))
+    return 1.96 * noise(before, after)
 
 
 def check_base(rows: Sequence[Row]) -> None:

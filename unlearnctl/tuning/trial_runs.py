@@ -171,7 +171,7 @@ class Trials:
         if stopped:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
-            trial.set_user_attr("noise", noise_of(rows))
+            trial.set_user_attr("noise", noise_of(setup.directory))
             self.study.tell(trial, search_score(point, rows))
         self.say(line(trial.number, point, trial.user_attrs["values"], stopped is not None))
 
